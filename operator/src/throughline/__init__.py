@@ -1,0 +1,1 @@
+"""Throughline: an SLO autopilot for NVIDIA Triton Inference Server on Kubernetes."""

@@ -1,0 +1,300 @@
+"""InferenceService: what must hold for one model, and where it may run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, cel, list_map, validations
+
+
+class DataType(StrEnum):
+    """Tensor types as Triton's model configuration spells them."""
+
+    BOOL = "TYPE_BOOL"
+    UINT8 = "TYPE_UINT8"
+    UINT16 = "TYPE_UINT16"
+    UINT32 = "TYPE_UINT32"
+    UINT64 = "TYPE_UINT64"
+    INT8 = "TYPE_INT8"
+    INT16 = "TYPE_INT16"
+    INT32 = "TYPE_INT32"
+    INT64 = "TYPE_INT64"
+    FP16 = "TYPE_FP16"
+    FP32 = "TYPE_FP32"
+    FP64 = "TYPE_FP64"
+    BF16 = "TYPE_BF16"
+    STRING = "TYPE_STRING"
+
+
+class Tensor(Resource):
+    """An input or output, without the batch dimension (as in Triton's model configuration)."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    data_type: DataType
+    dims: Annotated[
+        list[Annotated[int, Field(ge=-1)]],
+        Field(min_length=1, max_length=16, json_schema_extra=ATOMIC_LIST, description="-1 is a size that varies."),
+    ]
+
+
+class Parameter(Resource):
+    """An entry of `parameters` in Triton's model configuration."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    value: Annotated[str, Field(max_length=4096)]
+
+
+class ModelStorage(Resource):
+    """Where the model's files are; mounted read-only, never copied."""
+
+    uri: Annotated[
+        str,
+        Field(
+            max_length=1024,
+            pattern=r"^(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_@=+.-]+)*/?|configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$",
+            description="pvc://CLAIM/PATH, a folder that holds the version folders (1, 2, …); "
+            "or configmap://NAME, whose keys are the files of the one version.",
+        ),
+    ]
+
+
+class Probe(StrEnum):
+    """How a pod is checked after a load."""
+
+    INFERENCE = "Inference"
+    CONFIG_ONLY = "ConfigOnly"
+
+
+class Model(Resource):
+    """The model as Triton is to load it."""
+
+    name: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+            max_length=128,
+            description="Model name on the wire; the resource's name if absent.",
+        ),
+    ] = None
+    storage: ModelStorage
+    backend: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9_]+$", max_length=63, description="Triton backend: onnxruntime, tensorrt, python, …"),
+    ]
+    version: Annotated[int, Field(ge=1, le=2_147_483_647, description="The version folder to serve.")] = 1
+    inputs: Annotated[
+        list[Tensor],
+        Field(max_length=64, json_schema_extra=list_map("name"), description="Empty: Triton completes them itself."),
+    ] = []
+    outputs: Annotated[list[Tensor], Field(max_length=64, json_schema_extra=list_map("name"))] = []
+    parameters: Annotated[list[Parameter], Field(max_length=64, json_schema_extra=list_map("name"))] = []
+    probe: Annotated[
+        Probe,
+        Field(description="After each load a pod is asked for its configuration, and for an inference of zeros."),
+    ] = Probe.INFERENCE
+
+
+class SLO(Resource):
+    """What must hold, measured at the server (Triton's request time: queue and compute)."""
+
+    latency_p99_milliseconds: Annotated[int, Field(ge=1, le=600_000, alias="latencyP99Milliseconds")]
+    throughput_per_second: Annotated[
+        int | None,
+        Field(ge=1, le=10_000_000, description="Requests per second to be ready for even when fewer arrive."),
+    ] = None
+
+
+class PoolReference(Resource):
+    name: Name
+
+
+class Placement(Resource):
+    """Pools in order of preference. The first that exists and can hold minReplicas is taken, and kept."""
+
+    pools: Annotated[list[PoolReference], Field(min_length=1, max_length=8, json_schema_extra=list_map("name"))]
+
+
+class ScalingMode(StrEnum):
+    AUTO = "Auto"
+    RECOMMEND = "Recommend"
+    OFF = "Off"
+
+
+class Scaling(Resource):
+    """Bounds and mode of the replica count."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "self.minReplicas <= self.maxReplicas",
+                "spec.scaling.minReplicas must not be above spec.scaling.maxReplicas; lower the first or raise the second",
+                field_path=".minReplicas",
+            ),
+        )
+    }
+
+    mode: Annotated[
+        ScalingMode,
+        Field(
+            description="Auto sets replicas; Recommend only says what it would do; Off leaves them to you or an HPA."
+        ),
+    ] = ScalingMode.AUTO
+    min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] = 10
+    scale_down_stabilization_seconds: Annotated[
+        int, Field(ge=0, le=3600, description="How long fewer replicas must have been enough before any is removed.")
+    ] = 300
+
+
+class BatchingMode(StrEnum):
+    AUTO = "Auto"
+    RECOMMEND = "Recommend"
+    FIXED = "Fixed"
+
+
+class MaxBatchSizeBounds(Resource):
+    """Bounds of Triton's max_batch_size; 0 for both says that the model has no batch dimension."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "self.min <= self.max",
+                "spec.batching.maxBatchSize.min must not be above spec.batching.maxBatchSize.max",
+                field_path=".min",
+            ),
+            cel(
+                "self.min > 0 || self.max == 0",
+                "spec.batching.maxBatchSize.min may be 0 only when max is 0 too (a model without a batch dimension)",
+                field_path=".min",
+            ),
+        )
+    }
+
+    min: Annotated[int, Field(ge=0, le=4096)] = 1
+    max: Annotated[int, Field(ge=0, le=4096)] = 64
+
+
+class MaxQueueDelayBounds(Resource):
+    """Bounds of Triton's max_queue_delay_microseconds."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "self.min <= self.max",
+                "spec.batching.maxQueueDelayMicroseconds.min must not be above spec.batching.maxQueueDelayMicroseconds.max",
+                field_path=".min",
+            ),
+        )
+    }
+
+    min: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    max: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
+
+
+class InstancesBounds(Resource):
+    """Bounds of the count of Triton's instance_group."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "self.min <= self.max",
+                "spec.batching.instances.min must not be above spec.batching.instances.max",
+                field_path=".min",
+            ),
+        )
+    }
+
+    min: Annotated[int, Field(ge=1, le=64)] = 1
+    max: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class BatchSettings(Resource):
+    """One point of the space that batching chooses from, in Triton's own words."""
+
+    max_batch_size: Annotated[int, Field(ge=0, le=4096)]
+    max_queue_delay_microseconds: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    instances: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class Batching(Resource):
+    """Bounds and mode of the batch settings. In mode Auto a service starts from the lower bounds."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "self.mode != 'Fixed' || has(self.fixed)",
+                "spec.batching.fixed is required when spec.batching.mode is Fixed",
+                field_path=".mode",
+            ),
+        )
+    }
+
+    mode: BatchingMode = BatchingMode.AUTO
+    max_batch_size: MaxBatchSizeBounds = MaxBatchSizeBounds()
+    max_queue_delay_microseconds: MaxQueueDelayBounds = MaxQueueDelayBounds()
+    instances: InstancesBounds = InstancesBounds()
+    fixed: BatchSettings | None = None
+
+
+class ResourceRequirements(Resource):
+    """CPU and memory of one replica; the pool adds the accelerator."""
+
+    requests: Annotated[
+        dict[Annotated[str, Field(pattern="^(cpu|memory|ephemeral-storage)$")], Quantity], Field(max_length=3)
+    ] = {}
+    limits: Annotated[
+        dict[Annotated[str, Field(pattern="^(cpu|memory|ephemeral-storage)$")], Quantity], Field(max_length=3)
+    ] = {}
+
+
+class KeySelector(Resource):
+    name: Name
+    key: Annotated[str, Field(max_length=253)]
+
+
+class EnvVarSource(Resource):
+    """Where an environment variable comes from: a Secret or ConfigMap of the same namespace."""
+
+    secret_key_ref: KeySelector | None = None
+    config_map_key_ref: KeySelector | None = None
+
+
+class EnvVar(Resource):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
+    value: Annotated[str, Field(max_length=4096)] | None = None
+    value_from: EnvVarSource | None = None
+
+
+class Runtime(Resource):
+    """How the server's pod is built. All optional."""
+
+    image: Annotated[
+        str | None, Field(max_length=512, description="Triton image; else the pool's, else the operator's default.")
+    ] = None
+    image_pull_secrets: Annotated[list[PoolReference], Field(max_length=8, json_schema_extra=list_map("name"))] = []
+    resources: ResourceRequirements = ResourceRequirements()
+    env: Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=list_map("name"))] = []
+    service_account_name: Annotated[
+        Label | None, Field(description="An existing ServiceAccount; else one without any right is made.")
+    ] = None
+    shared_memory: Annotated[Quantity, Field(description="Size of /dev/shm, in memory.")] = "256Mi"
+    start_timeout_seconds: Annotated[
+        int, Field(ge=10, le=7200, description="How long a pod may take to load the model before it is restarted.")
+    ] = 600
+    drain_seconds: Annotated[
+        int, Field(ge=0, le=600, description="Between leaving the Service and the end of the server.")
+    ] = 15
+
+
+class InferenceServiceSpec(Resource):
+    """A model, its SLO and a pool are enough; everything else has a default."""
+
+    model: Model
+    slo: SLO
+    placement: Placement
+    scaling: Scaling = Scaling()
+    batching: Batching = Batching()
+    runtime: Runtime = Runtime()

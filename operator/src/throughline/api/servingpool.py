@@ -1,0 +1,111 @@
+"""ServingPool: where models may run, what a replica occupies there and what it costs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from throughline.api.base import ATOMIC_LIST, Condition, Quantity, Resource, cel, list_map, validations
+
+
+class Tier(StrEnum):
+    CLOUD = "Cloud"
+    EDGE = "Edge"
+
+
+class Architecture(StrEnum):
+    AMD64 = "amd64"
+    ARM64 = "arm64"
+
+
+class TolerationOperator(StrEnum):
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(Resource):
+    """A core/v1 Toleration, without its eviction time."""
+
+    key: Annotated[str, Field(max_length=316)] | None = None
+    operator: TolerationOperator = TolerationOperator.EQUAL
+    value: Annotated[str, Field(max_length=63)] | None = None
+    effect: TaintEffect | None = None
+
+
+class Accelerator(Resource):
+    """The extended resource that each replica asks for."""
+
+    resource: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?$",
+            max_length=316,
+            description="Extended resource name: nvidia.com/gpu, nvidia.com/mig-1g.10gb, nvidia.com/gpu.shared.",
+        ),
+    ]
+    count_per_replica: Annotated[int, Field(ge=1, le=16, description="How many of it one replica takes.")] = 1
+
+
+class PoolCapacity(Resource):
+    """What the pool can grow to, when its nodes of this moment do not tell (a node autoscaler adds more)."""
+
+    max_replicas: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=100_000,
+            description="Replicas, over all services, that the pool may hold; replaces the count made from the nodes.",
+        ),
+    ]
+
+
+class ServingPoolSpec(Resource):
+    """Which nodes make up the pool and what a replica costs there."""
+
+    model_config = {
+        "json_schema_extra": validations(
+            cel(
+                "size(self.nodeSelector) > 0",
+                "spec.nodeSelector must name at least one label, or the pool would be every node of the cluster",
+                field_path=".nodeSelector",
+            ),
+        )
+    }
+
+    node_selector: Annotated[
+        dict[Annotated[str, Field(max_length=316)], Annotated[str, Field(max_length=63)]],
+        Field(max_length=16, description="Labels that a node of the pool carries, all of them."),
+    ]
+    tolerations: Annotated[list[Toleration], Field(max_length=16, json_schema_extra=ATOMIC_LIST)] = []
+    accelerator: Accelerator | None = None
+    architecture: Architecture = Architecture.AMD64
+    image: Annotated[
+        str | None, Field(max_length=512, description="Triton image for this pool (edge and igpu builds differ).")
+    ] = None
+    cost_per_hour: Annotated[
+        Quantity, Field(description="Price of one replica for one hour, in the currency of your choice.")
+    ]
+    region: Annotated[str | None, Field(max_length=63)] = None
+    tier: Tier = Tier.CLOUD
+    capacity: PoolCapacity | None = None
+
+
+class ServingPoolStatus(Resource):
+    """What the operator sees of the pool."""
+
+    observed_generation: Annotated[int, Field(ge=-1)] = -1
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=list_map("type"))] = []
+    nodes: Annotated[int, Field(ge=0, description="Ready, schedulable nodes that the selector finds.")] | None = None
+    allocatable: (
+        Annotated[int, Field(ge=0, description="Units of the accelerator (without one: pods) on those nodes.")] | None
+    ) = None
+    free: Annotated[int, Field(ge=0, description="Units of `allocatable` that no pod holds.")] | None = None
+    services: Annotated[int, Field(ge=0, description="InferenceServices placed here.")] | None = None

@@ -1,0 +1,141 @@
+"""The status of an InferenceService: what runs, whether the SLO holds, and why the last choice was made."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from throughline.api.base import ATOMIC_LIST, Condition, Resource, list_map
+from throughline.api.inferenceservice import BatchSettings
+
+Timestamp = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+MAX_DECISIONS = 20
+
+
+class ReplicaStatus(Resource):
+    """Replica counts of the Deployment; `recommended` is set in mode Recommend."""
+
+    desired: Annotated[int, Field(ge=0)] = 0
+    ready: Annotated[int, Field(ge=0)] = 0
+    recommended: Annotated[int, Field(ge=0)] | None = None
+
+
+class BatchStatus(Resource):
+    """Batch settings in force on every pod, and what is recommended where the mode does not apply it."""
+
+    settings: BatchSettings | None = None
+    summary: Annotated[
+        str, Field(max_length=64, description="max batch / queue delay × instances, for the printer column.")
+    ] = ""
+    recommended: BatchSettings | None = None
+
+
+class SLOStatus(Resource):
+    """Measured over the metrics window and rounded to two digits, so that noise writes nothing."""
+
+    latency_p99: Annotated[str, Field(max_length=24)] = "-"
+    throughput: Annotated[str, Field(max_length=24)] = "-"
+    cost_per_thousand: Annotated[
+        str, Field(max_length=24, description="Pool price per 1,000 inferences at this throughput.")
+    ] = "-"
+
+
+class ServiceTime(Resource):
+    """What was learned of the model on its pool: s(b) = α + βb for one execution of b items."""
+
+    alpha_microseconds: Annotated[int, Field(ge=0)]
+    beta_microseconds: Annotated[int, Field(ge=0)]
+    contention_permille: Annotated[
+        int, Field(ge=0, description="How much of its share each further instance costs the others; 1000: all of it.")
+    ] = 0
+    error_permille: Annotated[
+        int, Field(ge=0, description="Measured p99 over predicted p99, which corrects the next prediction.")
+    ] = 1000
+    largest_batch: Annotated[int, Field(ge=0, description="Largest batch that was seen.")] = 0
+    executions: Annotated[int, Field(ge=0, description="Executions behind the estimate.")] = 0
+
+
+class RejectedSettings(Resource):
+    """Settings that were tried and taken back; not tried again before `until`."""
+
+    settings: BatchSettings
+    reason: Annotated[str, Field(max_length=256)]
+    until: Timestamp
+
+
+class Trial(Resource):
+    """A change of batch settings that is being watched: on one pod, or on all."""
+
+    settings: BatchSettings
+    previous: BatchSettings
+    pod: Annotated[str | None, Field(max_length=253, description="The one pod it is tried on; absent: all.")] = None
+    started: Timestamp
+    baseline_p99_microseconds: Annotated[int, Field(ge=0)] | None = None
+    baseline_rate_per_second: Annotated[int, Field(ge=0)] | None = None
+
+
+class ControlStatus(Resource):
+    """The loop's memory: enough to go on after a crash as if nothing had happened."""
+
+    pool: Annotated[str, Field(max_length=253)] = ""
+    model_hash: Annotated[str, Field(max_length=64, description="What was learned holds for this model only.")] = ""
+    service_time: ServiceTime | None = None
+    trial: Trial | None = None
+    rejected: Annotated[list[RejectedSettings], Field(max_length=8, json_schema_extra=ATOMIC_LIST)] = []
+    last_batch_change: Timestamp | None = None
+    last_scale_change: Timestamp | None = None
+
+
+class Action(StrEnum):
+    SCALE = "Scale"
+    BATCH = "Batch"
+    TRIAL = "Trial"
+    ROLLBACK = "Rollback"
+    HOLD = "Hold"
+    RECOMMEND = "Recommend"
+
+
+class Alternative(Resource):
+    """One point that was weighed: what it would have cost and done."""
+
+    settings: BatchSettings
+    replicas: int
+    latency_p99: Annotated[str, Field(max_length=24)]
+    capacity: Annotated[str, Field(max_length=24)]
+    cost_per_hour: Annotated[str, Field(max_length=24)]
+    verdict: Annotated[str, Field(max_length=128)]
+
+
+class DecisionRecord(Resource):
+    """One line of the ledger."""
+
+    time: Timestamp
+    action: Action
+    reason: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, Field(max_length=1024)]
+    inputs: Annotated[
+        str, Field(max_length=512, description="Rate, p99, queue, service time and replicas that it was made from.")
+    ] = ""
+    predicted: Annotated[str, Field(max_length=256)] = ""
+    replicas: int = 0
+    settings: BatchSettings | None = None
+    alternatives: Annotated[list[Alternative], Field(max_length=5, json_schema_extra=ATOMIC_LIST)] = []
+
+
+class InferenceServiceStatus(Resource):
+    """Written by the operator alone."""
+
+    observed_generation: Annotated[int, Field(ge=-1)] = -1
+    conditions: Annotated[list[Condition], Field(max_length=24, json_schema_extra=list_map("type"))] = []
+    pool: Annotated[str, Field(max_length=253)] = ""
+    url: Annotated[str, Field(max_length=512, description="gRPC address inside the cluster; HTTP is on 8000.")] = ""
+    replicas: ReplicaStatus = ReplicaStatus()
+    batch: BatchStatus = BatchStatus()
+    slo: SLOStatus = SLOStatus()
+    control: ControlStatus = ControlStatus()
+    decisions: Annotated[
+        list[DecisionRecord],
+        Field(max_length=MAX_DECISIONS, json_schema_extra=ATOMIC_LIST, description="Newest first."),
+    ] = []

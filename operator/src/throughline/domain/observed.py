@@ -1,0 +1,131 @@
+"""What is known of one service at one moment: the whole input of every decision.
+
+The shell (adapters, reconcile) fills these; the core only reads them. What is not known is None or an
+`Unavailable`, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.servingpool import ServingPoolSpec
+    from throughline.api.status import InferenceServiceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Metrics that cannot be had now. `reason` is a CamelCase condition reason, `message` says what to do."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodMetrics:
+    """Rates of one model on one pod over the metrics window, from Triton's counters (facts: metrics.md of Triton).
+
+    Rates are per second. `*_us_rate` are microseconds of that duration accumulated per second; each request is
+    charged the whole batch's compute. `items_rate` is nv_inference_count, `executions_rate` nv_inference_exec_count.
+    """
+
+    success_rate: float
+    failure_rate: float
+    items_rate: float
+    executions_rate: float
+    request_us_rate: float
+    queue_us_rate: float
+    compute_us_rate: float
+    pending: float
+    pending_growth_rate: float
+    p99_us: float | None  # None while idle: the summary is NaN then
+    age_seconds: float  # since the newest sample
+    gpu_memory_used_ratio: float | None = None  # used / total, None without nv_gpu_* (edge, CPU)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStatistic:
+    """One row of `batch_stats` of GET /v2/models/M/stats: cumulative since the model was loaded."""
+
+    batch_size: int
+    executions: int
+    compute_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """One pod of the service, as the API server, Triton and Prometheus show it."""
+
+    name: str
+    uid: str
+    ip: str | None
+    ready: bool
+    ready_seconds: float  # how long it has been ready; 0 when it is not
+    terminating: bool
+    template_hash: str  # pod-template-hash: which ReplicaSet it is of
+    revision: str  # label throughline.io/revision: which model revision it serves
+    waiting_reason: str | None = None  # of the container: ImagePullBackOff, CrashLoopBackOff, …
+    waiting_message: str | None = None
+    restarts: int = 0
+    unschedulable: str | None = None  # message of PodScheduled=False
+    container_id: str | None = None
+    settings: BatchSettings | None = None  # read back from the server; None: not verified
+    load_error: str | None = None  # Triton's own words when it refused the model or the settings
+    metrics: PodMetrics | None = None
+    batch_statistics: tuple[BatchStatistic, ...] = ()
+    memory_used_ratio: float | None = None  # working set / limit; None: unknown or no limit
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """The chosen pool. `capacity_replicas`: how many replicas of this service it can hold in all (those running
+    included), None where that is not known.
+    """
+
+    name: str
+    spec: ServingPoolSpec
+    capacity_replicas: int | None
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """Everything the decision about one service is made from."""
+
+    now_seconds: float  # Unix time
+    name: str
+    namespace: str
+    generation: int
+    spec: InferenceServiceSpec
+    status: InferenceServiceStatus
+    pool: PoolView | None
+    pods: tuple[PodView, ...]
+    replicas: int | None  # spec.replicas of the Deployment; None: there is none yet
+    settings: BatchSettings | None  # in the ConfigMap of the current model revision; None: there is none yet
+    model_hash: str  # of spec.model: names the revision
+    metrics_unavailable: Unavailable | None
+    metrics_window_seconds: float
+    memory_limited: bool = False  # a memory limit is declared, so a reload must have room
+
+    @property
+    def serving(self) -> tuple[PodView, ...]:
+        """Pods of the current revision that take traffic."""
+        return tuple(p for p in self.pods if p.ready and not p.terminating)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsFrame:
+    """One look at Prometheus, for all services at once. Keys of `pods`: (namespace, pod, model)."""
+
+    time_seconds: float
+    window_seconds: float
+    pods: Mapping[tuple[str, str, str], PodMetrics] = field(default_factory=dict)
+    # (namespace, pod) → working set over limit of the container `triton`, where cAdvisor metrics are scraped
+    memory_used_ratio: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+
+Manifest = dict[str, Any]
