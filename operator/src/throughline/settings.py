@@ -1,0 +1,95 @@
+"""Settings of the operator process: command line first, then THROUGHLINE_* of the environment, then defaults."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+PREFIX = "THROUGHLINE_"
+
+
+class Settings(BaseModel):
+    """One field per flag and environment variable: `metrics_poll_seconds` is --metrics-poll-seconds and
+    THROUGHLINE_METRICS_POLL_SECONDS.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prometheus_url: Annotated[str, Field(description="Prometheus that scrapes the Triton pods.")] = (
+        "http://prometheus-operated.monitoring:9090"
+    )
+    prometheus_timeout_seconds: Annotated[float, Field(gt=0)] = 10
+    metrics_window_seconds: Annotated[int, Field(ge=10, description="Window of every rate.")] = 60
+    metrics_poll_seconds: Annotated[float, Field(ge=1, description="How often Prometheus is asked, once for all.")] = 15
+    decision_interval_seconds: Annotated[float, Field(ge=1, description="Longest time between two decisions.")] = 15
+    default_triton_image: Annotated[
+        str, Field(description="Image of services that name none, in a pool that names none.")
+    ] = "nvcr.io/nvidia/tritonserver:25.08-py3"
+    triton_timeout_seconds: Annotated[float, Field(gt=0, description="For every call but a load.")] = 5
+    triton_load_timeout_seconds: Annotated[float, Field(gt=0)] = 120
+    batch_apply_seconds: Annotated[
+        float, Field(gt=0, description="How long one pass may spend on loading settings; the next pass goes on.")
+    ] = 300
+    namespaces: Annotated[str, Field(description="Comma-separated; empty: all.")] = ""
+    operator_namespace: Annotated[str, Field(description="Where the Lease is; from the downward API.")] = "default"
+    pod_name: Annotated[str, Field(description="Identity in the Lease; from the downward API.")] = Field(
+        default_factory=socket.gethostname
+    )
+    leader_election: bool = True
+    lease_name: str = "throughline"
+    lease_duration_seconds: Annotated[float, Field(ge=3)] = 15
+    lease_renew_deadline_seconds: Annotated[float, Field(ge=2)] = 10
+    lease_retry_seconds: Annotated[float, Field(gt=0)] = 2
+    health_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8081
+    workers: Annotated[int, Field(ge=1, le=256, description="Services reconciled at the same time.")] = 16
+    resync_seconds: Annotated[float, Field(ge=30, description="How often every watched kind is listed again.")] = 600
+    shutdown_seconds: Annotated[float, Field(ge=0, description="For reconciles under way when SIGTERM comes.")] = 20
+    pod_monitor: Annotated[
+        Literal["auto", "always", "never"], Field(description="PodMonitor per service; auto: where its CRD exists.")
+    ] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+
+    @model_validator(mode="after")
+    def _lease_times_fit(self) -> Settings:
+        if not self.lease_retry_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
+            raise ValueError(
+                "lease times must grow: lease_retry_seconds < lease_renew_deadline_seconds < lease_duration_seconds"
+            )
+        return self
+
+    @property
+    def watched_namespaces(self) -> tuple[str, ...]:
+        return tuple(n.strip() for n in self.namespaces.split(",") if n.strip())
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """One flag per setting."""
+    for name, field in Settings.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        parser.add_argument(
+            "--" + name.replace("_", "-"),
+            dest=name,
+            default=None,
+            metavar=str(default).upper() if isinstance(default, bool) else "VALUE",
+            help=f"{field.description or name.replace('_', ' ')} (default: {default!s})".replace("%", "%%"),
+        )
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from flags, else environment, else defaults; raises pydantic's ValidationError."""
+    values: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        if flags.get(name) is not None:
+            values[name] = flags[name]
+        elif environ.get(PREFIX + name.upper()):
+            values[name] = environ[PREFIX + name.upper()]
+    return Settings.model_validate(values)
