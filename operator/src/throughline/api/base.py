@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable  # noqa: TC003 - pydantic resolves annotations at run time
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema, PydanticCustomError
 
 GROUP = "throughline.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule over several fields, in the two places that enforce it: CEL in the API server, Python in `validate` and
+    the operator. `$field` in the CEL text stands for the field, or its default where it is absent: the CRD itself
+    carries no defaults, so that no user's spec is ever changed. The tests hold both to the same verdict.
+    """
+
+    cel: str
+    holds: Callable[[Any], bool]
+    message: str  # names the field and the fix
+    field: str = ""  # wire name of the field to point at
+
+    def entry(self, defaults: dict[str, Any]) -> dict[str, str]:
+        """The `x-kubernetes-validations` entry."""
+
+        def value(match: re.Match[str]) -> str:
+            name = match[1]
+            default = defaults[name]
+            literal = f"'{default}'" if isinstance(default, str) else str(default)
+            return f"(has(self.{name}) ? self.{name} : {literal})"
+
+        entry = {"rule": re.sub(r"\$(\w+)", value, self.cel), "message": self.message}
+        return {**entry, "fieldPath": f".{self.field}"} if self.field else entry
 
 
 class Resource(BaseModel):
@@ -18,21 +48,27 @@ class Resource(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
     def to_wire(self) -> dict[str, Any]:
         """The object as Kubernetes sees it: camelCase, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    @model_validator(mode="after")
+    def _keep_rules(self) -> Self:
+        for rule in self.RULES:
+            if not rule.holds(self):
+                raise PydanticCustomError("rule", "{message}", {"message": rule.message, "field": rule.field})
+        return self
 
-def cel(rule: str, message: str, *, field_path: str | None = None) -> dict[str, str]:
-    """One `x-kubernetes-validations` entry; `message` must name the field and the fix."""
-    entry = {"rule": rule, "message": message}
-    if field_path:
-        entry["fieldPath"] = field_path
-    return entry
-
-
-def validations(*rules: dict[str, str]) -> dict[str, Any]:
-    return {"x-kubernetes-validations": list(rules)}
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        reference = handler(core_schema)
+        if cls.RULES:
+            schema = handler.resolve_ref_schema(reference)
+            defaults = {name: p["default"] for name, p in schema["properties"].items() if "default" in p}
+            schema["x-kubernetes-validations"] = [rule.entry(defaults) for rule in cls.RULES]
+        return reference
 
 
 def list_map(*keys: str) -> dict[str, Any]:
@@ -44,14 +80,40 @@ ATOMIC_LIST: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 
+
+class _IntOrString:
+    """Marks the schema: users write `cpu: 2` as well as `cpu: "2"`."""
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core_schema), "x-kubernetes-int-or-string": True, "minimum": 0}
+
+
+def _quantity_text(value: object) -> object:
+    if isinstance(value, float):  # the API server takes an integer or a string here and nothing else
+        raise PydanticCustomError("quantity_float", 'write the number in quotes: "{value}"', {"value": value})
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Quantity = Annotated[
     str,
-    Field(
-        pattern=QUANTITY_PATTERN,
-        max_length=24,
-        description="A Kubernetes quantity, for instance 500m, 2 or 4Gi; never negative.",
-    ),
+    Field(pattern=QUANTITY_PATTERN, max_length=24),
+    BeforeValidator(_quantity_text),
+    _IntOrString(),
 ]
+_SUFFIXES = {
+    "m": Decimal("0.001"),
+    "": Decimal(1),
+    **{suffix: Decimal(1000) ** n for n, suffix in enumerate("kMGT", start=1)},
+    **{f"{suffix}i": Decimal(1024) ** n for n, suffix in enumerate("KMGT", start=1)},
+}
+
+
+def quantity_value(text: str) -> Decimal:
+    """What a Quantity stands for, exactly."""
+    number = text.rstrip("mkKMGTi")
+    return Decimal(number) * _SUFFIXES[text[len(number) :]]
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)]
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
 

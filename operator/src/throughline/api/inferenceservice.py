@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, cel, list_map, validations
+from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map, quantity_value
 
 
 class DataType(StrEnum):
@@ -126,15 +126,15 @@ class ScalingMode(StrEnum):
 class Scaling(Resource):
     """Bounds and mode of the replica count."""
 
-    model_config = {
-        "json_schema_extra": validations(
-            cel(
-                "self.minReplicas <= self.maxReplicas",
-                "spec.scaling.minReplicas must not be above spec.scaling.maxReplicas; lower the first or raise the second",
-                field_path=".minReplicas",
-            ),
-        )
-    }
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="$minReplicas <= $maxReplicas",
+            holds=lambda s: s.min_replicas <= s.max_replicas,
+            message="spec.scaling.minReplicas must not be above spec.scaling.maxReplicas (10 if absent); "
+            "lower the first or raise the second",
+            field="minReplicas",
+        ),
+    )
 
     mode: Annotated[
         ScalingMode,
@@ -158,20 +158,22 @@ class BatchingMode(StrEnum):
 class MaxBatchSizeBounds(Resource):
     """Bounds of Triton's max_batch_size; 0 for both says that the model has no batch dimension."""
 
-    model_config = {
-        "json_schema_extra": validations(
-            cel(
-                "self.min <= self.max",
-                "spec.batching.maxBatchSize.min must not be above spec.batching.maxBatchSize.max",
-                field_path=".min",
-            ),
-            cel(
-                "self.min > 0 || self.max == 0",
-                "spec.batching.maxBatchSize.min may be 0 only when max is 0 too (a model without a batch dimension)",
-                field_path=".min",
-            ),
-        )
-    }
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="$min > 0 || $max == 0",
+            holds=lambda s: s.min > 0 or s.max == 0,
+            message="spec.batching.maxBatchSize.min may be 0 only when spec.batching.maxBatchSize.max is 0 too: "
+            "set both to 0 for a model without a batch dimension, or min to 1",
+            field="min",
+        ),
+        Rule(
+            cel="$min <= $max",
+            holds=lambda s: s.min <= s.max,
+            message="spec.batching.maxBatchSize.min (1 if absent) must not be above spec.batching.maxBatchSize.max "
+            "(64 if absent); for a model without a batch dimension set both to 0",
+            field="min",
+        ),
+    )
 
     min: Annotated[int, Field(ge=0, le=4096)] = 1
     max: Annotated[int, Field(ge=0, le=4096)] = 64
@@ -180,15 +182,15 @@ class MaxBatchSizeBounds(Resource):
 class MaxQueueDelayBounds(Resource):
     """Bounds of Triton's max_queue_delay_microseconds."""
 
-    model_config = {
-        "json_schema_extra": validations(
-            cel(
-                "self.min <= self.max",
-                "spec.batching.maxQueueDelayMicroseconds.min must not be above spec.batching.maxQueueDelayMicroseconds.max",
-                field_path=".min",
-            ),
-        )
-    }
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="$min <= $max",
+            holds=lambda s: s.min <= s.max,
+            message="spec.batching.maxQueueDelayMicroseconds.min must not be above "
+            "spec.batching.maxQueueDelayMicroseconds.max (20000 if absent); lower the first or raise the second",
+            field="min",
+        ),
+    )
 
     min: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     max: Annotated[int, Field(ge=0, le=10_000_000)] = 20_000
@@ -197,15 +199,15 @@ class MaxQueueDelayBounds(Resource):
 class InstancesBounds(Resource):
     """Bounds of the count of Triton's instance_group."""
 
-    model_config = {
-        "json_schema_extra": validations(
-            cel(
-                "self.min <= self.max",
-                "spec.batching.instances.min must not be above spec.batching.instances.max",
-                field_path=".min",
-            ),
-        )
-    }
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="$min <= $max",
+            holds=lambda s: s.min <= s.max,
+            message="spec.batching.instances.min must not be above spec.batching.instances.max "
+            "(4 if absent); lower the first or raise the second",
+            field="min",
+        ),
+    )
 
     min: Annotated[int, Field(ge=1, le=64)] = 1
     max: Annotated[int, Field(ge=1, le=64)] = 4
@@ -222,15 +224,14 @@ class BatchSettings(Resource):
 class Batching(Resource):
     """Bounds and mode of the batch settings. In mode Auto a service starts from the lower bounds."""
 
-    model_config = {
-        "json_schema_extra": validations(
-            cel(
-                "self.mode != 'Fixed' || has(self.fixed)",
-                "spec.batching.fixed is required when spec.batching.mode is Fixed",
-                field_path=".mode",
-            ),
-        )
-    }
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="$mode != 'Fixed' || has(self.fixed)",
+            holds=lambda s: s.mode is not BatchingMode.FIXED or s.fixed is not None,
+            message="spec.batching.fixed is required when spec.batching.mode is Fixed; add it, or set mode Auto",
+            field="mode",
+        ),
+    )
 
     mode: BatchingMode = BatchingMode.AUTO
     max_batch_size: MaxBatchSizeBounds = MaxBatchSizeBounds()
@@ -239,15 +240,41 @@ class Batching(Resource):
     fixed: BatchSettings | None = None
 
 
+COMPUTE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+ResourceName = Annotated[str, Field(max_length=63)]
+
+
+def _compute_only(field: str) -> Rule:
+    return Rule(
+        cel=f"!has(self.{field}) || self.{field}.all(k, k in {list(COMPUTE_RESOURCES)})",
+        holds=lambda s: all(name in COMPUTE_RESOURCES for name in getattr(s, field)),
+        message=f"spec.runtime.resources.{field} may name cpu, memory and ephemeral-storage only; "
+        "the accelerator is named by the ServingPool",
+        field=field,
+    )
+
+
 class ResourceRequirements(Resource):
     """CPU and memory of one replica; the pool adds the accelerator."""
 
-    requests: Annotated[
-        dict[Annotated[str, Field(pattern="^(cpu|memory|ephemeral-storage)$")], Quantity], Field(max_length=3)
-    ] = {}
-    limits: Annotated[
-        dict[Annotated[str, Field(pattern="^(cpu|memory|ephemeral-storage)$")], Quantity], Field(max_length=3)
-    ] = {}
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        _compute_only("requests"),
+        _compute_only("limits"),
+        Rule(
+            cel="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
+            "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
+            holds=lambda s: all(
+                quantity_value(requested) <= quantity_value(s.limits.get(name, requested))
+                for name, requested in s.requests.items()
+            ),
+            message="spec.runtime.resources.requests must not be above spec.runtime.resources.limits; "
+            "raise the limit or lower the request",
+            field="requests",
+        ),
+    )
+
+    requests: Annotated[dict[ResourceName, Quantity], Field(max_length=3)] = {}
+    limits: Annotated[dict[ResourceName, Quantity], Field(max_length=3)] = {}
 
 
 class KeySelector(Resource):
@@ -258,11 +285,28 @@ class KeySelector(Resource):
 class EnvVarSource(Resource):
     """Where an environment variable comes from: a Secret or ConfigMap of the same namespace."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.secretKeyRef) != has(self.configMapKeyRef)",
+            holds=lambda s: (s.secret_key_ref is None) != (s.config_map_key_ref is None),
+            message="spec.runtime.env[].valueFrom must have one of secretKeyRef and configMapKeyRef; remove or add one",
+        ),
+    )
+
     secret_key_ref: KeySelector | None = None
     config_map_key_ref: KeySelector | None = None
 
 
 class EnvVar(Resource):
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!(has(self.value) && has(self.valueFrom))",
+            holds=lambda s: s.value is None or s.value_from is None,
+            message="spec.runtime.env[] may have value or valueFrom, not both; remove one",
+            field="value",
+        ),
+    )
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
     value: Annotated[str, Field(max_length=4096)] | None = None
     value_from: EnvVarSource | None = None

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Condition, Quantity, Resource, cel, list_map, validations
+from throughline.api.base import ATOMIC_LIST, Condition, Quantity, Resource, Rule, list_map
+
+LABEL_KEY = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+)
+LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
 
 class Tier(StrEnum):
@@ -33,6 +40,21 @@ class TaintEffect(StrEnum):
 
 class Toleration(Resource):
     """A core/v1 Toleration, without its eviction time."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="$operator != 'Exists' || !has(self.value)",
+            holds=lambda s: s.operator is not TolerationOperator.EXISTS or s.value is None,
+            message="spec.tolerations[].value must be absent when operator is Exists; remove it or set operator Equal",
+            field="value",
+        ),
+        Rule(
+            cel="$operator == 'Exists' || has(self.key)",
+            holds=lambda s: s.operator is TolerationOperator.EXISTS or s.key is not None,
+            message="spec.tolerations[].key may be absent only when operator is Exists; add it or set operator Exists",
+            field="key",
+        ),
+    )
 
     key: Annotated[str, Field(max_length=316)] | None = None
     operator: TolerationOperator = TolerationOperator.EQUAL
@@ -70,18 +92,23 @@ class PoolCapacity(Resource):
 class ServingPoolSpec(Resource):
     """Which nodes make up the pool and what a replica costs there."""
 
-    model_config = {
-        "json_schema_extra": validations(
-            cel(
-                "size(self.nodeSelector) > 0",
-                "spec.nodeSelector must name at least one label, or the pool would be every node of the cluster",
-                field_path=".nodeSelector",
-            ),
-        )
-    }
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="size(self.nodeSelector) > 0",
+            holds=lambda s: len(s.node_selector) > 0,
+            message="spec.nodeSelector must name at least one label, or the pool would be every node of the cluster",
+            field="nodeSelector",
+        ),
+        Rule(
+            cel=f"self.nodeSelector.all(k, k.matches(r'{LABEL_KEY}'))",
+            holds=lambda s: all(re.match(LABEL_KEY, key) for key in s.node_selector),
+            message="spec.nodeSelector has a key that is no label key; write it as example.com/name or name",
+            field="nodeSelector",
+        ),
+    )
 
     node_selector: Annotated[
-        dict[Annotated[str, Field(max_length=316)], Annotated[str, Field(max_length=63)]],
+        dict[Annotated[str, Field(max_length=316)], Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]],
         Field(max_length=16, description="Labels that a node of the pool carries, all of them."),
     ]
     tolerations: Annotated[list[Toleration], Field(max_length=16, json_schema_extra=ATOMIC_LIST)] = []

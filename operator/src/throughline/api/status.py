@@ -20,6 +20,7 @@ class ReplicaStatus(Resource):
     desired: Annotated[int, Field(ge=0)] = 0
     ready: Annotated[int, Field(ge=0)] = 0
     recommended: Annotated[int, Field(ge=0)] | None = None
+    summary: Annotated[str, Field(max_length=32, description="ready/desired, for the printer column.")] = ""
 
 
 class BatchStatus(Resource):
@@ -129,6 +130,13 @@ class InferenceServiceStatus(Resource):
 
     observed_generation: Annotated[int, Field(ge=-1)] = -1
     conditions: Annotated[list[Condition], Field(max_length=24, json_schema_extra=list_map("type"))] = []
+    reason: Annotated[
+        str,
+        Field(
+            max_length=128,
+            description="Reason of the condition that needs attention most; of Ready when none does. For the column.",
+        ),
+    ] = ""
     pool: Annotated[str, Field(max_length=253)] = ""
     url: Annotated[str, Field(max_length=512, description="gRPC address inside the cluster; HTTP is on 8000.")] = ""
     replicas: ReplicaStatus = ReplicaStatus()
