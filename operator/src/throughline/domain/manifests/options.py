@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOptions:
+    """What the operator's installation decides for all services."""
+
+    default_image: str
+    operator_namespace: str
+    pod_monitor: bool = False  # whether the PodMonitor CRD is there
+    prometheus_namespaces: tuple[str, ...] = ()  # who may read metrics; empty: any pod
+    image_pull_policy: str | None = None  # None: the kubelet's default

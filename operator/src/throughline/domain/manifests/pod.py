@@ -1,0 +1,251 @@
+"""The Triton pod: one model, read-only, under the restricted pod security standard."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from throughline.domain.manifests import names, triton_config
+from throughline.domain.quantities import canonical, canonical_resource
+
+if TYPE_CHECKING:
+    from throughline.api.inferenceservice import EnvVar, InferenceServiceSpec, Runtime
+    from throughline.api.servingpool import ServingPoolSpec
+    from throughline.domain.manifests.names import Identity
+    from throughline.domain.manifests.options import RenderOptions
+
+USER = 1000  # triton-server of NVIDIA's images
+EXIT_TIMEOUT_SECONDS = 30
+STARTUP_PERIOD_SECONDS = 2
+# Open without the key: health, metadata, inference, statistics. Everything that changes the server needs it.
+RESTRICTED_APIS = "model-repository,model-config,shared-memory,trace,logging"
+
+
+def image(spec: InferenceServiceSpec, pool: ServingPoolSpec, options: RenderOptions) -> str:
+    """The service's own, else the pool's (edge builds differ), else the installation's."""
+    return spec.runtime.image or pool.image or options.default_image
+
+
+def grace_seconds(runtime: Runtime) -> int:
+    """Drain, then Triton's own wait for requests in flight, then a little for the kubelet."""
+    return runtime.drain_seconds + EXIT_TIMEOUT_SECONDS + 5
+
+
+def pod_template(
+    identity: Identity, spec: InferenceServiceSpec, pool_name: str, pool: ServingPoolSpec, options: RenderOptions
+) -> dict[str, Any]:
+    """Nothing here follows from the batch settings: tuning never rolls a pod."""
+    model = triton_config.served_name(spec, identity.name)
+    revision = triton_config.model_hash(spec, model)
+    return {
+        "metadata": {
+            "labels": {
+                **names.labels(identity.name),
+                names.REVISION_LABEL: revision,
+                names.POOL_LABEL: names.label_value(pool_name),
+            },
+            # For a Prometheus that discovers by annotation.
+            "annotations": {
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": str(names.METRICS_PORT),
+                "prometheus.io/path": "/metrics",
+            },
+        },
+        "spec": {
+            **_identity_of_pod(identity, spec.runtime),
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": grace_seconds(spec.runtime),
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            **_scheduling(identity, pool),
+            "containers": [_container(identity, spec, pool, options, model)],
+            "volumes": _volumes(identity, spec, revision),
+        },
+    }
+
+
+def _identity_of_pod(identity: Identity, runtime: Runtime) -> dict[str, Any]:
+    secrets = [{"name": reference.name} for reference in runtime.image_pull_secrets]
+    pull = {"imagePullSecrets": secrets} if secrets else {}
+    if runtime.service_account_name:
+        # The account is the user's, and so is whether its token is mounted.
+        return {"serviceAccountName": runtime.service_account_name, **pull}
+    account = names.service_account_name(identity.name)
+    return {"serviceAccountName": account, "automountServiceAccountToken": False, **pull}
+
+
+def _scheduling(identity: Identity, pool: ServingPoolSpec) -> dict[str, Any]:
+    scheduling: dict[str, Any] = {
+        "nodeSelector": {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector},
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": names.selector(identity.name)},
+            }
+        ],
+    }
+    if pool.tolerations:
+        scheduling["tolerations"] = [t.to_wire() for t in pool.tolerations]
+    return scheduling
+
+
+def _container(
+    identity: Identity, spec: InferenceServiceSpec, pool: ServingPoolSpec, options: RenderOptions, model: str
+) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": names.CONTAINER,
+        "image": image(spec, pool, options),
+        # By name, through PATH: images differ in where the server lies, and their entry points only print a banner.
+        "command": ["tritonserver"],
+        "args": _arguments(model),
+        "env": _environment(identity, spec.runtime),
+        "ports": [
+            {"name": "grpc", "containerPort": names.GRPC_PORT, "protocol": "TCP"},
+            {"name": "http", "containerPort": names.HTTP_PORT, "protocol": "TCP"},
+            {"name": "metrics", "containerPort": names.METRICS_PORT, "protocol": "TCP"},
+        ],
+        **_probes(model, spec.runtime),
+        # Triton refuses HTTP at once on SIGTERM; first let every client learn that this pod is gone (fact 10).
+        "lifecycle": {"preStop": {"sleep": {"seconds": spec.runtime.drain_seconds}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": _mounts(spec, model),
+    }
+    if spec.runtime.drain_seconds == 0:  # the API server refuses a sleep of no time before 1.33
+        del container["lifecycle"]
+    if options.image_pull_policy:
+        container["imagePullPolicy"] = options.image_pull_policy
+    resources = _resources(spec.runtime, pool)
+    if resources:
+        container["resources"] = resources
+    return container
+
+
+def _arguments(model: str) -> list[str]:
+    """Every flag was run against Triton 2.51.
+
+    - exit-on-error=false: a model that does not load leaves a live server that says why, instead of a crash loop;
+    - default-max-batch-size=0: max_batch_size 0 means "no batch dimension", not "complete it to 4";
+    - the connection age makes gRPC clients spread over new replicas (fact 15).
+    """
+    restricted = f"{RESTRICTED_APIS}:{names.CONTROL_KEY_HEADER}=$({names.CONTROL_KEY_ENV})"
+    return [
+        "--model-repository=/models",
+        "--model-control-mode=explicit",
+        f"--load-model={model}",
+        f"--model-config-name={names.CONFIG_NAME}",
+        "--exit-on-error=false",
+        "--strict-readiness=true",
+        "--backend-config=default-max-batch-size=0",
+        "--metrics-config=summary_latencies=true",
+        f"--http-restricted-api={restricted}",
+        f"--grpc-restricted-protocol={restricted}",
+        "--grpc-max-connection-age=5000",
+        "--grpc-max-connection-age-grace=10000",
+        f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+    ]
+
+
+def _environment(identity: Identity, runtime: Runtime) -> list[dict[str, Any]]:
+    key = {"secretKeyRef": {"name": names.secret_name(identity.name), "key": "key"}}
+    ours: list[dict[str, Any]] = [{"name": names.CONTROL_KEY_ENV, "valueFrom": key}]
+    if all(e.name != "HOME" for e in runtime.env):
+        # The root is read-only; backends that keep a cache in the home directory find one that is not.
+        ours.append({"name": "HOME", "value": "/tmp"})  # noqa: S108 - an emptyDir of the pod
+    return ours + [_variable(e) for e in runtime.env if e.name != names.CONTROL_KEY_ENV]
+
+
+def _variable(variable: EnvVar) -> dict[str, Any]:
+    # An empty value is left out, as the API server leaves it out.
+    if variable.value_from is None:
+        return {"name": variable.name, **({"value": variable.value} if variable.value else {})}
+    return {"name": variable.name, "valueFrom": variable.value_from.to_wire()}
+
+
+def _probes(model: str, runtime: Runtime) -> dict[str, Any]:
+    """Triton opens its ports only when the model has loaded or failed to: the startup probe gives it that time.
+
+    After that, alive is the server and ready is the model. A busy server must not be killed for being slow, so
+    liveness allows a minute; health is never behind the key.
+    """
+    live = {"path": "/v2/health/live", "port": "http", "scheme": "HTTP"}
+    return {
+        "startupProbe": {
+            "httpGet": live,
+            "periodSeconds": STARTUP_PERIOD_SECONDS,
+            "timeoutSeconds": 5,
+            "failureThreshold": math.ceil(runtime.start_timeout_seconds / STARTUP_PERIOD_SECONDS),
+        },
+        "readinessProbe": {
+            "httpGet": {"path": f"/v2/models/{model}/ready", "port": "http", "scheme": "HTTP"},
+            "periodSeconds": 5,
+            "timeoutSeconds": 5,
+            "failureThreshold": 3,
+        },
+        "livenessProbe": {"httpGet": dict(live), "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 6},
+    }
+
+
+def _resources(runtime: Runtime, pool: ServingPoolSpec) -> dict[str, Any]:
+    resources = {
+        "requests": {k: canonical_resource(v) for k, v in sorted(runtime.resources.requests.items())},
+        "limits": {k: canonical_resource(v) for k, v in sorted(runtime.resources.limits.items())},
+    }
+    if pool.accelerator:
+        # An extended resource cannot be overcommitted: both must be given, and be the same.
+        amount = str(pool.accelerator.count_per_replica)
+        resources["requests"][pool.accelerator.resource] = amount
+        resources["limits"][pool.accelerator.resource] = amount
+    return {kind: amounts for kind, amounts in resources.items() if amounts}
+
+
+def _mounts(spec: InferenceServiceSpec, model: str) -> list[dict[str, Any]]:
+    """A model repository put together from mounts: nothing is copied.
+
+    The configuration is mounted as a directory; a file mounted by subPath would never be updated (fact 6).
+    """
+    storage: dict[str, Any] = {
+        "name": "storage",
+        "mountPath": f"/models/{model}/{spec.model.version}",
+        "readOnly": True,
+    }
+    scheme, _, rest = spec.model.storage.uri.partition("://")
+    if scheme == "pvc":
+        _, _, path = rest.partition("/")
+        storage["subPath"] = "/".join(part for part in (path.strip("/"), str(spec.model.version)) if part)
+    return [
+        {"name": "models", "mountPath": "/models"},
+        storage,
+        {"name": "config", "mountPath": f"/models/{model}/configs", "readOnly": True},
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - an emptyDir of the pod
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
+    ]
+
+
+def _volumes(identity: Identity, spec: InferenceServiceSpec, revision: str) -> list[dict[str, Any]]:
+    scheme, _, rest = spec.model.storage.uri.partition("://")
+    name, _, _ = rest.partition("/")
+    if scheme == "pvc":
+        # Read-only at the claim too: a missing folder is then an error that is seen, and never made on the claim.
+        storage: dict[str, Any] = {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
+    else:
+        storage = {"configMap": {"name": name}}
+    return [
+        {"name": "models", "emptyDir": {}},
+        {"name": "storage", **storage},
+        {"name": "config", "configMap": {"name": names.config_map_name(identity.name, revision)}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": canonical(spec.runtime.shared_memory)}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
