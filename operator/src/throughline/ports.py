@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.domain.observed import BatchStatistic, MetricsFrame, Unavailable
@@ -31,6 +32,14 @@ class TritonRefused(TritonError):  # noqa: N818 - the server's answer, not a fau
     """Triton answered and refused the model or its configuration; the message is Triton's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list. The version is the whole list's, the same on every page of it."""
+
+    items: Sequence[dict[str, Any]]
+    resource_version: str
+
+
 class KubePort(Protocol):
     """The Kubernetes API. Objects are plain dicts; raises ApiError."""
 
@@ -39,6 +48,18 @@ class KubePort(Protocol):
     async def list(
         self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
     ) -> Sequence[dict[str, Any]]: ...
+
+    def pages(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncIterator[Page]:
+        """A list in parts, for lists too long to hold."""
+        ...
 
     async def apply(self, manifest: Mapping[str, Any], *, field_manager: str, subresource: str = "") -> dict[str, Any]:
         """Server-side apply, forcing conflicts; returns the object as stored."""

@@ -110,6 +110,8 @@ class ServiceView:
     metrics_unavailable: Unavailable | None
     metrics_window_seconds: float
     memory_limited: bool = False  # a memory limit is declared, so a reload must have room
+    # Settings that a server refused since the last decision, with its own words
+    refused_settings: tuple[tuple[BatchSettings, str], ...] = ()
 
     @property
     def serving(self) -> tuple[PodView, ...]:

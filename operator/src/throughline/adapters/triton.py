@@ -1,0 +1,132 @@
+"""Triton's HTTP API, one pod at a time, over NVIDIA's own client.
+
+tritonclient pulls in gevent and numpy, so it is imported on the first call and nowhere else. A client lives for one
+call group: pods come and go, and a connection kept open would hold up a draining server.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from throughline.api.inferenceservice import BatchSettings
+from throughline.domain.observed import BatchStatistic
+from throughline.ports import TritonError, TritonRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+HTTP_PORT = 8000
+KEY_HEADER = "throughline-control-key"  # as in --http-restricted-api=…:throughline-control-key=VALUE
+ANSWERED_NO = frozenset({"400", "404", "500"})
+
+
+class Triton:
+    """TritonPort."""
+
+    def __init__(self, *, timeout_seconds: float, load_timeout_seconds: float, port: int = HTTP_PORT) -> None:
+        self._timeout, self._load_timeout, self._port = timeout_seconds, load_timeout_seconds, port
+
+    @asynccontextmanager
+    async def _client(self, ip: str, timeout: float, what: str) -> AsyncIterator[Any]:  # noqa: ASYNC109 - the client's own
+        from tritonclient.http.aio import InferenceServerClient  # noqa: PLC0415
+        from tritonclient.utils import InferenceServerException  # noqa: PLC0415
+
+        host = f"[{ip}]" if ":" in ip else ip
+        client_class: Any = InferenceServerClient  # the aio module shadows the sync class's name for type checkers
+        client = client_class(f"{host}:{self._port}", conn_timeout=timeout, conn_limit=1)
+        try:
+            yield client
+        except InferenceServerException as error:
+            status, message = error.status() or "", error.message() or "no message"
+            if status in ANSWERED_NO:
+                raise TritonRefused(message) from error
+            raise TritonError(f"{what} at {ip}: {status} {message}".strip()) from error
+        except TimeoutError as error:
+            raise TritonError(f"{what} at {ip}: no answer within {timeout:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TritonError(f"{what} at {ip}: {error}") from error
+        finally:
+            await client.close()
+
+    async def load(self, ip: str, model: str, config: Mapping[str, Any], *, key: str) -> None:
+        async with self._client(ip, self._load_timeout, "load") as client:
+            await client.load_model(model, headers=_headers(key), config=json.dumps(config))
+
+    async def settings(self, ip: str, model: str, *, key: str) -> BatchSettings:
+        async with self._client(ip, self._timeout, "config") as client:
+            return parse_settings(await client.get_model_config(model, headers=_headers(key)))
+
+    async def probe(self, ip: str, model: str, version: int) -> None:
+        from tritonclient.http import InferInput  # noqa: PLC0415
+
+        async with self._client(ip, self._timeout, "probe") as client:
+            metadata = await client.get_model_metadata(model, str(version))
+            inputs = []
+            for tensor in metadata.get("inputs") or ():
+                shape = [1 if d < 0 else d for d in map(int, tensor["shape"])]
+                data = InferInput(tensor["name"], shape, tensor["datatype"])
+                data.set_data_from_numpy(_zeros(shape, tensor["datatype"]))
+                inputs.append(data)
+            await client.infer(model, inputs, model_version=str(version))
+
+    async def statistics(self, ip: str, model: str) -> Sequence[BatchStatistic]:
+        async with self._client(ip, self._timeout, "statistics") as client:
+            return parse_statistics(await client.get_inference_statistics(model))
+
+    async def load_error(self, ip: str, model: str, *, key: str) -> str | None:
+        async with self._client(ip, self._timeout, "repository index") as client:
+            return parse_load_error(await client.get_model_repository_index(headers=_headers(key)), model)
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {KEY_HEADER: key} if key else {}
+
+
+def _zeros(shape: Sequence[int], datatype: str) -> Any:
+    import numpy as np  # noqa: PLC0415
+    from tritonclient.utils import triton_to_np_dtype  # noqa: PLC0415
+
+    if datatype == "BYTES":
+        return np.full(shape, b"", dtype=np.object_)
+    return np.zeros(shape, dtype=np.float32 if datatype == "BF16" else triton_to_np_dtype(datatype))
+
+
+def parse_settings(config: Mapping[str, Any]) -> BatchSettings:
+    """The settings in a model configuration, as GET /v2/models/M/config gives it."""
+    groups = config.get("instance_group") or [{}]
+    return BatchSettings(
+        max_batch_size=int(config.get("max_batch_size") or 0),
+        max_queue_delay_microseconds=int(
+            (config.get("dynamic_batching") or {}).get("max_queue_delay_microseconds") or 0
+        ),
+        instances=int(groups[0].get("count") or 1),
+    )
+
+
+def parse_statistics(found: Mapping[str, Any]) -> tuple[BatchStatistic, ...]:
+    """Rows of batch_stats, over the versions that are loaded."""
+    rows = [row for model in found.get("model_stats") or () for row in model.get("batch_stats") or ()]
+    return tuple(
+        BatchStatistic(
+            batch_size=int(row["batch_size"]),
+            executions=int(row["compute_infer"]["count"]),
+            compute_ns=sum(int(row[part]["ns"]) for part in ("compute_input", "compute_infer", "compute_output")),
+        )
+        for row in rows
+        if "compute_infer" in row and int(row["compute_infer"]["count"]) > 0
+    )
+
+
+def parse_load_error(index: Sequence[Mapping[str, Any]], model: str) -> str | None:
+    """Why no version of the model is ready, in Triton's words."""
+    entries = [entry for entry in index if entry.get("name") == model]
+    if not entries:
+        return f"the server's model repository has no model {model}"
+    if any(entry.get("state") == "READY" for entry in entries):
+        return None
+    entry = entries[0]
+    return str(entry.get("reason") or f"the model is {entry.get('state') or 'not loaded'}")
