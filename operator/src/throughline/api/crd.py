@@ -64,6 +64,7 @@ class Kind:
 
     @property
     def crd_name(self) -> str:
+        """Name of the CustomResourceDefinition."""
         return f"{self.plural}.{GROUP}"
 
 
@@ -153,24 +154,29 @@ def _structural(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Sche
             schema[target] = node[source]
     schema.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
 
-    match schema.get("type"):
-        case "integer":
-            schema["format"] = "int32" if node.get("maximum", INT32_MAX + 1) <= INT32_MAX else "int64"
-        case "array":
-            schema["items"] = _structural(node["items"], definitions)
-        case "object" if "properties" in node:
-            properties = {name: _structural(child, definitions) for name, child in node["properties"].items()}
-            schema["properties"] = properties
-            if required := node.get("required"):
-                schema["required"] = sorted(required)
-        case "object":
-            schema["additionalProperties"] = _structural(node["additionalProperties"], definitions)
-
+    schema.update(_content(schema.get("type"), node, definitions))
     if isinstance(default := node.get("default"), str | int) and default not in {"", "-"}:
         description = f"{description} Default: {default}.".strip()
     if description:
         schema["description"] = description
     return schema
+
+
+def _content(type_: str | None, node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
+    """What is particular to the type."""
+    match type_:
+        case "integer":
+            return {"format": "int32" if node.get("maximum", INT32_MAX + 1) <= INT32_MAX else "int64"}
+        case "array":
+            return {"items": _structural(node["items"], definitions)}
+        case "object" if "properties" in node:
+            properties = {name: _structural(child, definitions) for name, child in node["properties"].items()}
+            required = sorted(node.get("required", []))
+            return {"properties": properties, **({"required": required} if required else {})}
+        case "object":
+            return {"additionalProperties": _structural(node["additionalProperties"], definitions)}
+        case _:
+            return {}
 
 
 # JSON Schema keyword → keyword of the CRD. `additionalProperties: false` goes: the API server prunes unknown fields,

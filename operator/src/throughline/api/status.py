@@ -74,6 +74,7 @@ class Trial(Resource):
     pod: Annotated[str | None, Field(max_length=253, description="The one pod it is tried on; absent: all.")] = None
     started: Timestamp
     baseline_p99_microseconds: Annotated[int, Field(ge=0)] | None = None
+    baseline_mean_microseconds: Annotated[int, Field(ge=0)] | None = None
     baseline_rate_per_second: Annotated[int, Field(ge=0)] | None = None
 
 
