@@ -1,0 +1,212 @@
+"""Every condition, every reason it can have, what that means and what to do. The one source of README and `explain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ACCEPTED = "Accepted"
+WORKLOAD_READY = "WorkloadReady"
+MODEL_READY = "ModelReady"
+METRICS_AVAILABLE = "MetricsAvailable"
+SLO_MET = "SLOMet"
+SCALING_ACTIVE = "ScalingActive"
+BATCH_TUNED = "BatchTuned"
+READY = "Ready"
+RECONCILING = "Reconciling"
+STALLED = "Stalled"
+# The order in which they are shown, and in which the first cause is looked for.
+TYPES = (
+    READY,
+    ACCEPTED,
+    WORKLOAD_READY,
+    MODEL_READY,
+    METRICS_AVAILABLE,
+    SLO_MET,
+    SCALING_ACTIVE,
+    BATCH_TUNED,
+    RECONCILING,
+    STALLED,
+)
+NOT_YET_OBSERVED = "NotYetObserved"
+
+
+class Nature(StrEnum):
+    """What a reason says about who must act."""
+
+    GOOD = "Good"  # as it should be
+    PROGRESS = "Progress"  # getting there by itself
+    FAULT = "Fault"  # wrong now, and tried again by itself
+    USER = "User"  # stays wrong until somebody changes something
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """One line of the table."""
+
+    type: str
+    reason: str
+    nature: Nature
+    meaning: str
+    action: str = "Nothing."
+
+
+_G, _P, _F, _U = Nature.GOOD, Nature.PROGRESS, Nature.FAULT, Nature.USER
+_TABLE = (
+    Meaning(ACCEPTED, "Valid", _G, "The spec can be carried out on the pool in status.pool."),
+    Meaning(
+        ACCEPTED,
+        "InvalidSpec",
+        _U,
+        "The spec contradicts itself or a field is out of range; what ran before goes on.",
+        "Change the field that the message names; `throughline validate FILE` finds such errors offline.",
+    ),
+    Meaning(
+        ACCEPTED,
+        "PoolNotFound",
+        _U,
+        "None of spec.placement.pools exists; what ran before goes on.",
+        "Create the ServingPool, or name one that exists (`kubectl get servingpools`).",
+    ),
+    Meaning(
+        ACCEPTED,
+        "PoolFull",
+        _U,
+        "No listed pool can hold spec.scaling.minReplicas.",
+        "Add nodes, list another pool, or lower spec.scaling.minReplicas or spec.runtime.resources.",
+    ),
+    Meaning(
+        ACCEPTED,
+        "NameConflict",
+        _U,
+        "An object that the service needs exists already and belongs to somebody else.",
+        "Delete or rename that object, or give the InferenceService another name.",
+    ),
+    Meaning(WORKLOAD_READY, "Available", _G, "All replicas run the current revision and are ready."),
+    Meaning(
+        WORKLOAD_READY,
+        "NotAccepted",
+        _U,
+        "Nothing is created, because the spec was not accepted.",
+        "See Accepted.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "VolumeNotReady",
+        _U,
+        "The claim or ConfigMap of spec.model.storage.uri is missing, or cannot be mounted.",
+        "Create it in the service's namespace, or correct spec.model.storage.uri.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "ImagePullFailed",
+        _U,
+        "The node cannot get the image.",
+        "Correct spec.runtime.image (or the pool's image), or add spec.runtime.imagePullSecrets.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "ContainerConfigError",
+        _U,
+        "The container cannot be created: mostly a Secret or ConfigMap of spec.runtime.env that is missing, "
+        "or an image without tritonserver.",
+        "Create what the message names, or correct spec.runtime.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "CrashLooping",
+        _F,
+        "The server ends again and again.",
+        "Read the reason with `kubectl logs POD -c triton --previous`; out of memory is the most frequent.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "RecentlyRestarted",
+        _P,
+        "A server restarted and serves again; it counts once it has lasted longer than a restart's back-off.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "Unschedulable",
+        _F,
+        "No node of the pool has room for a replica, or none takes it.",
+        "Add nodes to the pool, lower spec.scaling or spec.runtime.resources, or list another pool.",
+    ),
+    Meaning(WORKLOAD_READY, "RolloutInProgress", _P, "Pods of a new revision are replacing those of the old."),
+    Meaning(
+        WORKLOAD_READY,
+        "MinimumReplicasUnavailable",
+        _P,
+        "Fewer replicas are ready than there should be.",
+        "Wait; when it lasts, `kubectl describe pod` of a pod that is not ready says why.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "ScaledToZero",
+        _U,
+        "Somebody set the Deployment to zero replicas, so nothing serves.",
+        "Scale it up, or set spec.scaling.mode to Auto.",
+    ),
+    Meaning(MODEL_READY, "Ready", _G, "The current model is loaded and answers."),
+    Meaning(
+        MODEL_READY,
+        "NoPods",
+        _P,
+        "There is no pod that could load the model.",
+        "See WorkloadReady.",
+    ),
+    Meaning(
+        MODEL_READY,
+        "ServerNotRunning",
+        _P,
+        "Pods exist, but no server runs in them.",
+        "See WorkloadReady.",
+    ),
+    Meaning(MODEL_READY, "Loading", _P, "Triton is loading the model."),
+    Meaning(
+        MODEL_READY,
+        "ModelLoadFailed",
+        _U,
+        "Triton refused the model; the message is Triton's own.",
+        "Correct spec.model (backend, version, tensors, parameters) or the files in the storage.",
+    ),
+    Meaning(
+        MODEL_READY,
+        "ConfigurationRefused",
+        _F,
+        "Triton refused new settings and goes on with the old ones; the message is Triton's own.",
+        "In mode Auto they are taken back; in mode Fixed, correct spec.batching.fixed.",
+    ),
+    Meaning(
+        MODEL_READY,
+        "ProbeFailed",
+        _F,
+        "The model is loaded, but an inference of zeros fails.",
+        "Correct spec.model.inputs, or set spec.model.probe to ConfigOnly where zeros are no valid input.",
+    ),
+    Meaning(READY, "Serving", _G, "The spec is realised and the model serves. Whether the SLO holds is SLOMet."),
+    Meaning(RECONCILING, "Settled", _G, "Nothing is under way."),
+    Meaning(STALLED, "NotStalled", _G, "Nothing waits for you."),
+)
+_BY_KEY = {(line.type, line.reason): line for line in _TABLE}
+
+
+def describe() -> tuple[Meaning, ...]:
+    """The table, in the order of the conditions. NotYetObserved is common to all and stands once, under Ready."""
+    common = Meaning(READY, NOT_YET_OBSERVED, _P, "The operator has not looked at this yet.", "Wait a few seconds.")
+    return tuple(sorted((*_TABLE, common), key=lambda line: TYPES.index(line.type)))
+
+
+def nature(type_: str, reason: str) -> Nature:
+    """Who must act. A reason that is not in the table is a fault that may pass."""
+    if reason == NOT_YET_OBSERVED:
+        return Nature.PROGRESS
+    line = _BY_KEY.get((type_, reason))
+    return line.nature if line else Nature.FAULT
+
+
+def known(type_: str, reason: str) -> bool:
+    """Whether the table explains the reason. Ready, Reconciling and Stalled repeat the reasons of the others."""
+    if reason == NOT_YET_OBSERVED or (type_, reason) in _BY_KEY:
+        return True
+    return type_ in {READY, RECONCILING, STALLED} and any(r == reason for _, r in _BY_KEY)

@@ -1,0 +1,109 @@
+"""Whether an object must be applied: so that nothing is written at rest, and what others changed is healed.
+
+Two questions. Is the live object from this very desired state (its hash, in an annotation)? And does it still say all
+that the desired state says? Fields that only the live object has are the API server's defaults or belong to others:
+applying would not remove them, so they are no reason to apply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from throughline.api.base import GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from throughline.domain.observed import Manifest
+
+APPLIED_HASH = f"{GROUP}/applied-hash"
+HASH_DIGITS = 16
+# The lists that server-side apply merges by a key, in what is rendered here; all others are replaced as a whole.
+# ports: of a container by containerPort; of a Service by port, where each item has a targetPort (a NetworkPolicy's
+# ports have none, and are atomic).
+_LIST_KEYS = {
+    "containers": "name",
+    "env": "name",
+    "imagePullSecrets": "name",
+    "ownerReferences": "uid",
+    "topologySpreadConstraints": "topologyKey",
+    "volumeMounts": "mountPath",
+    "volumes": "name",
+}
+
+
+def with_hash(manifest: Mapping[str, Any], *, hash_annotation: str = APPLIED_HASH) -> Manifest:
+    """The manifest with the hash of itself as an annotation (of the object, never of its pod template)."""
+    metadata = manifest.get("metadata", {})
+    annotations = {k: v for k, v in metadata.get("annotations", {}).items() if k != hash_annotation}
+    bare = {**manifest, "metadata": {**metadata, "annotations": annotations}}
+    text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
+    annotations[hash_annotation] = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+    return bare
+
+
+def needs_apply(
+    desired: Mapping[str, Any], live: Mapping[str, Any] | None, *, hash_annotation: str = APPLIED_HASH
+) -> str | None:
+    """Why `desired` (from `with_hash`) must be applied over `live`; None when it need not."""
+    if live is None:
+        return "it does not exist"
+    wanted = desired["metadata"]["annotations"][hash_annotation]
+    applied = (live.get("metadata", {}).get("annotations") or {}).get(hash_annotation)
+    if applied is None:
+        return "it was not applied by this operator"
+    if applied != wanted:
+        return "what it should say has changed"
+    difference = next(_differences(desired, live, ""), None)
+    return None if difference is None else f"{difference} was changed by somebody else"
+
+
+def _differences(desired: Any, live: Any, path: str) -> Iterator[str]:
+    """Paths of `desired` that `live` does not confirm."""
+    if isinstance(desired, dict) and isinstance(live, dict):
+        for name, value in desired.items():
+            where = f"{path}.{name}" if path else name
+            if name not in live:
+                yield where
+            elif isinstance(value, list) and isinstance(live[name], list):
+                yield from _list_differences(name, value, live[name], where)
+            else:
+                yield from _differences(value, live[name], where)
+    elif isinstance(desired, list) and isinstance(live, list):
+        yield from _list_differences("", desired, live, path)
+    elif type(desired) is not type(live) or desired != live:
+        yield path
+
+
+def _list_differences(name: str, desired: Sequence[Any], live: Sequence[Any], path: str) -> Iterator[str]:
+    key = _list_key(name, desired)
+    if key is None:
+        if len(desired) != len(live):
+            yield path
+            return
+        for index, (wanted, found) in enumerate(zip(desired, live, strict=True)):
+            yield from _differences(wanted, found, f"{path}[{index}]")
+        return
+    found_by_key = {item.get(key): item for item in live if isinstance(item, dict)}
+    for wanted in desired:
+        where = f"{path}[{wanted[key]}]"
+        found = found_by_key.get(wanted[key])
+        if found is None:
+            yield where
+        else:
+            yield from _differences(wanted, found, where)
+
+
+def _list_key(name: str, items: Sequence[Any]) -> str | None:
+    key = _LIST_KEYS.get(name)
+    if name == "ports":
+        key = next(
+            (k for k, mark in (("containerPort", "containerPort"), ("port", "targetPort")) if _all(items, mark)), None
+        )
+    return key if key is not None and _all(items, key) else None
+
+
+def _all(items: Sequence[Any], field: str) -> bool:
+    return bool(items) and all(isinstance(item, dict) and field in item for item in items)

@@ -1,0 +1,126 @@
+"""Nodes and pods as far as placement needs them: what a node offers, and what a pod holds of it.
+
+All amounts are whole thousandths of a unit, so that adding them up for thousands of pods is exact and cheap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from throughline.domain.quantities import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from throughline.api.inferenceservice import InferenceServiceSpec
+    from throughline.api.servingpool import ServingPoolSpec, Toleration
+
+PODS = "pods"
+ONE = 1000
+Amounts = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAllocatable:
+    """What one node offers to pods."""
+
+    name: str
+    resources: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PodRequests:
+    """What one pod holds, and of which node; `node` is empty until it is scheduled."""
+
+    node: str
+    requests: Mapping[str, int]
+
+
+def thousandths(quantity: str | float) -> int:
+    """A quantity in whole thousandths, rounded up as the API server rounds requests."""
+    return math.ceil(parse(quantity) * 1000)
+
+
+def node_allocatable(node: Mapping[str, Any]) -> NodeAllocatable:
+    """From a core/v1 Node."""
+    allocatable = node.get("status", {}).get("allocatable") or {}
+    return NodeAllocatable(node["metadata"]["name"], {k: thousandths(v) for k, v in allocatable.items()})
+
+
+def pod_requests(pod: Mapping[str, Any]) -> PodRequests:
+    """From a core/v1 Pod, as the scheduler counts: the containers' sum or the largest init container, and overhead.
+
+    Init containers that restart always (sidecars) run beside the others and add up. A pod that has ended holds
+    nothing. Source: kubernetes/kubernetes component-helpers resource.PodRequests.
+    """
+    spec, phase = pod.get("spec", {}), pod.get("status", {}).get("phase")
+    node = spec.get("nodeName", "")
+    if phase in {"Succeeded", "Failed"}:
+        return PodRequests(node, {})
+    running: Counter[str] = Counter()
+    for container in spec.get("containers", ()):
+        running.update(_requests(container))
+    sidecars: Counter[str] = Counter()
+    peak: Counter[str] = Counter()
+    for container in spec.get("initContainers", ()):
+        if container.get("restartPolicy") == "Always":
+            sidecars.update(_requests(container))
+            peak |= sidecars
+        else:
+            peak |= sidecars + Counter(_requests(container))
+    total = (running + sidecars) | peak
+    total.update({k: thousandths(v) for k, v in (spec.get("overhead") or {}).items()})
+    total[PODS] = ONE
+    return PodRequests(node, dict(total))
+
+
+def _requests(container: Mapping[str, Any]) -> Amounts:
+    return {k: thousandths(v) for k, v in (container.get("resources", {}).get("requests") or {}).items()}
+
+
+def usage(pods: Iterable[PodRequests]) -> dict[str, Amounts]:
+    """The sums by node. A pod without a node holds nothing yet: whether it gets a place is the scheduler's to say."""
+    by_node: dict[str, Counter[str]] = {}
+    for pod in pods:
+        if pod.node:
+            by_node.setdefault(pod.node, Counter()).update(pod.requests)
+    return {node: dict(amounts) for node, amounts in by_node.items()}
+
+
+def replica_requests(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> Amounts:
+    """What one replica of the service asks for on the pool; a limit without a request is one, as in the API."""
+    resources = spec.runtime.resources
+    amounts = {k: thousandths(v) for k, v in {**resources.limits, **resources.requests}.items()}
+    if pool.accelerator:
+        amounts[pool.accelerator.resource] = pool.accelerator.count_per_replica * ONE
+    amounts[PODS] = ONE
+    return amounts
+
+
+def in_pool(node: Mapping[str, Any], pool: ServingPoolSpec) -> bool:
+    """Whether a replica of the pool may be scheduled on the node now: selected, ready, open and tolerated."""
+    labels = node.get("metadata", {}).get("labels") or {}
+    wanted = {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector}
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return False
+    if node.get("spec", {}).get("unschedulable"):
+        return False
+    conditions = node.get("status", {}).get("conditions") or ()
+    if not any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions):
+        return False
+    taints = node.get("spec", {}).get("taints") or ()
+    hard = (t for t in taints if t.get("effect") in {"NoSchedule", "NoExecute"})
+    return all(any(_tolerates(toleration, taint) for toleration in pool.tolerations) for taint in hard)
+
+
+def _tolerates(toleration: Toleration, taint: Mapping[str, Any]) -> bool:
+    if toleration.effect is not None and toleration.effect.value != taint.get("effect"):
+        return False
+    if toleration.key is None:
+        return toleration.operator.value == "Exists"
+    if toleration.key != taint.get("key"):
+        return False
+    return toleration.operator.value == "Exists" or (toleration.value or "") == (taint.get("value") or "")

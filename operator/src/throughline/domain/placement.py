@@ -1,0 +1,107 @@
+"""Which pool a service runs on, and how many of its replicas a pool can hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from throughline.domain.nodes import replica_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from throughline.api.inferenceservice import InferenceServiceSpec
+    from throughline.api.servingpool import ServingPoolSpec
+    from throughline.domain.nodes import NodeAllocatable
+    from throughline.domain.observed import PoolView
+
+FIELD = "spec.placement.pools"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolChoice:
+    """The pool, and why this one."""
+
+    pool: PoolView
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a spec cannot be carried out: a CamelCase reason, the field, and what to change."""
+
+    reason: str
+    field: str
+    message: str
+
+
+def choose_pool(spec: InferenceServiceSpec, pools: Mapping[str, PoolView], current: str) -> PoolChoice | Refusal:
+    """The pool that the service is on, while that is listed and exists; else the first listed one with room.
+
+    Staying put even when a preferred pool has room again is on purpose: a move reloads the model on other hardware,
+    and what was learned of it does not hold there.
+    """
+    listed = [reference.name for reference in spec.placement.pools]
+    if current in listed and current in pools:
+        return PoolChoice(pools[current], "the service is there already")
+    existing = [pools[name] for name in listed if name in pools]
+    if not existing:
+        return _not_found(listed, pools)
+    needed = spec.scaling.min_replicas
+    for pool in existing:
+        if pool.capacity_replicas is None:
+            return PoolChoice(pool, "the first listed pool that exists; how many replicas it can hold is not known")
+        if pool.capacity_replicas >= needed:
+            return PoolChoice(pool, f"the first listed pool that can hold {needed} replicas")
+    return _full(existing, needed)
+
+
+def _not_found(listed: Sequence[str], pools: Mapping[str, PoolView]) -> Refusal:
+    there = f"existing pools: {', '.join(sorted(pools)[:8])}" if pools else "the cluster has no ServingPool yet"
+    missing = ", ".join(listed)
+    return Refusal(
+        "PoolNotFound", FIELD, f"{FIELD}: no ServingPool named {missing}; create it or name another ({there})"
+    )
+
+
+def _full(existing: Sequence[PoolView], needed: int) -> Refusal:
+    rooms = ", ".join(_room(pool) for pool in existing)
+    return Refusal(
+        "PoolFull",
+        FIELD,
+        f"{FIELD}: no listed pool can hold the {needed} replicas of spec.scaling.minReplicas ({rooms}); "
+        "add nodes, list another pool, or lower spec.scaling.minReplicas or the replica's requests",
+    )
+
+
+def _room(pool: PoolView) -> str:
+    if pool.nodes == 0:
+        return f"{pool.name} has no ready node"
+    return f"{pool.name} can hold {pool.capacity_replicas}"
+
+
+def capacity_for(
+    pool: ServingPoolSpec,
+    nodes: Sequence[NodeAllocatable] | None,
+    used_by_others: Mapping[str, Mapping[str, int]],
+    spec: InferenceServiceSpec,
+    *,
+    replicas_of_others: int = 0,
+) -> int | None:
+    """How many replicas of this service the pool can hold in all, those that run now included.
+
+    Counted node by node, for a replica does not fit into the sum of what two nodes have left. `nodes` are those of the
+    pool (`nodes.in_pool`), None where they could not be read; `used_by_others` is what pods that are not this
+    service's hold, by node (`nodes.usage`). A declared capacity holds for all services together and replaces the
+    count: `replicas_of_others` of it are taken.
+    """
+    if pool.capacity is not None:
+        return max(0, pool.capacity.max_replicas - replicas_of_others)
+    if nodes is None:
+        return None
+    need = {resource: amount for resource, amount in replica_requests(spec, pool).items() if amount > 0}
+    return sum(_fits(node, used_by_others.get(node.name, {}), need) for node in nodes)
+
+
+def _fits(node: NodeAllocatable, used: Mapping[str, int], need: Mapping[str, int]) -> int:
+    return max(0, min((node.resources.get(r, 0) - used.get(r, 0)) // amount for r, amount in need.items()))

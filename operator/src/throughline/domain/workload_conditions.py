@@ -1,0 +1,304 @@
+"""Accepted, WorkloadReady and ModelReady: chains of small checks, the first that objects gives reason and message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from throughline.api.base import ConditionStatus
+from throughline.domain import condition_reasons as table
+from throughline.domain.decision import ConditionUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from throughline.domain.observed import PodView, ServiceView
+    from throughline.domain.placement import Refusal
+
+MESSAGE_LIMIT = 1500
+PULL_REASONS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+        "ImageInspectError",
+        "SignatureValidationFailed",
+    }
+)
+CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+CRASH_REASONS = frozenset({"CrashLoopBackOff"})
+LOOPING_RESTARTS = 2
+FIRST_BACK_OFF_SECONDS, LONGEST_BACK_OFF_SECONDS = 10, 300
+# How the shell marks a failed probe inference in PodView.load_error.
+PROBE_FAILED = "probe inference failed: "
+
+# What a check finds: status, reason, message.
+Finding = tuple[ConditionStatus, str, str]
+_FALSE, _TRUE, _UNKNOWN = ConditionStatus.FALSE, ConditionStatus.TRUE, ConditionStatus.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the checks look at."""
+
+    view: ServiceView
+    refusal: Refusal | None
+    storage_missing: str | None
+
+    @property
+    def pods(self) -> tuple[PodView, ...]:
+        return tuple(p for p in self.view.pods if not p.terminating)
+
+    @property
+    def current(self) -> tuple[PodView, ...]:
+        """Pods of the model revision that the spec asks for."""
+        return tuple(p for p in self.pods if p.revision == self.view.model_hash)
+
+    @property
+    def still_serving(self) -> str:
+        """The end of a message about a failure: who serves all the same."""
+        old = sum(p.ready for p in self.pods if p.revision != self.view.model_hash)
+        same = sum(p.ready for p in self.current)
+        if old:
+            return f"; the previous revision still serves on {_pods(old)}"
+        return f"; {_serve(same)}" if same else "; nothing serves"
+
+    @property
+    def pool_name(self) -> str:
+        return self.view.pool.name if self.view.pool else self.view.status.pool or "?"
+
+
+def workload_conditions(
+    view: ServiceView, refusal: Refusal | None, *, storage_missing: str | None = None
+) -> tuple[ConditionUpdate, ...]:
+    """Whether the spec is accepted, its pods are as they should be, and the model answers.
+
+    `storage_missing`: what of spec.model.storage.uri is not there (for instance "claim models does not exist"), None
+    when it is.
+    """
+    seen = _Seen(view, refusal, storage_missing)
+    return (
+        _accepted(refusal),
+        _update(table.WORKLOAD_READY, _first(_WORKLOAD_CHECKS, seen)),
+        _update(table.MODEL_READY, _first(_MODEL_CHECKS, seen)),
+    )
+
+
+def settled(pod: PodView) -> bool:
+    """Ready, and not only for the moment between two crashes.
+
+    A pod that restarted must have been ready for longer than the kubelet would wait before the next restart: twice as
+    long each time, five minutes at most. So a server that crashes after a while is never counted.
+    """
+    if not pod.ready or pod.terminating:
+        return False
+    if pod.restarts == 0:
+        return True
+    wait: int = FIRST_BACK_OFF_SECONDS << min(pod.restarts, 8)
+    return pod.ready_seconds >= min(LONGEST_BACK_OFF_SECONDS, wait)
+
+
+def _accepted(refusal: Refusal | None) -> ConditionUpdate:
+    if refusal is None:
+        return ConditionUpdate(table.ACCEPTED, _TRUE, "Valid", "")
+    return ConditionUpdate(table.ACCEPTED, _FALSE, refusal.reason, _short(refusal.message))
+
+
+def _first(checks: Sequence[Callable[[_Seen], Finding | None]], seen: _Seen) -> Finding:
+    for check in checks:
+        finding = check(seen)
+        if finding is not None:
+            return finding
+    raise AssertionError("the last check of a chain always finds something")
+
+
+def _update(type_: str, finding: Finding) -> ConditionUpdate:
+    status, reason, message = finding
+    return ConditionUpdate(type_, status, reason, _short(message))
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= MESSAGE_LIMIT else f"{message[: MESSAGE_LIMIT - 1]}…"
+
+
+def _pods(count: int) -> str:
+    return f"{count} pod" if count == 1 else f"{count} pods"
+
+
+def _serve(count: int) -> str:
+    return f"{_pods(count)} of this revision {'serves' if count == 1 else 'serve'} on"
+
+
+# --- WorkloadReady, the cause before the effect
+
+
+def _nothing_to_run(seen: _Seen) -> Finding | None:
+    if seen.refusal is None or seen.pods:
+        return None
+    return _FALSE, "NotAccepted", f"nothing is created: {seen.refusal.message}"
+
+
+def _volume_missing(seen: _Seen) -> Finding | None:
+    """Pods that run have their volume already; only those that do not yet can miss it."""
+    if seen.storage_missing is None or (seen.current and all(p.ready for p in seen.current)):
+        return None
+    uri = seen.view.spec.model.storage.uri
+    return _FALSE, "VolumeNotReady", f"spec.model.storage.uri {uri}: {seen.storage_missing}{seen.still_serving}"
+
+
+def _image_pull(seen: _Seen) -> Finding | None:
+    pod = _waiting(seen, PULL_REASONS)
+    if pod is None:
+        return None
+    pool_image = seen.view.pool.spec.image if seen.view.pool else None
+    image = seen.view.spec.runtime.image or pool_image or "the default image"
+    said = f"{pod.waiting_reason}: {pod.waiting_message or 'no details'}"
+    return _FALSE, "ImagePullFailed", f"cannot pull {image} for pod {pod.name}: {said}{seen.still_serving}"
+
+
+def _container_config(seen: _Seen) -> Finding | None:
+    pod = _waiting(seen, CONFIG_REASONS)
+    if pod is None:
+        return None
+    said = pod.waiting_message or pod.waiting_reason
+    return _FALSE, "ContainerConfigError", f"pod {pod.name} cannot be created: {said}{seen.still_serving}"
+
+
+def _crash_looping(seen: _Seen) -> Finding | None:
+    unsettled = (p for p in seen.pods if p.restarts >= LOOPING_RESTARTS and not settled(p))
+    pod = _waiting(seen, CRASH_REASONS) or next(unsettled, None)
+    if pod is None:
+        return None
+    said = f": {pod.waiting_message}" if pod.waiting_message else ""
+    return _FALSE, "CrashLooping", f"pod {pod.name} restarted {pod.restarts} times{said}{seen.still_serving}"
+
+
+def _unschedulable(seen: _Seen) -> Finding | None:
+    pod = next((p for p in seen.pods if p.unschedulable), None)
+    if pod is None or not pod.unschedulable:
+        return None
+    pool = seen.pool_name
+    verdict = f"pool {pool} is full" if "Insufficient" in pod.unschedulable else f"no node of pool {pool} takes the pod"
+    return _FALSE, "Unschedulable", f"{verdict}: {pod.unschedulable}{seen.still_serving}"
+
+
+def _scaled_to_zero(seen: _Seen) -> Finding | None:
+    if seen.view.replicas != 0:
+        return None
+    return _FALSE, "ScaledToZero", "the Deployment has spec.replicas 0"
+
+
+def _rolling(seen: _Seen) -> Finding | None:
+    if seen.view.replicas is None:
+        return _FALSE, "RolloutInProgress", "the Deployment is being created"
+    stale = len(seen.pods) - len(seen.current)
+    if stale:
+        return (
+            _FALSE,
+            "RolloutInProgress",
+            f"{_pods(len(seen.current))} run model revision {seen.view.model_hash}, {_pods(stale)} the previous one",
+        )
+    if len({p.template_hash for p in seen.pods}) > 1:
+        return _FALSE, "RolloutInProgress", "pods of a new pod template are replacing those of the old"
+    return None
+
+
+def _restarted(seen: _Seen) -> Finding | None:
+    pod = next((p for p in seen.pods if p.ready and not settled(p)), None)
+    if pod is None:
+        return None
+    return _FALSE, "RecentlyRestarted", f"pod {pod.name} restarted and has to prove that it lasts"
+
+
+def _too_few(seen: _Seen) -> Finding | None:
+    wanted, ready = seen.view.replicas or 0, sum(p.ready for p in seen.pods)
+    if ready >= wanted:
+        return None
+    return _FALSE, "MinimumReplicasUnavailable", f"{ready} of {wanted} replicas are ready"
+
+
+def _available(seen: _Seen) -> Finding:
+    return _TRUE, "Available", f"{sum(p.ready for p in seen.pods)} of {seen.view.replicas} replicas are ready"
+
+
+_WORKLOAD_CHECKS: tuple[Callable[[_Seen], Finding | None], ...] = (
+    _nothing_to_run,
+    _volume_missing,
+    _image_pull,
+    _container_config,
+    _crash_looping,
+    _unschedulable,
+    _scaled_to_zero,
+    _rolling,
+    _restarted,
+    _too_few,
+    _available,
+)
+
+
+def _waiting(seen: _Seen, reasons: frozenset[str]) -> PodView | None:
+    return next((p for p in seen.pods if p.waiting_reason in reasons), None)
+
+
+# --- ModelReady
+
+
+def _no_pods(seen: _Seen) -> Finding | None:
+    return None if seen.pods else (_UNKNOWN, "NoPods", "no pod has started yet; see WorkloadReady")
+
+
+def _load_failed(seen: _Seen) -> Finding | None:
+    """A pod that is ready all the same kept what it had: then it was the settings that were refused."""
+    failed = [p for p in seen.current if p.load_error and not p.load_error.startswith(PROBE_FAILED)]
+    pod = next((p for p in failed if not p.ready), None)
+    if pod is not None:
+        return (
+            _FALSE,
+            "ModelLoadFailed",
+            f"Triton on pod {pod.name}: {_short(pod.load_error or '')}{seen.still_serving}",
+        )
+    if failed:
+        pod = failed[0]
+        said = _short(pod.load_error or "")
+        return _FALSE, "ConfigurationRefused", f"Triton on pod {pod.name} goes on with its old settings: {said}"
+    return None
+
+
+def _probe_failed(seen: _Seen) -> Finding | None:
+    pod = next((p for p in seen.current if p.load_error and p.load_error.startswith(PROBE_FAILED)), None)
+    if pod is None:
+        return None
+    return _FALSE, "ProbeFailed", f"pod {pod.name}: {pod.load_error}"
+
+
+def _serving(seen: _Seen) -> Finding | None:
+    ready = [p for p in seen.current if settled(p)]
+    if not ready:
+        return None
+    return _TRUE, "Ready", f"{_pods(len(ready))} serving model revision {seen.view.model_hash}"
+
+
+def _not_running(seen: _Seen) -> Finding | None:
+    pods = seen.current or seen.pods
+    stuck = PULL_REASONS | CONFIG_REASONS | CRASH_REASONS
+    if not all(p.unschedulable or p.waiting_reason in stuck for p in pods):
+        return None
+    return _FALSE, "ServerNotRunning", f"no server of this revision runs; see WorkloadReady{seen.still_serving}"
+
+
+def _loading(seen: _Seen) -> Finding:
+    if any(p.ready for p in seen.current):
+        return _FALSE, "Loading", "the server restarted and has to prove that it lasts"
+    return _FALSE, "Loading", f"Triton is loading model revision {seen.view.model_hash}{seen.still_serving}"
+
+
+_MODEL_CHECKS: tuple[Callable[[_Seen], Finding | None], ...] = (
+    _no_pods,
+    _load_failed,
+    _probe_failed,
+    _serving,
+    _not_running,
+    _loading,
+)
