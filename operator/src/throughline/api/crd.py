@@ -40,11 +40,11 @@ def _condition_column(name: str, condition: str, description: str) -> Schema:
     return _column(name, f'.status.conditions[?(@.type=="{condition}")].status', description=description)
 
 
-def _name_rule(pattern: str, length: int, kind: str, chars: str) -> Rule:
+def _name_rule(pattern: str, length: int, chars: str) -> Rule:
     return Rule(
         cel=f"size(self.metadata.name) <= {length} && self.metadata.name.matches(r'{pattern}')",
         holds=lambda name: len(name) <= length and re.search(pattern, name) is not None,
-        message=f"metadata.name of {kind} must have at most {length} characters, {chars}; choose another name",
+        message=f"metadata.name must have at most {length} characters, {chars}; choose another name",
     )
 
 
@@ -95,11 +95,10 @@ INFERENCE_SERVICE = Kind(
         _column("URL", ".status.url", wide=True),
         _column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True),
     ),
-    # Services and labels carry the name, with a suffix: both end at 63 characters, and a Service starts with a letter.
+    # The Service carries the name, and so does the model's address: a DNS label that starts with a letter.
     name_rule=_name_rule(
         r"^[a-z]([-a-z0-9]*[a-z0-9])?$",
-        52,
-        "an InferenceService",
+        63,
         "lower-case letters, digits and '-', starting with a letter",
     ),
 )
@@ -128,7 +127,7 @@ SERVING_POOL = Kind(
     ),
     # A label of every pod carries the name.
     name_rule=_name_rule(
-        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "a ServingPool", "lower-case letters, digits, '-' and '.'"
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"
     ),
 )
 

@@ -1,0 +1,122 @@
+"""`throughline validate FILE…`: every error with its file, line and field, without a cluster."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from throughline.api import validation
+from throughline.cli import documents, output
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One error, and where it stands."""
+
+    file: str
+    line: int
+    column: int
+    object: str
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """As compilers print it, so that editors jump to it."""
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        field = "" if self.message.startswith(self.field) else self.field
+        return ": ".join(part for part in (where, self.object, field, self.message) if part)
+
+    def to_wire(self) -> dict[str, Any]:
+        """For -o json."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of all files."""
+
+    findings: tuple[Finding, ...]
+    checked: int
+    skipped: int
+
+    @property
+    def code(self) -> int:
+        """0: all good; 1: something is wrong; 2: there was nothing to check."""
+        if self.findings:
+            return output.INVALID
+        return output.OK if self.checked else output.FAILED
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "validate",
+        help="check resources offline: every error with line, field and fix",
+        description="Checks InferenceServices and ServingPools as the API server would, without a cluster. "
+        "Objects of other kinds are passed over. Exit code: 0 valid, 1 not, 2 nothing to check.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON file, directory, or - for the input")
+    output.add_output_flag(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what is wrong; the exit code says whether anything is."""
+    report = check(args.files)
+    if args.output == "json":
+        findings = [finding.to_wire() for finding in report.findings]
+        print(
+            output.structured(
+                {"valid": report.code == output.OK, "checked": report.checked, "skipped": report.skipped}
+                | {"errors": findings},
+                "json",
+            )
+        )
+        return report.code
+    for finding in report.findings:
+        print(finding)
+    print(_summary(report), file=sys.stderr)
+    return report.code
+
+
+def _summary(report: Report) -> str:
+    if not report.checked and not report.findings:
+        return "nothing to check: no object of throughline.io in these files"
+    skipped = f", {report.skipped} of other kinds passed over" if report.skipped else ""
+    errors = len(report.findings)
+    return f"{report.checked} checked, {errors or 'no'} error{'' if errors == 1 else 's'}{skipped}"
+
+
+def check(sources: Sequence[str]) -> Report:
+    """Check every object of the files."""
+    findings: list[Finding] = []
+    checked = skipped = 0
+    try:
+        for document in documents.read(sources):
+            if not validation.is_ours(document.data):
+                skipped += document.data is not None
+                continue
+            checked += 1
+            findings += sorted(_findings(document), key=lambda f: (f.line, f.column))
+    except documents.UnreadableError as error:
+        findings.append(Finding(error.source, error.line, error.column, "", "", error.message))
+    return Report(tuple(findings), checked, skipped)
+
+
+def _findings(document: documents.Document) -> Iterator[Finding]:
+    data = document.data
+    metadata = data.get("metadata") if isinstance(data.get("metadata"), dict) else {}
+    name = "/".join(str(part) for part in (data.get("kind"), metadata.get("namespace"), metadata.get("name")) if part)
+
+    def finding(path: validation.Path, position: tuple[int, int], message: str) -> Finding:
+        return Finding(document.source, *position, name, validation.dotted(path), message)
+
+    for path, position in document.repeated():
+        yield finding(path, position, "stands twice in the same map; remove one")
+    for problem in validation.check(data):
+        yield finding(problem.path, document.position(problem.path), problem.message)
