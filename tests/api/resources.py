@@ -1,0 +1,231 @@
+"""Resources that are right, and ways to make each wrong: (what is changed, value, part of the message)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+REMOVE = object()
+
+INFERENCE_SERVICE: dict[str, Any] = {
+    "apiVersion": "throughline.io/v1alpha1",
+    "kind": "InferenceService",
+    "metadata": {"name": "resnet50", "namespace": "default"},
+    "spec": {
+        "model": {
+            "storage": {"uri": "pvc://models/resnet50"},
+            "backend": "onnxruntime",
+            "inputs": [{"name": "x", "dataType": "TYPE_FP32", "dims": [3, 224, 224]}],
+        },
+        "slo": {"latencyP99Milliseconds": 100},
+        "placement": {"pools": [{"name": "gpu"}]},
+    },
+}
+SERVING_POOL: dict[str, Any] = {
+    "apiVersion": "throughline.io/v1alpha1",
+    "kind": "ServingPool",
+    "metadata": {"name": "gpu"},
+    "spec": {"nodeSelector": {"pool": "gpu"}, "costPerHour": "1.01"},
+}
+
+Change = tuple[str, Any]  # dotted path, value
+
+
+def changed(resource: dict[str, Any], *changes: Change) -> dict[str, Any]:
+    result = copy.deepcopy(resource)
+    for path, value in changes:
+        *parents, last = (int(p) if p.isdigit() else p for p in path.split("/"))
+        node: Any = result
+        for part in parents:
+            node = node[part] if isinstance(part, int) else node.setdefault(part, {})
+        if value is REMOVE:
+            node.pop(last)
+        elif isinstance(last, int) and last == len(node):
+            node.append(value)
+        else:
+            node[last] = value
+    return result
+
+
+# Changes after which InferenceService is still right.
+GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
+    "as it is": (),
+    "bounds equal": (("spec/scaling", {"minReplicas": 3, "maxReplicas": 3}),),
+    "min at the default max": (("spec/scaling/minReplicas", 10),),
+    "no batch dimension": (("spec/batching/maxBatchSize", {"min": 0, "max": 0}),),
+    "fixed": (("spec/batching", {"mode": "Fixed", "fixed": {"maxBatchSize": 8}}),),
+    "quantities as numbers": (("spec/runtime/resources", {"requests": {"cpu": 2}, "limits": {"cpu": 2}}),),
+    "request of another unit": (
+        ("spec/runtime/resources", {"requests": {"memory": "1024Mi"}, "limits": {"memory": "1Gi"}}),
+    ),
+    "limit alone": (("spec/runtime/resources", {"limits": {"memory": "1Gi"}}),),
+    "environment": (
+        (
+            "spec/runtime/env",
+            [{"name": "A", "value": "b"}, {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        ),
+    ),
+    "a null is absent": (("spec/scaling", None), ("spec/batching", {"mode": None})),
+    "configmap": (("spec/model/storage/uri", "configmap://fraud-model"),),
+}
+
+# Wrong by type or bound: the schema's part. (change, field of the problem, part of the message)
+BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
+    "no model": ((("spec/model", REMOVE),), "spec.model", "required"),
+    "no slo": ((("spec/slo", REMOVE),), "spec.slo", "required"),
+    "no pool": ((("spec/placement/pools", []),), "spec.placement.pools", "at least 1"),
+    "storage elsewhere": ((("spec/model/storage/uri", "s3://b/x"),), "spec.model.storage.uri", "pvc://CLAIM/PATH"),
+    "storage with ..": ((("spec/model/storage/uri", "pvc://a b/x"),), "spec.model.storage.uri", "pvc://CLAIM/PATH"),
+    "version as text": ((("spec/model/version", "3"),), "spec.model.version", "remove the quotes"),
+    "latency zero": ((("spec/slo/latencyP99Milliseconds", 0),), "spec.slo.latencyP99Milliseconds", "at least 1"),
+    "latency a fraction": ((("spec/slo/latencyP99Milliseconds", 1.5),), "spec.slo.latencyP99Milliseconds", "whole"),
+    "unknown type": ((("spec/model/inputs/0/dataType", "FP32"),), "spec.model.inputs[0].dataType", "TYPE_FP32"),
+    "dims below -1": ((("spec/model/inputs/0/dims", [-2]),), "spec.model.inputs[0].dims[0]", "at least -1"),
+    "same input twice": (
+        (("spec/model/inputs/1", {"name": "x", "dataType": "TYPE_FP32", "dims": [1]}),),
+        "spec.model.inputs[1]",
+        "remove or rename",
+    ),
+    "misspelt": ((("spec/scaling/minReplica", 1),), "spec.scaling.minReplica", "did you mean minReplicas?"),
+    "too many replicas": ((("spec/scaling/maxReplicas", 1001),), "spec.scaling.maxReplicas", "at most 1000"),
+    "negative quantity": ((("spec/runtime/sharedMemory", "-1Gi"),), "spec.runtime.sharedMemory", "not valid"),
+    "negative number": ((("spec/runtime/resources/limits/cpu", -1),), "spec.runtime.resources.limits.cpu", "not valid"),
+    "quantity a fraction": ((("spec/runtime/sharedMemory", 1.5),), "spec.runtime.sharedMemory", "in quotes"),
+    "unknown unit": ((("spec/runtime/sharedMemory", "1GB"),), "spec.runtime.sharedMemory", "not valid"),
+    "unknown mode": ((("spec/batching/mode", "auto"),), "spec.batching.mode", "Auto, Recommend, Fixed"),
+    "list for map": ((("spec/slo", []),), "spec.slo", "map"),
+    "map for list": ((("spec/placement/pools", {"name": "x"}),), "spec.placement.pools", "list"),
+    "no name": ((("metadata/name", REMOVE),), "metadata.name", "required"),
+    "name with a dot": ((("metadata/name", "a.b"),), "metadata.name", "choose another"),
+    "name too long": ((("metadata/name", "a" * 64),), "metadata.name", "63 characters"),
+}
+
+# Wrong by a rule: CEL's part, with the exact message in both places.
+RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
+    "min above max": (
+        (("spec/scaling", {"minReplicas": 3, "maxReplicas": 2}),),
+        "spec.scaling.minReplicas",
+        "spec.scaling.minReplicas must not be above",
+    ),
+    "min above the default max": (
+        (("spec/scaling", {"minReplicas": 11}),),
+        "spec.scaling.minReplicas",
+        "spec.scaling.minReplicas must not be above",
+    ),
+    "batch min above max": (
+        (("spec/batching/maxBatchSize", {"min": 9, "max": 8}),),
+        "spec.batching.maxBatchSize.min",
+        "set both to 0",
+    ),
+    "batch min 0, max not": (
+        (("spec/batching/maxBatchSize", {"min": 0}),),
+        "spec.batching.maxBatchSize.min",
+        "set both to 0",
+    ),
+    "batch max 0, min absent": (
+        (("spec/batching/maxBatchSize", {"max": 0}),),
+        "spec.batching.maxBatchSize.min",
+        "set both to 0",
+    ),
+    "delay min above max": (
+        (("spec/batching/maxQueueDelayMicroseconds", {"min": 20001}),),
+        "spec.batching.maxQueueDelayMicroseconds.min",
+        "maxQueueDelayMicroseconds.max",
+    ),
+    "instances min above max": (
+        (("spec/batching/instances", {"min": 5}),),
+        "spec.batching.instances.min",
+        "instances.max (4",
+    ),
+    "fixed without settings": ((("spec/batching", {"mode": "Fixed"}),), "spec.batching.mode", "spec.batching.fixed is"),
+    "accelerator as request": (
+        (("spec/runtime/resources/requests", {"nvidia.com/gpu": 1}),),
+        "spec.runtime.resources.requests",
+        "ServingPool",
+    ),
+    "accelerator as limit": (
+        (("spec/runtime/resources/limits", {"nvidia.com/gpu": 1}),),
+        "spec.runtime.resources.limits",
+        "ServingPool",
+    ),
+    "request above limit": (
+        (("spec/runtime/resources", {"requests": {"memory": "2Gi"}, "limits": {"memory": "2000M"}}),),
+        "spec.runtime.resources.requests",
+        "raise the limit",
+    ),
+    "request above limit, as numbers": (
+        (("spec/runtime/resources", {"requests": {"cpu": 3}, "limits": {"cpu": "2500m"}}),),
+        "spec.runtime.resources.requests",
+        "raise the limit",
+    ),
+    "value and valueFrom": (
+        (
+            (
+                "spec/runtime/env",
+                [{"name": "A", "value": "b", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+            ),
+        ),
+        "spec.runtime.env[0].value",
+        "not both",
+    ),
+    "valueFrom nothing": (
+        (("spec/runtime/env", [{"name": "A", "valueFrom": {}}]),),
+        "spec.runtime.env[0].valueFrom",
+        "one of secretKeyRef and configMapKeyRef",
+    ),
+}
+
+GOOD_POOLS: dict[str, tuple[Change, ...]] = {
+    "as it is": (),
+    "cost a number": (("spec/costPerHour", 2),),
+    "cost in thousandths": (("spec/costPerHour", "40m"),),
+    "tolerates all": (("spec/tolerations", [{"operator": "Exists"}]),),
+    "label with a prefix": (("spec/nodeSelector", {"nvidia.com/gpu.product": "NVIDIA-A10", "empty": ""}),),
+}
+BAD_POOLS: dict[str, tuple[tuple[Change, ...], str, str]] = {
+    "no cost": ((("spec/costPerHour", REMOVE),), "spec.costPerHour", "required"),
+    "cost a fraction": ((("spec/costPerHour", 1.5),), "spec.costPerHour", "in quotes"),
+    "resource without domain": (
+        (("spec/accelerator", {"resource": "gpu"}),),
+        "spec.accelerator.resource",
+        "nvidia.com",
+    ),
+    "label value": ((("spec/nodeSelector", {"a": "b c"}),), "spec.nodeSelector.a", "not valid"),
+}
+POOL_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
+    "every node": ((("spec/nodeSelector", {}),), "spec.nodeSelector", "at least one label"),
+    "label key": ((("spec/nodeSelector", {"a b": "c"}),), "spec.nodeSelector", "example.com/name"),
+    "toleration with a value": (
+        (("spec/tolerations", [{"operator": "Exists", "key": "a", "value": "b"}]),),
+        "spec.tolerations[0].value",
+        "remove it",
+    ),
+    "toleration without a key": ((("spec/tolerations", [{"value": "b"}]),), "spec.tolerations[0].key", "add it"),
+}
+
+
+def good() -> dict[str, dict[str, Any]]:
+    """Every resource that both must take."""
+    return {f"service: {name}": changed(INFERENCE_SERVICE, *c) for name, c in GOOD_SERVICES.items()} | {
+        f"pool: {name}": changed(SERVING_POOL, *c) for name, c in GOOD_POOLS.items()
+    }
+
+
+def bad() -> dict[str, tuple[dict[str, Any], str, str]]:
+    """Every resource that both must refuse, with the field and part of the message of `validate`."""
+    tables = ((INFERENCE_SERVICE, BAD_SERVICES), (SERVING_POOL, BAD_POOLS))
+    return {
+        f"{base['kind']}: {name}": (changed(base, *changes), field, message)
+        for base, cases in tables
+        for name, (changes, field, message) in cases.items()
+    }
+
+
+def rule_breakers() -> dict[str, tuple[dict[str, Any], str, str]]:
+    """Every resource that a rule refuses: the message is the same from `validate` and from the API server."""
+    tables = ((INFERENCE_SERVICE, RULE_BREAKERS), (SERVING_POOL, POOL_RULE_BREAKERS))
+    return {
+        f"{base['kind']}: {name}": (changed(base, *changes), field, message)
+        for base, cases in tables
+        for name, (changes, field, message) in cases.items()
+    }
