@@ -8,6 +8,7 @@ from throughline.api.base import Condition, ConditionStatus
 from throughline.domain.condition_reasons import (
     ACCEPTED,
     BATCH_TUNED,
+    LOAD_BALANCED,
     METRICS_AVAILABLE,
     MODEL_READY,
     NOT_YET_OBSERVED,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCEPTED",
     "BATCH_TUNED",
+    "LOAD_BALANCED",
     "METRICS_AVAILABLE",
     "MODEL_READY",
     "NOT_YET_OBSERVED",
