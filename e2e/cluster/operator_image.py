@@ -1,0 +1,91 @@
+"""The operator's image: its dependencies as locked, and above them the wheel of this repository."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import tomllib
+from typing import Any, TYPE_CHECKING
+
+from . import pip
+from .cache import REPOSITORY, digest, digest_tree
+from .errors import ClusterError, SourceChangedError
+from .layers import Building, Layer
+from .oci import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    import pathlib
+
+PROJECT = REPOSITORY / "pyproject.toml"
+LOCK = REPOSITORY / "uv.lock"
+SOURCE = REPOSITORY / "operator" / "src"
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads(PROJECT.read_text())["project"]
+    return project
+
+
+def _copy_project(target: pathlib.Path) -> pathlib.Path:
+    """What the wheel is built from, still while others edit it."""
+    target.mkdir()
+    described = [file for pattern in ("README*", "LICENSE*") for file in REPOSITORY.glob(pattern)]
+    for file in (PROJECT, *described):
+        shutil.copy(file, target)
+    shutil.copytree(SOURCE, target / "operator" / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+def images(base: Layer, site: str, path: str) -> Mapping[str, Image]:
+    """Nothing, as long as the repository has no operator."""
+    if not (PROJECT.exists() and SOURCE.exists()):
+        return {}
+
+    def fill_dependencies(building: Building) -> None:
+        requirements = building.work / "requirements.txt"
+        if not LOCK.exists():
+            raise ClusterError(f"{LOCK.name} is missing: run `uv lock`")
+        locked = building.work / "locked"
+        locked.mkdir()
+        for file in (PROJECT, LOCK):
+            shutil.copy(file, locked)
+        export = ("export", "--frozen", "--no-dev", "--no-emit-project", "--quiet", "--project", locked)
+        requirements.write_text(pip.uv(building.cache, building.work, *export))
+        pip.install(building.root / site, pip.BOOKWORM, "--requirement", str(requirements))
+        shutil.rmtree(building.root / site / "bin", ignore_errors=True)
+        building.compile_python(f"/{site}")
+
+    def fill_code(building: Building) -> None:
+        project = _copy_project(building.work / "project")
+        if digest_tree(project / "operator" / "src", project / PROJECT.name) != source:
+            raise SourceChangedError("the operator's sources changed while its image was built")
+        wheels = building.work / "wheels"
+        pip.uv(building.cache, building.work, "build", "--quiet", "--wheel", "--out-dir", wheels, project)
+        (wheel,) = wheels.glob("*.whl")
+        pip.install(building.root / site, pip.BOOKWORM, str(wheel))
+        building.compile_python(f"/{site}/throughline")
+
+    # Development dependencies are in the lock too: a change of those alone rebuilds a layer for nothing, but rarely.
+    wanted = json.dumps(_project().get("dependencies", []))
+    lock = LOCK.read_bytes() if LOCK.exists() else b""
+    dependencies = Layer(
+        "operator-dependencies", digest(inspect.getsource(fill_dependencies), wanted, lock), fill_dependencies, base
+    )
+    source = digest_tree(SOURCE, PROJECT)
+    code = Layer("operator", digest(inspect.getsource(fill_code), source), fill_code, dependencies)
+    return {
+        # An image of its own, never run: it carries the dependencies into the store that a change of code builds upon.
+        "operator-dependencies": Image(
+            "operator-dependencies", dependencies.chain(), user="65532", entrypoint=["/bin/false"]
+        ),
+        "operator": Image(
+            "operator",
+            code.chain(),
+            user="65532",
+            entrypoint=["python3", "-m", "throughline"],
+            command=["run"],
+            environment=[path, "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"],
+        ),
+    }
