@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import cel
-
 from throughline.api.base import quantity_value
 from throughline.api.crd import KINDS, definition
 from throughline.api.validation import dotted

@@ -8,11 +8,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
-
-from tests.api.cel_rules import verdicts
 from throughline.api.base import Resource
 from throughline.api.crd import KINDS, Kind, definition, generated_files, structural
 from throughline.api.inferenceservice import InstancesBounds, MaxBatchSizeBounds, MaxQueueDelayBounds, Scaling
+
+from tests.api.cel_rules import verdicts
 from tools import generate
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from tests.api import resources
-from tests.api.cel_rules import verdicts
 from throughline.api import validation
 from throughline.api.base import quantity_value
 from throughline.api.inferenceservice import InferenceServiceSpec
+
+from tests.api import resources
+from tests.api.cel_rules import verdicts
 
 
 def broken(resource: dict[str, Any]) -> dict[str, str]:

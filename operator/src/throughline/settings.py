@@ -31,7 +31,7 @@ class Settings(BaseModel):
     decision_interval_seconds: Annotated[float, Field(ge=1, description="Longest time between two decisions.")] = 15
     default_triton_image: Annotated[
         str, Field(description="Image of services that name none, in a pool that names none.")
-    ] = "nvcr.io/nvidia/tritonserver:25.08-py3"
+    ] = "nvcr.io/nvidia/tritonserver:25.10-py3"
     triton_timeout_seconds: Annotated[float, Field(gt=0, description="For every call but a load.")] = 5
     triton_load_timeout_seconds: Annotated[float, Field(gt=0)] = 120
     batch_apply_seconds: Annotated[

@@ -1,0 +1,67 @@
+"""The chart on a real cluster, by the Helm SDK: what `helm install`, `upgrade` and `uninstall` do, without a binary."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import helm_python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CHART = Path(__file__).resolve().parent.parent / "charts" / "throughline"
+RELEASE = "throughline"
+NAMESPACE = "throughline-system"
+WAIT_SECONDS = 120
+
+
+def image_values(reference: str) -> dict[str, Any]:
+    """Values that make the chart use this image, as it is on the nodes: repository:tag or repository@digest."""
+    if "@" in reference:
+        repository, digest = reference.split("@", 1)
+        return {"image": {"repository": repository, "digest": digest, "pullPolicy": "IfNotPresent"}}
+    head, _, tag = reference.rpartition(":")
+    if not head or "/" in tag:  # no tag: what stands behind the last colon is a registry's port and a path
+        raise ValueError(f"{reference}: an image needs a tag or a digest")
+    return {"image": {"repository": head, "tag": tag, "pullPolicy": "IfNotPresent"}}
+
+
+@contextlib.contextmanager
+def _helm(kubeconfig: Path | str, namespace: str) -> Iterator[helm_python.Config]:
+    with helm_python.Config(kubeconfig_path=kubeconfig, namespace=namespace) as config:
+        yield config
+
+
+def install_chart(
+    kubeconfig: Path | str,
+    values: Mapping[str, Any] | None = None,
+    *,
+    release: str = RELEASE,
+    namespace: str = NAMESPACE,
+    chart: Path = CHART,
+    wait_seconds: int = WAIT_SECONDS,
+) -> str:
+    """Install, or upgrade where the release is there already; returns when the operator is ready, with the manifest."""
+    options: dict[str, Any] = {"namespace": namespace, "timeout": wait_seconds, "wait": "watcher"}
+    with _helm(kubeconfig, namespace) as config, helm_python.Chart.load(chart) as loaded:
+        try:
+            config.status(release)
+        except helm_python.HelmNotFoundError:
+            result = config.install(loaded, release, dict(values or {}), create_namespace=True, **options)
+        else:
+            result = config.upgrade(loaded, release, dict(values or {}), **options)
+    return str(result.get("manifest", ""))
+
+
+def uninstall_chart(
+    kubeconfig: Path | str,
+    *,
+    release: str = RELEASE,
+    namespace: str = NAMESPACE,
+    wait_seconds: int = WAIT_SECONDS,
+) -> None:
+    """Uninstall and wait until the operator's pods are gone; no release is fine."""
+    with _helm(kubeconfig, namespace) as config:
+        config.uninstall(release, timeout=wait_seconds, wait="watcher", ignore_not_found=True)
