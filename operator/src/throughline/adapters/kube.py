@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import aiohttp
+import structlog
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
@@ -24,6 +25,8 @@ from throughline.ports import ApiError, Page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+log = structlog.get_logger("kube")
 
 # (apiVersion, kind) → (plural, namespaced)
 RESOURCES: dict[tuple[str, str], tuple[str, bool]] = {
@@ -47,6 +50,8 @@ RESOURCES: dict[tuple[str, str], tuple[str, bool]] = {
 
 PAGE_SIZE = 500
 READ_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+# Bookmarks come about once a minute, so a stream that is silent for longer is dead.
+WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
 WRITE_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 NOT_FOUND = 404
 CONFLICT = 409
@@ -139,6 +144,34 @@ class Kube:
             if not metadata.get("continue"):
                 return
             query["continue"] = metadata["continue"]
+
+    async def watch(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        label_selector: str = "",
+        resource_version: str,
+        timeout_seconds: int,
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Events from a version on, bookmarks included; ends quietly when the stream ends or stays silent."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "labelSelector": label_selector,
+            "timeoutSeconds": str(timeout_seconds),
+        }
+        path = resource_path(api_version, kind, namespace)
+        try:
+            async with await self._send("GET", path, query=query, timeout=WATCH_TIMEOUT) as response:
+                async for line in response.content:
+                    if line.strip():
+                        yield json.loads(line)
+        except (TimeoutError, aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, ValueError) as error:
+            # Silence, a cut or a torn line: the caller goes on from the last version it has seen.
+            log.debug("watch ended", kind=kind, error=repr(error))
 
     async def apply(self, manifest: Mapping[str, Any], *, field_manager: str, subresource: str = "") -> dict[str, Any]:
         metadata = manifest["metadata"]
@@ -234,6 +267,27 @@ class Kube:
     ) -> dict[str, Any]:
         """One request with a deadline; every failure is an ApiError (status 0: no answer)."""
         timeout = READ_TIMEOUT if method == "GET" else WRITE_TIMEOUT
+        try:
+            async with await self._send(
+                method, path, query=query, body=body, content_type=content_type, timeout=timeout
+            ) as response:
+                return _parse(await response.read())
+        except TimeoutError as error:
+            raise ApiError(0, "Timeout", f"{method} {path}: no answer within {timeout.total:g} s") from error
+        except aiohttp.ClientError as error:
+            raise ApiError(0, "Unreachable", f"{method} {path}: {error}") from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the transport's own
+    ) -> aiohttp.ClientResponse:
+        """A response whose status is a success, unread."""
         status = 0
         try:
             _, url, headers, _, _ = await self._client.param_serialize(
@@ -243,25 +297,26 @@ class Kube:
                 header_params={"Accept": "application/json", "Content-Type": content_type},
                 auth_settings=["BearerToken"],
             )
-            response = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
-            data = await response.read()
+            wrapped = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
+            response: aiohttp.ClientResponse = wrapped.response
             status = response.status
+            if status < ERROR_STATUSES:
+                return response
+            data = await response.read()
         except TimeoutError as error:
-            raise ApiError(0, "Timeout", f"{method} {path}: no answer within {timeout.total:g} s") from error
+            raise ApiError(0, "Timeout", f"{method} {path}: no answer within {timeout.total or 0:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise ApiError(0, "Unreachable", f"{method} {path}: {error}") from error
         finally:
             self._observe(method, status)
         parsed = _parse(data)
-        if status >= ERROR_STATUSES:
-            retry_after = response.headers.get("Retry-After", "")
-            raise ApiError(
-                status,
-                parsed.get("reason") or response.reason or "Unknown",
-                parsed.get("message") or data[:500].decode(errors="replace"),
-                float(retry_after) if retry_after.isdigit() else None,
-            )
-        return parsed
+        retry_after = response.headers.get("Retry-After", "")
+        raise ApiError(
+            status,
+            parsed.get("reason") or response.reason or "Unknown",
+            parsed.get("message") or data[:500].decode(errors="replace"),
+            float(retry_after) if retry_after.isdigit() else None,
+        )
 
 
 def _parse(data: bytes) -> dict[str, Any]:

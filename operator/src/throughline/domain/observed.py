@@ -112,6 +112,8 @@ class ServiceView:
     memory_limited: bool = False  # a memory limit is declared, so a reload must have room
     # Settings that a server refused since the last decision, with its own words
     refused_settings: tuple[tuple[BatchSettings, str], ...] = ()
+    # When the metrics were read: two views with the same time have the same metrics. None without metrics
+    metrics_time_seconds: float | None = None
 
     @property
     def serving(self) -> tuple[PodView, ...]:

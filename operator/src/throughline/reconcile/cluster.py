@@ -1,0 +1,170 @@
+"""Nodes, and what the pods of the whole cluster hold of them: read once for all services.
+
+The pods are listed in pages at most every half minute and reduced to sums at once, so that neither the API server nor
+the memory pays for the cluster's size with every decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+from pydantic import ValidationError
+
+from throughline.api.servingpool import ServingPoolSpec
+from throughline.domain.manifests import SERVICE_LABEL
+from throughline.domain.nodes import in_pool, node_allocatable, pod_requests
+from throughline.domain.observed import PoolView
+from throughline.domain.placement import capacity_for
+from throughline.ports import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from throughline.api.inferenceservice import InferenceServiceSpec
+    from throughline.domain.nodes import NodeAllocatable
+    from throughline.ports import KubePort
+    from throughline.reconcile.context import Key, ObjectReader
+
+log = structlog.get_logger("cluster")
+
+PODS_SECONDS = 30.0
+VIEW_SECONDS = 5.0
+RESERVED_SECONDS = 60.0  # a pod that was asked for is scheduled, and listed, by then
+RUNNING = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
+
+Held = dict[str, Counter[str]]  # node → resource → thousandths
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What pods hold, by node: all of them, and each service's own."""
+
+    total: Held = field(default_factory=dict)
+    own: Mapping[tuple[str, str], Held] = field(default_factory=dict)  # (namespace, value of the service label)
+
+    def of_others(self, namespace: str, label: str) -> dict[str, dict[str, int]]:
+        mine = self.own.get((namespace, label), {})
+        return {node: dict(held - mine[node]) if node in mine else dict(held) for node, held in self.total.items()}
+
+
+@dataclass(slots=True)
+class Cluster:
+    """One for all workers."""
+
+    kube: KubePort
+    objects: ObjectReader
+    clock: Callable[[], float]
+    _usage: Usage | None = None
+    _usage_at: float = float("-inf")
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _nodes: dict[str, tuple[float, ServingPoolSpec, list[NodeAllocatable]]] = field(default_factory=dict)
+    _placed: tuple[float, dict[str, dict[Key, int]]] = (float("-inf"), {})
+    _reserved: dict[str, dict[Key, tuple[int, float]]] = field(default_factory=dict)
+
+    async def usage(self) -> Usage | None:
+        """What pods hold, not older than half a minute; None where it cannot be read."""
+        async with self._lock:
+            if self.clock() - self._usage_at >= PODS_SECONDS:
+                self._usage_at = self.clock()
+                try:
+                    self._usage = await self._read()
+                except ApiError as error:
+                    log.warning("pods of the cluster not read, so free capacity is not known", error=str(error))
+                    self._usage = None
+            return self._usage
+
+    async def _read(self) -> Usage:
+        total: Held = {}
+        own: dict[tuple[str, str], Held] = {}
+        async for page in self.kube.pages("v1", "Pod", field_selector=RUNNING):
+            for pod in page.items:
+                held = pod_requests(pod)
+                if not held.node:
+                    continue
+                total.setdefault(held.node, Counter()).update(held.requests)
+                label = (pod["metadata"].get("labels") or {}).get(SERVICE_LABEL)
+                if label:
+                    mine = own.setdefault((pod["metadata"]["namespace"], label), {})
+                    mine.setdefault(held.node, Counter()).update(held.requests)
+            await asyncio.sleep(0)
+        return Usage(total, own)
+
+    def nodes(self, name: str, spec: ServingPoolSpec) -> list[NodeAllocatable]:
+        """Nodes that a replica of the pool can be scheduled on."""
+        known = self._nodes.get(name)
+        if known is None or known[1] != spec or self.clock() - known[0] >= VIEW_SECONDS:
+            found = [node_allocatable(n) for n in self.objects.all("Node") if in_pool(n, spec)]
+            known = self._nodes[name] = (self.clock(), spec, found)
+        return known[2]
+
+    def placed(self) -> Mapping[str, Mapping[Key, int]]:
+        """Pool → service → replicas of its Deployment."""
+        if self.clock() - self._placed[0] >= VIEW_SECONDS:
+            found: dict[str, dict[Key, int]] = {}
+            for service in self.objects.all("InferenceService"):
+                namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+                pool = (service.get("status") or {}).get("pool")
+                if pool:
+                    wanted = ((service.get("status") or {}).get("replicas") or {}).get("desired") or 0
+                    found.setdefault(pool, {})[(namespace, name)] = int(wanted)
+            self._placed = (self.clock(), found)
+        return self._placed[1]
+
+    def reserve(self, pool: str, key: Key, replicas: int) -> None:
+        """Replicas that were just asked for and that no list of pods shows yet."""
+        self._reserved.setdefault(pool, {})[key] = (replicas, self.clock() + RESERVED_SECONDS)
+
+    def _reserved_by_others(self, pool: str, key: Key) -> int:
+        reserved = self._reserved.get(pool, {})
+        for other in [k for k, (_, until) in reserved.items() if until <= self.clock()]:
+            del reserved[other]
+        return sum(count for other, (count, _) in reserved.items() if other != key)
+
+    def pools(self, key: Key, label: str, spec: InferenceServiceSpec, usage: Usage | None) -> dict[str, PoolView]:
+        """The pools that the service lists and that exist, with what each can hold of it. No I/O, no pause."""
+        found: dict[str, PoolView] = {}
+        for reference in spec.placement.pools:
+            declared = self.pool_spec(reference.name)
+            if declared is None:
+                continue
+            nodes = self.nodes(reference.name, declared)
+            capacity = self._capacity(key, label, spec, reference.name, declared, nodes, usage)
+            found[reference.name] = PoolView(reference.name, declared, capacity, len(nodes))
+        return found
+
+    def _capacity(
+        self,
+        key: Key,
+        label: str,
+        spec: InferenceServiceSpec,
+        name: str,
+        declared: ServingPoolSpec,
+        nodes: list[NodeAllocatable],
+        usage: Usage | None,
+    ) -> int | None:
+        if declared.capacity is not None:
+            others = sum(n for other, n in self.placed().get(name, {}).items() if other != key)
+            capacity = capacity_for(declared, nodes, {}, spec, replicas_of_others=others)
+        elif usage is None:
+            return None
+        else:
+            capacity = capacity_for(declared, nodes, usage.of_others(key[0], label), spec)
+        return None if capacity is None else max(0, capacity - self._reserved_by_others(name, key))
+
+    def pool_spec(self, name: str) -> ServingPoolSpec | None:
+        """The pool's spec; None when there is none or it is not valid (its own status says why then)."""
+        live = self.objects.get("ServingPool", None, name)
+        return None if live is None else parse_pool(live)
+
+
+def parse_pool(live: Mapping[str, Any]) -> ServingPoolSpec | None:
+    """The spec of a pool as stored, None when it is not valid."""
+    try:
+        return ServingPoolSpec.model_validate(live.get("spec") or {})
+    except ValidationError:
+        return None

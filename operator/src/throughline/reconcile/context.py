@@ -1,0 +1,110 @@
+"""What a reconcile is given, and what a worker remembers of its service between two passes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from throughline.domain.control.loop import LoopMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.domain.manifests import RenderOptions
+    from throughline.domain.observed import MetricsFrame, Unavailable
+    from throughline.ports import KubePort, TritonPort
+    from throughline.reconcile.cluster import Cluster
+
+Key = tuple[str, str]  # namespace, name
+
+FIELD_MANAGER = "throughline"
+SCALER = "throughline-scaler"
+STATUS_MANAGER = "throughline-status"
+
+
+class ObjectReader(Protocol):
+    """The watched objects; the only place that a reconcile reads them from."""
+
+    def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None: ...
+    def children(self, namespace: str, service: str, kind: str) -> list[dict[str, Any]]: ...
+    def versions(self, namespace: str, service: str) -> Mapping[tuple[str, str], int]: ...
+    def all(self, kind: str) -> Iterable[dict[str, Any]]: ...
+    def put(self, obj: Mapping[str, Any]) -> bool:
+        """Take over the reply to a write, so that the next pass need not wait for its event."""
+        ...
+
+    def forget(self, ref: tuple[str, str, str]) -> None:
+        """Drop what the API server says is not there."""
+        ...
+
+
+class Hooks(Protocol):
+    """Counters of the runtime."""
+
+    def decided(self, action: str) -> None: ...
+    def transitioned(self, type_: str, status: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Times of the reconcile."""
+
+    decision_interval: float = 15
+    metrics_window: float = 60
+    verify_seconds: float = 60  # how long a read-back counts
+    retry_refused_seconds: float = 600  # before settings that a server refused are tried on it again
+    batch_apply_seconds: float = 300
+    storage_seconds: float = 15
+    load_error_seconds: float = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """The world as one reconcile sees it."""
+
+    kube: KubePort
+    triton: TritonPort
+    objects: ObjectReader
+    cluster: Cluster
+    hooks: Hooks
+    options: RenderOptions
+    frame: Callable[[], MetricsFrame | Unavailable]
+    tuning: Tuning = Tuning()
+    clock: Callable[[], float] = time.time  # Unix seconds
+
+
+@dataclass(slots=True)
+class Server:
+    """What is known of the Triton in one container of one pod."""
+
+    container_id: str
+    settings: BatchSettings | None = None
+    verified: float = 0.0  # when the settings were read back
+    probed: bool = False
+    probe_error: str | None = None
+    load_error: str | None = None  # the repository index's, while the model is not ready
+    load_error_at: float = 0.0
+    refused: dict[BatchSettings, tuple[str, float]] = field(default_factory=dict)  # settings → (why, when)
+
+
+@dataclass(slots=True)
+class ServiceState:
+    """Volatile memory of one service. Losing it costs a few reads and no decision."""
+
+    uid: str
+    generation: int = 0
+    memory: LoopMemory = field(default_factory=LoopMemory)
+    spec: InferenceServiceSpec | None = None
+    problem: str | None = None  # why the spec of this generation is invalid
+    key: str | None = None  # of Triton's control API
+    secret_seen: bool = False  # the Secret was there, with that key
+    servers: dict[str, Server] = field(default_factory=dict)  # by pod uid
+    newly_refused: dict[BatchSettings, str] = field(default_factory=dict)
+    storage: tuple[float, str | None] = (0.0, None)
+    conflict: str | None = None
+    # What the children were last seen to agree with; while it is the same, they need not be rendered again.
+    agreed: tuple[Any, ...] | None = None
+    swept: tuple[Any, ...] | None = None
+    last_settings: BatchSettings | None = None

@@ -1,0 +1,169 @@
+"""Everything that a decision about one service is made from, read once: the watched objects, Prometheus, Triton."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from throughline.api import validation
+from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.status import InferenceServiceStatus
+from throughline.domain.manifests import (
+    Identity,
+    config_map_name,
+    deployment_name,
+    label_value,
+    model_hash,
+    served_name,
+)
+from throughline.domain.observed import MetricsFrame, PodView, ServiceView, Unavailable
+from throughline.domain.placement import PoolChoice, Refusal, choose_pool
+from throughline.reconcile import servers, storage
+from throughline.reconcile.pods import pod_view, running
+from throughline.reconcile.settings_text import from_config_map, recognised
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from throughline.reconcile.context import Deps, ServiceState
+
+PROBLEMS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The view, and what the shell needs beside it."""
+
+    view: ServiceView
+    identity: Identity
+    model: str  # its name on the wire
+    refusal: Refusal | None
+    storage_missing: str | None
+    deployment: dict[str, Any] | None
+
+
+def parse_spec(state: ServiceState, service: Mapping[str, Any]) -> InferenceServiceSpec | None:
+    """The spec of this generation; None, and `state.problem` in words, when it is not valid."""
+    metadata = service["metadata"]
+    generation = int(metadata.get("generation") or 0)
+    if state.generation != generation or (state.spec is None and state.problem is None):
+        state.generation, state.spec, state.problem = generation, None, None
+        try:
+            state.spec = InferenceServiceSpec.model_validate(service.get("spec") or {})
+        except ValidationError as error:
+            state.problem = _in_words(service, error)
+    return state.spec
+
+
+def _in_words(service: Mapping[str, Any], error: ValidationError) -> str:
+    """Field and fix of each problem, as `throughline validate` says them."""
+    document = {k: service[k] for k in ("apiVersion", "kind", "metadata", "spec") if k in service}
+    problems = [f"{p.field}: {p.message}" for p in validation.check(document)]
+    if not problems:
+        problems = [f"{validation.dotted(('spec', *e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)]
+    more = len(problems) - PROBLEMS_SHOWN
+    return "; ".join(problems[:PROBLEMS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def parse_status(service: Mapping[str, Any]) -> InferenceServiceStatus:
+    """The live status; what another version wrote and this one cannot read is taken for absent."""
+    try:
+        return InferenceServiceStatus.model_validate(service.get("status") or {})
+    except ValidationError:
+        return InferenceServiceStatus()
+
+
+async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], spec: InferenceServiceSpec) -> Gathered:
+    """Read it all. Pools last and without a pause after them, so that two services do not count the same room."""
+    metadata = service["metadata"]
+    namespace, name = metadata["namespace"], metadata["name"]
+    identity = Identity(name=name, namespace=namespace, uid=metadata["uid"])
+    model = served_name(spec, name)
+    revision = model_hash(spec, model)
+    status = parse_status(service)
+    deployment = deps.objects.get("Deployment", namespace, deployment_name(name))
+    settings = _durable(deps, state, spec, identity, revision, status)
+
+    usage = await deps.cluster.usage()
+    pods = await _pods(deps, state, spec, identity, model, status, settings)
+    missing = None
+    if not any(p.ready and p.revision == revision for p in pods):
+        missing = await storage.missing(deps, state, spec, namespace)
+
+    frame = deps.frame()
+    choice = choose_pool(spec, deps.cluster.pools((namespace, name), label_value(name), spec, usage), status.pool)
+    view = ServiceView(
+        now_seconds=deps.clock(),
+        name=name,
+        namespace=namespace,
+        generation=state.generation,
+        spec=spec,
+        status=status,
+        pool=choice.pool if isinstance(choice, PoolChoice) else None,
+        pods=pods,
+        replicas=None if deployment is None else (deployment.get("spec") or {}).get("replicas"),
+        settings=settings,
+        model_hash=revision,
+        metrics_unavailable=frame if isinstance(frame, Unavailable) else None,
+        metrics_window_seconds=deps.tuning.metrics_window,
+        metrics_time_seconds=frame.time_seconds if isinstance(frame, MetricsFrame) else None,
+        memory_limited="memory" in spec.runtime.resources.limits,
+        refused_settings=tuple(state.newly_refused.items()),
+    )
+    return Gathered(
+        view=view,
+        identity=identity,
+        model=model,
+        refusal=choice if isinstance(choice, Refusal) else None,
+        storage_missing=missing,
+        deployment=deployment,
+    )
+
+
+def _durable(
+    deps: Deps,
+    state: ServiceState,
+    spec: InferenceServiceSpec,
+    identity: Identity,
+    revision: str,
+    status: InferenceServiceStatus,
+) -> BatchSettings | None:
+    """The settings in the ConfigMap of the current model revision."""
+    found = deps.objects.get("ConfigMap", identity.namespace, config_map_name(identity.name, revision))
+    written = None if found is None else from_config_map(found)
+    return recognised(spec.model, written, (state.last_settings, status.batch.settings))
+
+
+async def _pods(
+    deps: Deps,
+    state: ServiceState,
+    spec: InferenceServiceSpec,
+    identity: Identity,
+    model: str,
+    status: InferenceServiceStatus,
+    settings: BatchSettings | None,
+) -> tuple[PodView, ...]:
+    live = deps.objects.children(identity.namespace, identity.name, "Pod")
+    frame = deps.frame()
+    pods = [pod_view(pod, deps.clock()) for pod in live]
+    if isinstance(frame, MetricsFrame):
+        pods = [
+            replace(
+                pod,
+                metrics=frame.pods.get((identity.namespace, pod.name, model)),
+                memory_used_ratio=frame.memory_used_ratio.get((identity.namespace, pod.name)),
+            )
+            for pod in pods
+        ]
+    up = frozenset(p["metadata"]["uid"] for p in live if running(p))
+    asked = await servers.ask(deps, state, spec, model, pods, up)
+    trial = status.control.trial
+    likely = (
+        state.last_settings,
+        settings,
+        status.batch.settings,
+        *((trial.settings, trial.previous) if trial else ()),
+    )
+    return tuple(replace(pod, settings=recognised(spec.model, pod.settings, likely)) for pod in asked)

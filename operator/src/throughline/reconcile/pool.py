@@ -1,0 +1,135 @@
+"""Status of a ServingPool: what its nodes offer, what is free, and who is placed there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from throughline.api import validation
+from throughline.api.base import API_VERSION, Condition, ConditionStatus
+from throughline.api.servingpool import ServingPoolSpec, ServingPoolStatus
+from throughline.domain.control.text import rfc3339
+from throughline.domain.decision import ConditionUpdate
+from throughline.domain.nodes import ONE, PODS
+from throughline.ports import ApiError
+from throughline.reconcile.context import STATUS_MANAGER
+from throughline.reconcile.status import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from throughline.reconcile.context import Deps
+
+READY = "Ready"
+LOOK_AGAIN_SECONDS = 30.0
+NOT_FOUND = 404
+
+
+class PoolReconciler:
+    """The work of the queue of ServingPools."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    async def __call__(self, name: str) -> float | None:
+        pool = self._deps.objects.get("ServingPool", None, name)
+        if pool is None or pool["metadata"].get("deletionTimestamp"):
+            return None
+        before = _parse(pool)
+        after = await self._status(pool, before)
+        await self._write(pool, before, after)
+        return LOOK_AGAIN_SECONDS
+
+    async def _status(self, pool: Mapping[str, Any], before: ServingPoolStatus) -> ServingPoolStatus:
+        deps, name = self._deps, pool["metadata"]["name"]
+        generation = int(pool["metadata"].get("generation") or 0)
+        services = len(deps.cluster.placed().get(name, {}))
+        try:
+            spec = ServingPoolSpec.model_validate(pool.get("spec") or {})
+        except ValidationError:
+            said = "; ".join(f"{p.field}: {p.message}" for p in validation.check(_document(pool)))
+            update = ConditionUpdate(READY, ConditionStatus.FALSE, "InvalidSpec", said or "the spec is not valid")
+            return before.model_copy(
+                update={
+                    "observed_generation": generation,
+                    "conditions": self._conditions(before, update, generation),
+                    "services": services,
+                }
+            )
+        nodes = deps.cluster.nodes(name, spec)
+        resource = spec.accelerator.resource if spec.accelerator else PODS
+        units = {node.name: node.resources.get(resource, 0) // ONE for node in nodes}
+        usage = await deps.cluster.usage()
+        free = None
+        if usage is not None:
+            taken = {node: usage.total[node].get(resource, 0) // ONE for node in units if node in usage.total}
+            free = sum(max(0, count - taken.get(node, 0)) for node, count in units.items())
+        return ServingPoolStatus(
+            observed_generation=generation,
+            conditions=self._conditions(before, _ready(spec, len(nodes), sum(units.values()), resource), generation),
+            nodes=len(nodes),
+            allocatable=sum(units.values()),
+            free=free,
+            services=services,
+        )
+
+    def _conditions(self, before: ServingPoolStatus, update: ConditionUpdate, generation: int) -> list[Condition]:
+        old = next((c for c in before.conditions if c.type == update.type), None)
+        now = rfc3339(self._deps.clock())
+        return [
+            Condition(
+                type=update.type,
+                status=update.status,
+                reason=update.reason,
+                message=update.message[:2048],
+                last_transition_time=now if old is None or old.status != update.status else old.last_transition_time,
+                observed_generation=generation,
+            )
+        ]
+
+    async def _write(self, pool: Mapping[str, Any], before: ServingPoolStatus, after: ServingPoolStatus) -> None:
+        deps, name = self._deps, pool["metadata"]["name"]
+        wire = after.to_wire()
+        if (pool.get("status") or {}) == wire:
+            return
+        manifest = {"apiVersion": API_VERSION, "kind": "ServingPool", "metadata": {"name": name}, "status": wire}
+        try:
+            deps.objects.put(await deps.kube.apply(manifest, field_manager=STATUS_MANAGER, subresource="status"))
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            deps.objects.forget(("ServingPool", "", name))
+            return
+        await tell(deps, pool, before.conditions, after.conditions)
+
+
+def _parse(pool: Mapping[str, Any]) -> ServingPoolStatus:
+    try:
+        return ServingPoolStatus.model_validate(pool.get("status") or {})
+    except ValidationError:  # of another version: written anew
+        return ServingPoolStatus()
+
+
+def _document(pool: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: pool[k] for k in ("apiVersion", "kind", "metadata", "spec") if k in pool}
+
+
+def _ready(spec: ServingPoolSpec, nodes: int, units: int, resource: str) -> ConditionUpdate:
+    if nodes == 0 and spec.capacity is None:
+        wanted = ", ".join(f"{k}={v}" for k, v in sorted(spec.node_selector.items()))
+        return ConditionUpdate(
+            READY,
+            ConditionStatus.FALSE,
+            "NoNodes",
+            f"no ready node with {wanted} and kubernetes.io/arch={spec.architecture.value} takes a replica: "
+            "label or add nodes, or correct spec.nodeSelector, spec.architecture or spec.tolerations",
+        )
+    if units == 0 and spec.capacity is None:
+        return ConditionUpdate(
+            READY,
+            ConditionStatus.FALSE,
+            "NoAccelerator",
+            f"no node of the pool offers {resource}: install its device plugin, or correct spec.accelerator.resource",
+        )
+    return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", "")

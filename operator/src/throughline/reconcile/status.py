@@ -1,0 +1,156 @@
+"""The status: built, compared with the live one, and written only when something a reader would see has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from throughline.api.base import API_VERSION, ConditionStatus
+from throughline.api.status import Action, BatchStatus, InferenceServiceStatus, ReplicaStatus
+from throughline.domain.conditions import MODEL_READY, READY, SLO_MET, WORKLOAD_READY, Nature, resolve
+from throughline.domain.condition_reasons import nature
+from throughline.domain.control.text import rfc3339, settings_text, with_records
+from throughline.domain.manifests import service_name
+from throughline.ports import ApiError
+from throughline.reconcile.context import STATUS_MANAGER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from throughline.api.base import Condition
+    from throughline.api.status import DecisionRecord
+    from throughline.domain.decision import ConditionUpdate, Decision
+    from throughline.domain.observed import ServiceView
+    from throughline.reconcile.context import Deps
+
+log = structlog.get_logger("status")
+
+NOT_FOUND = 404
+GRPC_PORT = 8001
+# Conditions whose turning False, or back to True, is worth an Event; the others only repeat these.
+REPORTED = frozenset(
+    {"Accepted", WORKLOAD_READY, MODEL_READY, SLO_MET, "MetricsAvailable", "ScalingActive", "BatchTuned"}
+)
+WARNED_BY_ACTION = frozenset({Action.ROLLBACK})
+
+
+def with_decision(
+    view: ServiceView, decision: Decision, updates: Sequence[ConditionUpdate], *, replicas: int | None
+) -> InferenceServiceStatus:
+    """The status after a pass that went through."""
+    before = view.status
+    on_all = bool(view.serving) and all(p.settings == decision.settings for p in view.serving)
+    settings = decision.settings if on_all or before.batch.settings is None else before.batch.settings
+    return InferenceServiceStatus(
+        observed_generation=view.generation,
+        conditions=resolve(before.conditions, updates, view.generation, rfc3339(view.now_seconds)),
+        pool=view.pool.name if view.pool else before.pool,
+        url=f"grpc://{service_name(view.name)}.{view.namespace}.svc:{GRPC_PORT}",
+        replicas=ReplicaStatus(
+            desired=replicas or 0, ready=len(view.serving), recommended=decision.recommended_replicas
+        ),
+        batch=BatchStatus(
+            settings=settings, summary=settings_text(settings)[:64], recommended=decision.recommended_settings
+        ),
+        slo=decision.slo,
+        control=decision.control,
+        decisions=with_records(before.decisions, decision.records),
+    )
+
+
+def with_conditions(
+    before: InferenceServiceStatus, updates: Sequence[ConditionUpdate], generation: int, now: float
+) -> InferenceServiceStatus:
+    """The status with only the conditions changed."""
+    conditions = resolve(before.conditions, updates, generation, rfc3339(now))
+    return before.model_copy(update={"conditions": conditions, "observed_generation": generation})
+
+
+async def write(
+    deps: Deps,
+    service: Mapping[str, Any],
+    before: InferenceServiceStatus,
+    after: InferenceServiceStatus,
+    records: Sequence[DecisionRecord] = (),
+) -> None:
+    """Write the status if it differs, and tell of what changed: log, metric and Event, once each."""
+    wire = after.to_wire()
+    if (service.get("status") or {}) != wire:
+        metadata = service["metadata"]
+        manifest = {
+            "apiVersion": API_VERSION,
+            "kind": service["kind"],
+            "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
+            "status": wire,
+        }
+        try:
+            deps.objects.put(await deps.kube.apply(manifest, field_manager=STATUS_MANAGER, subresource="status"))
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            log.info("the service is gone")
+            deps.objects.forget((service["kind"], metadata["namespace"], metadata["name"]))
+            return
+    await tell(deps, service, before.conditions, after.conditions)
+    for entry in records:
+        if entry in before.decisions or entry not in after.decisions:
+            continue
+        deps.hooks.decided(entry.action)
+        log.info("decision", action=entry.action, reason=entry.reason, message=entry.message, inputs=entry.inputs)
+        if entry.action is not Action.HOLD:
+            await _emit(
+                deps,
+                service,
+                type_="Warning" if entry.action in WARNED_BY_ACTION else "Normal",
+                reason=entry.reason,
+                message=entry.message,
+                action=entry.action,
+            )
+
+
+async def tell(
+    deps: Deps, regarding: Mapping[str, Any], before: Sequence[Condition], after: Sequence[Condition]
+) -> None:
+    """Log, count and report each condition whose status, or whose reason for being False, is new."""
+    known = {c.type: c for c in before}
+    for condition in after:
+        old = known.get(condition.type)
+        if old is not None and (old.status, old.reason) == (condition.status, condition.reason):
+            continue
+        if old is None or old.status != condition.status:
+            deps.hooks.transitioned(condition.type, condition.status)
+        log.info(
+            "condition",
+            type=condition.type,
+            status=condition.status,
+            reason=condition.reason,
+            message=condition.message,
+        )
+        passing = nature(condition.type, condition.reason) in {Nature.PROGRESS, Nature.GOOD}
+        failed = condition.status == ConditionStatus.FALSE and condition.type in REPORTED and not passing
+        recovered = (
+            condition.status == ConditionStatus.TRUE
+            and old is not None
+            and old.status == ConditionStatus.FALSE
+            and condition.type in {*REPORTED, READY}
+        )
+        if failed or recovered:
+            await _emit(
+                deps,
+                regarding,
+                type_="Warning" if failed else "Normal",
+                reason=condition.reason,
+                message=f"{condition.type}: {condition.message}" if condition.message else condition.type,
+                action="Reconcile",
+            )
+
+
+async def _emit(
+    deps: Deps, regarding: Mapping[str, Any], *, type_: str, reason: str, message: str, action: str
+) -> None:
+    """An Event that cannot be written is no reason to fail: condition and log say the same."""
+    try:
+        await deps.kube.emit(regarding, type_=type_, reason=reason, message=message, action=action)
+    except ApiError as error:
+        log.warning("event not written", reason=reason, error=str(error))

@@ -1,0 +1,34 @@
+"""Whether what spec.model.storage names is there; asked only while pods are not ready, for only then it matters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from throughline.ports import ApiError
+
+if TYPE_CHECKING:
+    from throughline.api.inferenceservice import InferenceServiceSpec
+    from throughline.reconcile.context import Deps, ServiceState
+
+log = structlog.get_logger("storage")
+
+_KINDS = {"pvc": "PersistentVolumeClaim", "configmap": "ConfigMap"}
+
+
+async def missing(deps: Deps, state: ServiceState, spec: InferenceServiceSpec, namespace: str) -> str | None:
+    """What is missing, in words; None when it is there or cannot be asked."""
+    asked, answer = state.storage
+    if deps.clock() - asked < deps.tuning.storage_seconds:
+        return answer
+    scheme, _, rest = spec.model.storage.uri.partition("://")
+    kind, name = _KINDS[scheme], rest.split("/", 1)[0]
+    try:
+        found = await deps.kube.get("v1", kind, namespace, name)
+    except ApiError as error:
+        log.warning("storage not checked", kind=kind, name=name, error=str(error))
+        return answer
+    answer = None if found is not None else f"{kind} {name} does not exist in namespace {namespace}"
+    state.storage = (deps.clock(), answer)
+    return answer
