@@ -184,6 +184,18 @@ class Kube:
             content_type="application/apply-patch+yaml",
         )
 
+    async def dry_run(self, manifest: Mapping[str, Any], *, field_manager: str) -> dict[str, Any]:
+        """Server-side apply that is only judged, never stored."""
+        metadata = manifest["metadata"]
+        path = resource_path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace"), metadata["name"])
+        return await self.request(
+            "PATCH",
+            path,
+            query={"fieldManager": field_manager, "force": "true", "dryRun": "All"},
+            body=manifest,
+            content_type="application/apply-patch+yaml",
+        )
+
     async def create(self, manifest: Mapping[str, Any], *, field_manager: str) -> dict[str, Any]:
         path = resource_path(manifest["apiVersion"], manifest["kind"], manifest["metadata"].get("namespace"))
         return await self.request("POST", path, query={"fieldManager": field_manager}, body=manifest)

@@ -131,11 +131,8 @@ async def sweep(deps: Deps, state: ServiceState, identity: Identity, current: st
     used = {p["metadata"]["labels"].get(REVISION_LABEL) for p in pods}
     # ReplicaSets are not watched: asked for only when the Deployment or the pods have changed since the last time.
     deployments = deps.objects.children(identity.namespace, identity.name, "Deployment")
-    seen = (
-        tuple(sorted(old)),
-        tuple(sorted(map(str, used))),
-        tuple(d["metadata"]["resourceVersion"] for d in deployments),
-    )
+    versions = tuple(d["metadata"]["resourceVersion"] for d in deployments)
+    seen = (tuple(sorted(old)), tuple(sorted(map(str, used))), versions)
     if state.swept == seen or not old.keys() - used:
         return
     selector = f"{SERVICE_LABEL}={label_value(identity.name)}"

@@ -8,8 +8,8 @@ import structlog
 
 from throughline.api.base import API_VERSION, ConditionStatus
 from throughline.api.status import Action, BatchStatus, InferenceServiceStatus, ReplicaStatus
-from throughline.domain.conditions import MODEL_READY, READY, SLO_MET, WORKLOAD_READY, Nature, resolve
 from throughline.domain.condition_reasons import nature
+from throughline.domain.conditions import MODEL_READY, READY, SLO_MET, WORKLOAD_READY, Nature, resolve
 from throughline.domain.control.text import rfc3339, settings_text, with_records
 from throughline.domain.manifests import service_name
 from throughline.ports import ApiError

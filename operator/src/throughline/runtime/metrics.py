@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+PREFIX = "throughline"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -12,25 +13,41 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        own = {"registry": self.registry, "namespace": "throughline"}
         ProcessCollector(registry=self.registry)
-        self.reconcile_total = Counter("reconcile", "Reconciles by result", ["controller", "result"], **own)
-        self.reconcile_errors = Counter("reconcile_errors", "Reconciles that failed", ["controller"], **own)
+        self.reconcile_total = self._counter("reconcile", "Reconciles by result", "controller", "result")
+        self.reconcile_errors = self._counter("reconcile_errors", "Reconciles that failed", "controller")
         self.reconcile_time = Histogram(
-            "reconcile_time_seconds", "Duration of a reconcile", ["controller"], buckets=SECONDS, **own
+            "reconcile_time_seconds",
+            "Duration of a reconcile",
+            ["controller"],
+            namespace=PREFIX,
+            registry=self.registry,
+            buckets=SECONDS,
         )
-        self.active_workers = Gauge("active_workers", "Reconciles under way", ["controller"], **own)
-        self.max_concurrent = Gauge("max_concurrent_reconciles", "Workers", ["controller"], **own)
-        self.queue_depth = Gauge("workqueue_depth", "Keys that wait for a worker", ["name"], **own)
-        self.longest_running = Gauge(
-            "workqueue_longest_running_processor_seconds", "Age of the longest reconcile under way", ["name"], **own
+        self.active_workers = self._gauge("active_workers", "Reconciles under way", "controller")
+        self.max_concurrent = self._gauge("max_concurrent_reconciles", "Workers", "controller")
+        self.queue_depth = self._gauge("workqueue_depth", "Keys that wait for a worker", "name")
+        self.longest_running = self._gauge(
+            "workqueue_longest_running_processor_seconds", "Age of the longest reconcile under way", "name"
         )
-        self.requests = Counter("rest_client_requests", "Requests to the API server", ["code", "method"], **own)
-        self.leader = Gauge("leader_election_master_status", "1 where this process leads", ["name"], **own)
-        self.watch_restarts = Counter("watch_restarts", "Watches that had to list again", ["kind"], **own)
-        self.metrics_available = Gauge("metrics_source_available", "1 when Prometheus answered last time", **own)
-        self.decisions = Counter("decisions", "Entries of the ledger", ["action"], **own)
-        self.conditions = Counter("condition_transitions", "Conditions that changed", ["type", "status"], **own)
+        self.requests = self._counter("rest_client_requests", "Requests to the API server", "code", "method")
+        self.leader = self._gauge("leader_election_master_status", "1 where this process leads", "name")
+        self.watch_restarts = self._counter("watch_restarts", "Watches that listed again", "kind")
+        self.metrics_available = self._gauge("metrics_source_available", "1 when Prometheus answered last time")
+        self.decisions = self._counter("decisions", "Lines of the ledger", "action")
+        self.conditions = self._counter("condition_transitions", "Conditions that changed", "type", "status")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace=PREFIX, registry=self.registry)
 
     def observe_request(self, method: str, status: int) -> None:
         self.requests.labels(code=str(status) if status else "<error>", method=method).inc()
+
+    def decided(self, action: str) -> None:
+        self.decisions.labels(action=str(action)).inc()
+
+    def transitioned(self, type_: str, status: str) -> None:
+        self.conditions.labels(type=type_, status=str(status)).inc()

@@ -123,11 +123,13 @@ class Store:
 
 
 def ref_of(obj: Mapping[str, Any]) -> Ref:
+    """The key of an object."""
     metadata = obj["metadata"]
     return (obj["kind"], metadata.get("namespace") or "", metadata["name"])
 
 
 def version_of(obj: Mapping[str, Any]) -> int:
+    """Its resource version as a number."""
     return int(obj["metadata"].get("resourceVersion") or 0)
 
 
