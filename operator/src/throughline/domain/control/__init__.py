@@ -1,0 +1,1 @@
+"""The control loop's decisions: learn, predict, choose, watch."""

@@ -1,0 +1,244 @@
+"""The batch settings: which are in force, which are tried, and which are given to all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from throughline.api.inferenceservice import BatchingMode
+from throughline.api.status import Action, RejectedSettings, Trial
+from throughline.domain.control.choose import Option, candidates, choose, evaluate
+from throughline.domain.control.text import (
+    alternative,
+    inputs_text,
+    predicted_text,
+    record,
+    rfc3339,
+    settings_text,
+    unix_seconds,
+)
+from throughline.domain.control.watch import Outcome, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.status import Alternative, DecisionRecord
+    from throughline.domain.control.context import Context
+
+# A change is worth its reload when the score grows by this factor; less when the SLO is missed.
+WORTH = 1.15
+WORTH_WHEN_SLOW = 1.05
+COOL_DOWN_SECONDS = 60.0
+SUPERSEDE_SECONDS = 9.0
+REJECTED_SECONDS = 1800.0
+MAX_REJECTED = 8
+# Share of the memory that a reload, which holds the old and the new model at once, may fill.
+MEMORY_LIMIT = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStep:
+    """What becomes of the settings in this pass."""
+
+    settings: BatchSettings
+    pod_settings: Mapping[str, BatchSettings] = field(default_factory=dict)
+    trial: Trial | None = None
+    rejected: tuple[RejectedSettings, ...] = ()
+    records: tuple[DecisionRecord, ...] = ()
+    changed: bool = False
+    recommended: BatchSettings | None = None
+    best: Option | None = None  # what the prediction would choose now
+    memory_bound: bool = False  # better settings exist, but not the memory to load them
+    message: str = ""
+
+
+def memory_allows(ctx: Context, target: BatchSettings) -> bool:
+    """Whether every pod has room for the change: a reload holds both models, instances alone are changed in place.
+
+    Without a declared limit there is nothing to run into; with one, unknown use means no.
+    """
+    now = ctx.settings
+    growth = target.instances / now.instances
+    in_place = (target.max_batch_size, target.max_queue_delay_microseconds) == (
+        now.max_batch_size,
+        now.max_queue_delay_microseconds,
+    )
+    factor = growth if in_place else 1.0 + growth
+    for pod in ctx.view.serving:
+        gpu = pod.metrics.gpu_memory_used_ratio if pod.metrics else None
+        if gpu is not None and gpu * factor > MEMORY_LIMIT:
+            return False
+        if ctx.view.memory_limited and (pod.memory_used_ratio is None or pod.memory_used_ratio * factor > MEMORY_LIMIT):
+            return False
+    return True
+
+
+def alternatives(ctx: Context, options: Sequence[Option], chosen: Option, current: Option) -> list[Alternative]:
+    """The chosen point, the present one and a few that lost, each with the reason."""
+    rows = [alternative(chosen, "chosen")]
+    if current.settings != chosen.settings:
+        rows.append(alternative(current, "in force"))
+    shown = {chosen.settings, current.settings}
+    rest = sorted((o for o in options if o.settings not in shown), key=lambda o: (o.replicas, -o.score))
+    sizes = {chosen.settings.max_batch_size}
+    for option in rest:
+        if option.settings.max_batch_size in sizes:
+            continue
+        sizes.add(option.settings.max_batch_size)
+        if option.needed is None:
+            verdict = f"p99 cannot be within {ctx.slo_us / 1000:g} ms"
+        elif not option.feasible:
+            verdict = f"needs {option.needed} replicas, {ctx.max_replicas} may run"
+        elif option.replicas > chosen.replicas:
+            verdict = "costs more"
+        else:
+            verdict = "less room for bursts"
+        rows.append(alternative(option, verdict))
+    return rows
+
+
+def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
+    """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
+    view = ctx.view
+    verdict = judge(view, trial, ctx.demand, ctx.slo_us)
+    name = settings_text(trial.settings)
+
+    def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
+        inputs = inputs_text(ctx.demand, ctx.curve, view.replicas or 0, len(view.serving)) if ctx.demand else ""
+        line = record(ctx.now, action, reason, text, inputs=inputs, replicas=view.replicas or 0, settings=settings)
+        return (line,)
+
+    if verdict.outcome is Outcome.WATCHING:
+        if trial.pod is None:
+            better = _supersede(ctx, trial, rejected)
+            if better is not None:
+                return better
+            return BatchStep(trial.settings, trial=trial, rejected=rejected, message=verdict.message)
+        uids = {p.uid: trial.settings for p in view.pods if p.name == trial.pod}
+        return BatchStep(trial.previous, uids, trial, rejected, message=verdict.message)
+    if verdict.outcome is Outcome.COMMIT:
+        whole = trial.model_copy(update={"pod": None, "started": rfc3339(ctx.now)})
+        text = f"{name} did well on pod {trial.pod} ({verdict.message}); now given to all pods"
+        lines = note(Action.BATCH, "TrialPassed", trial.settings, text)
+        return BatchStep(trial.settings, trial=whole, rejected=rejected, records=lines, changed=True)
+    if verdict.outcome is Outcome.ROLLBACK:
+        until = rfc3339(ctx.now + REJECTED_SECONDS)
+        entry = RejectedSettings(settings=trial.settings, reason=verdict.message[:256], until=until)
+        text = f"{name} taken back, {settings_text(trial.previous)} again: {verdict.message}"
+        lines = note(Action.ROLLBACK, "Worsened", trial.previous, text)
+        return BatchStep(
+            trial.previous, rejected=(*rejected, entry)[-MAX_REJECTED:], records=lines, changed=True, message=text
+        )
+    if verdict.outcome is Outcome.CANCEL:
+        lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)
+        return BatchStep(trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message)
+    return None
+
+
+def worthwhile(ctx: Context, best: Option, current: Option) -> bool:
+    """Whether moving from the settings in force to the best ones pays for the reload."""
+    if best.settings == current.settings:
+        return False
+    if best.feasible and (not current.feasible or best.replicas < current.replicas):
+        return True
+    if current.feasible and not best.feasible:
+        return False
+    return best.score >= (WORTH_WHEN_SLOW if ctx.slow else WORTH) * max(current.score, 1e-9) or (
+        not best.feasible and best.p99_us < current.p99_us / WORTH
+    )
+
+
+def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
+    """Look for better settings, and start the change where one is worth it."""
+    view, demand, problem = ctx.view, ctx.demand, ctx.problem
+    keep = BatchStep(ctx.settings, rejected=rejected)
+    if demand is None or problem is None or demand.idle:
+        return keep
+    taboo = {r.settings for r in rejected}
+    seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
+    space = candidates(view.spec.batching, ctx.settings, seen, ctx.slo_us)
+    options = [evaluate(problem, s) for s in space if s not in taboo]
+    current = evaluate(problem, ctx.settings)
+    best = choose([*options, current])
+    if not worthwhile(ctx, best, current):
+        return BatchStep(ctx.settings, rejected=rejected, best=current)
+    roomy = [o for o in options if memory_allows(ctx, o.settings)]
+    fitting = choose([*roomy, current])
+    if not worthwhile(ctx, fitting, current):
+        text = (
+            f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
+            "that is not there or not known; raise spec.runtime.resources.limits.memory, or have cAdvisor's "
+            "container_memory_working_set_bytes scraped"
+        )
+        return BatchStep(ctx.settings, rejected=rejected, best=current, memory_bound=True, message=text)
+    best = fitting
+    rows = alternatives(ctx, options, best, current)
+    inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(view.serving))
+    gain = best.score / max(current.score, 1e-9)
+    why = (
+        f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {best.replicas} replica(s) instead of "
+        f"{current.needed if current.needed is not None else 'any number'}"
+        if best.replicas != current.replicas or not current.feasible
+        else f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {min(gain, 99):.2g}× the room"
+    )
+
+    def line(action: Action, reason: str, text: str) -> tuple[DecisionRecord, ...]:
+        return (
+            record(
+                ctx.now, action, reason, text, inputs=inputs, predicted=predicted_text(best),
+                replicas=best.replicas, settings=best.settings, alternatives=rows,
+            ),
+        )  # fmt: skip
+
+    if view.spec.batching.mode is BatchingMode.RECOMMEND:
+        news = () if view.status.batch.recommended == best.settings else line(Action.RECOMMEND, "BetterSettings", why)
+        return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings, best=best)
+    urgent = ctx.slow or not current.feasible
+    if pause_seconds is None:
+        pause_seconds = ctx.observe_seconds if urgent else max(COOL_DOWN_SECONDS, ctx.observe_seconds)
+    if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
+        return BatchStep(ctx.settings, rejected=rejected, best=current, message="waiting for the last change to settle")
+    trial = Trial(
+        settings=best.settings,
+        previous=ctx.settings,
+        started=rfc3339(ctx.now),
+        baseline_p99_microseconds=round(demand.p99_us) if demand.p99_us is not None else None,
+        baseline_mean_microseconds=round(demand.mean_us) if demand.mean_us is not None else None,
+        baseline_rate_per_second=round(demand.served_per_second),
+    )
+    if not urgent and len(view.serving) > 1:
+        pod = min(view.serving, key=lambda p: p.name)
+        trial = trial.model_copy(update={"pod": pod.name})
+        text = f"{why}; tried first on pod {pod.name}"
+        return BatchStep(
+            ctx.settings, {pod.uid: best.settings}, trial, rejected, line(Action.TRIAL, "TryOnOnePod", text),
+            changed=True, best=best,
+        )  # fmt: skip
+    return BatchStep(
+        best.settings, trial=trial, rejected=rejected, records=line(Action.BATCH, "BetterSettings", why),
+        changed=True, best=best,
+    )  # fmt: skip
+
+
+def _supersede(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
+    """While the SLO is missed, what the servers' own statistics have shown of a change need not wait for the verdict."""
+    learned = ctx.memory.known is not None and ctx.memory.known.largest_batch > 1
+    if not (ctx.slow and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
+        return None
+    step = _choose(ctx, rejected, pause_seconds=SUPERSEDE_SECONDS)
+    return step if step.changed else None
+
+
+def step(ctx: Context) -> BatchStep:
+    """The settings of this pass."""
+    batching = ctx.view.spec.batching
+    if batching.mode is BatchingMode.FIXED:
+        return BatchStep(ctx.settings)
+    rejected = tuple(r for r in ctx.control.rejected if unix_seconds(r.until) > ctx.now)
+    trial = ctx.control.trial
+    if trial is not None and batching.mode is BatchingMode.AUTO:
+        going_on = _after_watch(ctx, trial, rejected)
+        if going_on is not None:
+            return going_on
+    return _choose(ctx, rejected)

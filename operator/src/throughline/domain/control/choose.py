@@ -1,0 +1,158 @@
+"""Choose batch settings and replicas together: the cheapest that meets the SLO, and of these the one with most room."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from throughline.api.inferenceservice import BatchSettings
+from throughline.domain.control.queueing import capacity_per_second, closed_loop_per_second, p99_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from throughline.api.inferenceservice import Batching
+    from throughline.domain.control.service_time import Curve
+
+QUEUE_DELAYS_MICROSECONDS = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+# A queue delay above this share of the SLO spends the latency that bursts need.
+MAX_DELAY_SHARE = 0.1
+# Batches further than this beyond the largest one seen are extrapolation.
+MAX_BATCH_GROWTH = 8
+# Settings whose score is this near to the best are as good, and the smaller of them need less memory.
+AS_GOOD = 0.97
+# The prediction must leave this part of the SLO unused.
+SLO_HEADROOM = 0.15
+# And replicas this much above the demand.
+DEMAND_HEADROOM = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the choice is made from. Rates are items per second; `error` is measured over predicted p99."""
+
+    curve: Curve
+    slo_us: float
+    demand_per_second: float
+    in_flight_per_replica: float
+    error: float
+    dispersion: float
+    price_per_hour: float
+    max_replicas: int
+    min_replicas: int
+
+    @property
+    def limit_us(self) -> float:
+        """The p99 that the uncorrected prediction may reach."""
+        return self.slo_us * (1.0 - SLO_HEADROOM) / self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One point of the space, with what it would do."""
+
+    settings: BatchSettings
+    capacity_per_second: float  # of one replica, within the SLO
+    needed: int | None  # replicas; None: no number of them meets the SLO
+    replicas: int  # `needed` within the bounds
+    p99_us: float  # corrected, at the demand spread over `replicas`
+    cost_per_hour: float
+    score: float
+
+    @property
+    def feasible(self) -> bool:
+        return self.needed is not None and self.needed <= self.replicas
+
+
+def clamp(settings: BatchSettings, batching: Batching) -> BatchSettings:
+    """The settings moved into the bounds."""
+    b, d, i = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
+    return BatchSettings(
+        max_batch_size=min(max(settings.max_batch_size, b.min), b.max),
+        max_queue_delay_microseconds=min(max(settings.max_queue_delay_microseconds, d.min), d.max),
+        instances=min(max(settings.instances, i.min), i.max),
+    )
+
+
+def lower_bounds(batching: Batching) -> BatchSettings:
+    """Where a service starts: the least memory and no assumption about the model."""
+    return BatchSettings(
+        max_batch_size=batching.max_batch_size.min,
+        max_queue_delay_microseconds=batching.max_queue_delay_microseconds.min,
+        instances=batching.instances.min,
+    )
+
+
+def _between(low: int, high: int, points: Iterable[int]) -> list[int]:
+    return sorted({low, high, *(p for p in points if low < p < high)})
+
+
+def candidates(
+    batching: Batching, current: BatchSettings, largest_seen: int, slo_us: float
+) -> tuple[BatchSettings, ...]:
+    """Every setting one step may reach: powers of two up to a few times the largest batch seen, twice the instances.
+
+    Until a batch has been seen the instances stay as they are: two unknowns changed at once cannot be told apart.
+    """
+    b, d, i = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
+    reach = max(MAX_BATCH_GROWTH * max(1, largest_seen), current.max_batch_size)
+    sizes = [s for s in _between(b.min, b.max, (2**n for n in range(13))) if s <= reach] or [b.min]
+    most_delay = max(d.min, min(d.max, int(slo_us * MAX_DELAY_SHARE)))
+    delays = _between(d.min, most_delay, QUEUE_DELAYS_MICROSECONDS)
+    most_instances = max(
+        i.min, min(i.max, 2 * current.instances if largest_seen > 1 or b.max <= 1 else current.instances)
+    )
+    counts = _between(min(i.min, most_instances), most_instances, range(1, 65))
+    return tuple(
+        BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=count)
+        for size in sizes
+        for count in counts
+        for delay in (delays if size > 1 else delays[:1])
+    )
+
+
+def evaluate(problem: Problem, settings: BatchSettings) -> Option:
+    """What these settings would need and do."""
+    capacity = capacity_per_second(problem.curve, settings, problem.limit_us, problem.dispersion)
+    needed = None
+    if capacity > 0:
+        needed = max(problem.min_replicas, math.ceil(problem.demand_per_second * DEMAND_HEADROOM / capacity - 1e-9), 1)
+    replicas = min(problem.max_replicas, needed if needed is not None else problem.max_replicas)
+    replicas = max(replicas, problem.min_replicas, 1)
+    per_replica = problem.demand_per_second / replicas
+    # Both kinds of caller are to be served well: those who send whatever happens (capacity within the SLO) and those
+    # who wait for their answers (throughput at the requests now in flight).
+    score = capacity * closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
+    return Option(
+        settings=settings,
+        capacity_per_second=capacity,
+        needed=needed,
+        replicas=replicas,
+        p99_us=problem.error * p99_us(problem.curve, settings, per_replica, problem.dispersion),
+        cost_per_hour=replicas * problem.price_per_hour,
+        score=math.sqrt(max(0.0, score)),
+    )
+
+
+def _size(settings: BatchSettings) -> tuple[int, int, int]:
+    """Smaller needs less memory and adds less waiting; instances cost most of both."""
+    return settings.instances, settings.max_batch_size, settings.max_queue_delay_microseconds
+
+
+def choose(options: Sequence[Option]) -> Option:
+    """The cheapest that meets the SLO; where none does, the one that comes nearest to it.
+
+    Raises ValueError when there is no option.
+    """
+    feasible = [o for o in options if o.feasible]
+    if not feasible:
+        able = [o for o in options if o.needed is not None]
+        if able:  # the replicas are what lacks: get the most out of those there are
+            return max(able, key=lambda o: (o.capacity_per_second, o.score, [-x for x in _size(o.settings)]))
+        return min(options, key=lambda o: (o.p99_us, _size(o.settings)))
+    cheapest = min(o.cost_per_hour for o in feasible)
+    fewest = min(o.replicas for o in feasible if o.cost_per_hour <= cheapest)
+    best = [o for o in feasible if o.cost_per_hour <= cheapest and o.replicas == fewest]
+    top = max(o.score for o in best)
+    return min((o for o in best if o.score >= AS_GOOD * top), key=lambda o: _size(o.settings))

@@ -1,0 +1,111 @@
+"""How much arrives, how evenly it is spread, and whether what is measured is all that wants to come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from throughline.domain.observed import PodMetrics, PodView, ServiceView
+
+# Above this busy share of its instances a pod serves what it can, not what arrives.
+SATURATED_UTILIZATION = 0.9
+# A pod with less than this share of its peers' mean rate is one that the load does not reach.
+UNLOADED_SHARE = 0.1
+# A backlog is to be gone within this time.
+DRAIN_SECONDS = 20.0
+# A full queue that neither grows nor shrinks by more than this share of the rate is that of callers who wait for their
+# answers. What they would send if latency were within the SLO follows from Little's law; one step may not more than
+# triple the measured rate.
+STILL_SHARE = 0.05
+MAX_LATENT_GROWTH = 3.0
+MAX_SKEW = 1.5
+MIN_JUDGED_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Rates are items per second over the whole service."""
+
+    arrivals_per_second: float
+    wanted_per_second: float  # arrivals, backlog and callers held back by latency
+    served_per_second: float
+    requests_per_second: float
+    failures_per_second: float
+    items_per_request: float
+    in_flight: float  # items at the server, over all pods (Little's law)
+    mean_us: float | None  # request time at the server
+    p99_us: float | None  # the worst pod's
+    saturated: bool
+    skew: float  # busiest pod over the mean, 1 when even
+    unloaded: tuple[str, ...]  # names of pods that get no share of the load
+
+    @property
+    def idle(self) -> bool:
+        return self.requests_per_second + self.failures_per_second < 0.01 and self.in_flight < 1
+
+
+def utilization(pod: PodView) -> float:
+    """Busy share of a pod's instances: executions per second times the mean time of one."""
+    m = pod.metrics
+    if m is None or pod.settings is None or m.success_rate <= 0:
+        return 0.0
+    execution_seconds = m.compute_us_rate / m.success_rate / 1e6
+    return m.executions_rate * execution_seconds / pod.settings.instances
+
+
+def _in_flight(m: PodMetrics) -> float:
+    return max(m.request_us_rate / 1e6, m.pending)
+
+
+def measure(view: ServiceView, slo_us: float) -> Demand | None:
+    """The demand over the pods that serve; None when none of them has metrics (Unknown, not zero)."""
+    measured: Sequence[tuple[PodView, PodMetrics]] = [(p, p.metrics) for p in view.serving if p.metrics is not None]
+    if not measured:
+        return None
+    requests = sum(m.success_rate for _, m in measured)
+    failures = sum(m.failure_rate for _, m in measured)
+    items = sum(m.items_rate for _, m in measured)
+    per_request = items / requests if requests > 0 else 1.0
+    growth = sum(m.pending_growth_rate for _, m in measured)
+    pending = sum(m.pending for _, m in measured)
+    in_flight = sum(_in_flight(m) for _, m in measured)
+    # A queue that grows takes in more than is served, one that shrinks less.
+    arrivals = max(0.0, items + growth * per_request)
+    p99s = [m.p99_us for _, m in measured if m.p99_us is not None]
+    mean_us = sum(m.request_us_rate for _, m in measured) / requests if requests > 0 else None
+    saturated = any(utilization(p) > SATURATED_UTILIZATION for p, _ in measured)
+    p99 = max(p99s, default=None)
+    slow = (p99 is not None and p99 > slo_us) or (mean_us is not None and mean_us > slo_us)
+    wanted = arrivals
+    if saturated and slow:
+        # What is being worked off already, fast enough, needs no further replica: a queue stays on the pod it is in.
+        backlog = max(0.0, pending / DRAIN_SECONDS + min(0.0, growth)) * per_request
+        wanted = arrivals + backlog
+        if abs(growth) < STILL_SHARE * max(requests, 1.0):
+            held_back = in_flight * per_request / (slo_us / 1e6)
+            wanted = max(wanted, min(held_back, arrivals * MAX_LATENT_GROWTH))
+    judged = [(p, m.success_rate) for p, m in measured if p.ready_seconds >= MIN_JUDGED_SECONDS]
+    mean_rate = requests / len(measured)
+    unloaded = tuple(
+        p.name for p, rate in judged if len(measured) > 1 and mean_rate >= 1.0 and rate < UNLOADED_SHARE * mean_rate
+    )
+    skew = (
+        max((rate for _, rate in judged), default=mean_rate) / mean_rate if mean_rate > 0 and len(judged) > 1 else 1.0
+    )
+    return Demand(
+        arrivals_per_second=arrivals,
+        wanted_per_second=wanted,
+        served_per_second=items,
+        requests_per_second=requests,
+        failures_per_second=failures,
+        items_per_request=per_request,
+        in_flight=in_flight * per_request,
+        mean_us=mean_us,
+        p99_us=p99,
+        saturated=saturated,
+        skew=min(MAX_SKEW, max(1.0, skew)),
+        unloaded=unloaded,
+    )

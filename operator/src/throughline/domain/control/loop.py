@@ -1,0 +1,78 @@
+"""One pass of the loop for one service: what is seen → what is to be so, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from throughline.api.status import Action, ControlStatus, SLOStatus
+from throughline.domain.control import batching, scaling, verdicts
+from throughline.domain.control.context import Context, kept, prepare
+from throughline.domain.control.memory import LoopMemory
+from throughline.domain.control.text import duration, rate, record, rfc3339, sticky
+from throughline.domain.decision import Decision
+
+if TYPE_CHECKING:
+    from throughline.domain.observed import ServiceView
+
+__all__ = ["LoopMemory", "decide"]
+
+BUSY_REQUEUE_SECONDS = 5.0
+REQUEUE_SECONDS = 15.0
+
+
+def _cost_per_thousand(ctx: Context, replicas: int) -> str:
+    """Pool price of the replicas over the inferences they make; `-` without traffic or price."""
+    demand = ctx.demand
+    if demand is None or demand.arrivals_per_second < 0.01 or ctx.price_per_hour <= 0:
+        return "-"
+    cost = ctx.price_per_hour * replicas / (demand.arrivals_per_second * 3.6)
+    return f"{cost:.2g}"
+
+
+def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
+    shown = ctx.view.status.slo
+    if ctx.demand is None:
+        return SLOStatus()
+    return SLOStatus(
+        latency_p99=sticky(shown.latency_p99, duration(ctx.demand.p99_us)),
+        throughput=sticky(shown.throughput, rate(ctx.demand.requests_per_second)),
+        cost_per_thousand=sticky(shown.cost_per_thousand, _cost_per_thousand(ctx, replicas)),
+    )
+
+
+def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]:
+    """The decision for this view. Pure: the same view and memory give the same decision.
+
+    Without metrics everything is held as it is and the conditions say so; nothing is ever taken for zero.
+    """
+    ctx, learned = prepare(view, memory)
+    batch = batching.step(ctx)
+    scale = scaling.step(ctx, batch)
+    control = ControlStatus(
+        pool=ctx.control.pool,
+        model_hash=view.model_hash,
+        service_time=kept(ctx.control.service_time, learned),
+        trial=batch.trial,
+        rejected=list(batch.rejected),
+        last_batch_change=rfc3339(ctx.now) if batch.changed else ctx.control.last_batch_change,
+        last_scale_change=rfc3339(ctx.now) if scale.changed else ctx.control.last_scale_change,
+    )
+    records = [*batch.records, *scale.records]
+    if view.metrics_unavailable is not None:
+        gone = view.metrics_unavailable
+        records.append(record(ctx.now, Action.HOLD, gone.reason, f"holding everything as it is: {gone.message}"))
+    current = view.replicas or scale.replicas or 0
+    active = batch.changed or scale.changed or batch.trial is not None or (ctx.demand is not None and ctx.slow)
+    decision = Decision(
+        replicas=scale.replicas,
+        settings=batch.settings,
+        pod_settings=batch.pod_settings,
+        control=control,
+        conditions=verdicts.conditions(ctx, batch, scale),
+        records=tuple(records),
+        slo=_slo_status(ctx, current),
+        recommended_replicas=scale.recommended,
+        recommended_settings=batch.recommended,
+        requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
+    )
+    return decision, scale.memory

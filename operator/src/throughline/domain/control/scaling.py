@@ -1,0 +1,187 @@
+"""The replicas: up when the demand asks for it, down when fewer have been enough for long."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from throughline.api.inferenceservice import ScalingMode
+from throughline.api.status import Action
+from throughline.domain.control.choose import DEMAND_HEADROOM, evaluate
+from throughline.domain.control.queueing import saturation_per_second
+from throughline.domain.control.text import inputs_text, predicted_text, rate, record
+
+if TYPE_CHECKING:
+    from throughline.api.status import DecisionRecord
+    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.context import Context
+    from throughline.domain.control.memory import LoopMemory
+
+# The dead band: replicas are added when the demand is above what they carry by the first, and removed only to a count
+# that would carry the second.
+UP_MARGIN = 1.05
+DOWN_MARGIN = 1.25
+# Where no setting meets the SLO, more replicas only keep the queue from growing.
+INFEASIBLE_UTILIZATION = 0.8
+# One step at most doubles, or adds this many.
+MAX_STEP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleStep:
+    """`replicas` None: leave the count alone."""
+
+    replicas: int | None
+    memory: LoopMemory
+    records: tuple[DecisionRecord, ...] = ()
+    changed: bool = False
+    recommended: int | None = None
+    needed: int | None = None  # for the demand of now, not bounded; None: unknown
+    message: str = ""
+
+
+def _capacity(ctx: Context, batch: BatchStep) -> float:
+    """Items per second that one replica is to be trusted with, under the settings of this pass."""
+    if ctx.problem is None:
+        return 0.0
+    option = evaluate(ctx.problem, batch.settings)
+    if option.capacity_per_second > 0:
+        return option.capacity_per_second
+    return INFEASIBLE_UTILIZATION * saturation_per_second(ctx.problem.curve, batch.settings)
+
+
+def _bounded(ctx: Context, replicas: int) -> int:
+    low = min(ctx.view.spec.scaling.min_replicas, ctx.max_replicas)
+    return min(max(replicas, low, 1), max(ctx.max_replicas, 1))
+
+
+def _hold(ctx: Context, current: int, needed: int | None = None, message: str = "") -> ScaleStep:
+    """Keep what runs; only the user's own bounds move it."""
+    scaling = ctx.view.spec.scaling
+    low, high = scaling.min_replicas, scaling.max_replicas
+    bounded = min(max(current, low), high)
+    # More than the pool can hold is never asked for; what already runs is not taken away for that.
+    bounded = min(bounded, max(current, ctx.max_replicas))
+    if bounded == current:
+        return ScaleStep(current, ctx.memory, needed=needed, message=message)
+    text = f"{current} → {bounded} replicas: spec.scaling now asks for {low} to {high}"
+    line = record(ctx.now, Action.SCALE, "BoundsChanged", text, replicas=bounded)
+    return ScaleStep(bounded, ctx.memory, (line,), changed=True, needed=needed)
+
+
+def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int, action: Action) -> DecisionRecord:
+    assert ctx.demand is not None  # noqa: S101 - every caller has measured
+    predicted = ""
+    if ctx.problem is not None:
+        spread = replace(ctx.problem, min_replicas=replicas, max_replicas=replicas)
+        predicted = predicted_text(evaluate(spread, batch.settings))
+    inputs = inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.view.serving))
+    return record(
+        ctx.now, action, reason, text, inputs=inputs, predicted=predicted, replicas=replicas, settings=batch.settings
+    )
+
+
+def _wait(ctx: Context, batch: BatchStep, current: int) -> str | None:
+    """Why more replicas are not asked for yet although the demand would need them."""
+    demand = ctx.demand
+    starting = len(ctx.view.serving) < current
+    if starting and demand is not None and demand.saturated:
+        return "replicas are starting"
+    seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
+    if batch.trial is not None and seen <= 1:
+        return "batches are tried for the first time; they cost nothing and come first"
+    if (
+        ctx.seconds_since(ctx.control.last_scale_change) < ctx.observe_seconds
+        and demand is not None
+        and demand.saturated
+    ):
+        return "the last step is still settling"
+    return None
+
+
+def _needs(ctx: Context, batch: BatchStep, demand_per_second: float, margin: float) -> int:
+    capacity = _capacity(ctx, batch)
+    return max(1, math.ceil(demand_per_second * margin / capacity - 1e-9)) if capacity > 0 else 1
+
+
+def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
+    """Without a learned service time: half as many again while the SLO is missed, once per window."""
+    if not ctx.slow or batch.trial is not None or _wait(ctx, batch, current):
+        return _hold(ctx, current, message="the service time is not learned yet")
+    target = _bounded(ctx, current + max(1, current // 2))
+    if target <= current:
+        return _hold(ctx, current, needed=current + 1)
+    text = f"{current} → {target} replicas: latency is over the SLO and the service time is not known"
+    line = _line(ctx, batch, "LatencyOverSLO", text, target, Action.SCALE)
+    return ScaleStep(target, ctx.memory, (line,), changed=True, needed=target)
+
+
+def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
+    view, demand = ctx.view, ctx.demand
+    if demand is None:
+        return _hold(ctx, current, message="metrics are not available: holding")
+    if ctx.problem is None and not demand.idle:
+        return _reactive(ctx, batch, current)
+    wanted = ctx.problem.demand_per_second if ctx.problem else 0.0
+    up = _needs(ctx, batch, wanted, UP_MARGIN)
+    enough = _bounded(ctx, _needs(ctx, batch, wanted, DOWN_MARGIN))
+    window = float(view.spec.scaling.scale_down_stabilization_seconds)
+    memory = ctx.memory.with_needed(ctx.now, enough, window)
+    if up > current:
+        reason = _wait(ctx, batch, current)
+        if reason is not None:
+            return replace(_hold(ctx, current, up, reason), memory=memory)
+        target = _bounded(ctx, min(_needs(ctx, batch, wanted, DEMAND_HEADROOM), max(2 * current, current + MAX_STEP)))
+        if target <= current:
+            return replace(_hold(ctx, current, up), memory=memory)
+        text = (
+            f"{current} → {target} replicas: {rate(wanted)} wanted, one replica carries {rate(_capacity(ctx, batch))}"
+        )
+        line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
+        return ScaleStep(target, memory, (line,), changed=True, needed=up)
+    lowest = max(n for _, n in memory.needed)
+    judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
+    calm = (
+        judged
+        and batch.trial is None
+        and not ctx.slow
+        and len(view.serving) >= current
+        and all(p.metrics is not None for p in view.serving)
+        and ctx.seconds_since(ctx.control.last_scale_change) >= ctx.observe_seconds
+    )
+    if lowest < current and calm:
+        target = _bounded(ctx, max(lowest, current - max(1, current // 2)))
+        if target < current:
+            text = f"{current} → {target} replicas: {lowest} have been enough for {window:.0f} s"
+            line = _line(ctx, batch, "LessIsEnough", text, target, Action.SCALE)
+            return ScaleStep(target, memory, (line,), changed=True, needed=up)
+    return replace(_hold(ctx, current, up), memory=memory)
+
+
+def step(ctx: Context, batch: BatchStep) -> ScaleStep:
+    """The replica count of this pass."""
+    view = ctx.view
+    if view.replicas is None:
+        # A Deployment that is made anew starts with what it had, or with the least.
+        first = _bounded(ctx, max(view.spec.scaling.min_replicas, view.status.replicas.desired))
+        return ScaleStep(first, ctx.memory)
+    if view.spec.scaling.mode is ScalingMode.OFF:
+        return ScaleStep(None, ctx.memory, message="spec.scaling.mode is Off")
+    result = _auto(ctx, batch, view.replicas)
+    if view.spec.scaling.mode is ScalingMode.AUTO:
+        return result
+    recommended = result.replicas
+    news = tuple(
+        line.model_copy(update={"action": Action.RECOMMEND})
+        for line in result.records
+        if view.status.replicas.recommended != recommended
+    )
+    return ScaleStep(
+        None,
+        result.memory,
+        news,
+        recommended=recommended,
+        needed=result.needed,
+        message="spec.scaling.mode is Recommend",
+    )

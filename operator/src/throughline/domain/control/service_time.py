@@ -1,0 +1,198 @@
+"""Learn how long one execution takes: s_k(b) = (α + βb)(1 + γ(k − 1)) for batches of b on k instances.
+
+The observations are the rows of Triton's `batch_stats`: executions and compute time by batch size, cumulative per
+pod. Their growth between two looks goes into totals that fade with time, and the curve is the weighted least-squares
+line through the means of these totals. α is the fixed cost of an execution, β the cost of an item, γ how much of its
+share each further instance costs the others (0: none, 1: all of it, as on a device that runs one execution at a time).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from throughline.api.status import ServiceTime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.domain.observed import BatchStatistic, PodView
+
+HALF_LIFE_SECONDS = 240.0
+# Below this many executions a row's mean is too noisy to be believed.
+MIN_EXECUTIONS = 10.0
+# One row cannot outweigh all others however often it was seen: the line must fit small and large batches alike.
+MAX_WEIGHT = 300.0
+# With one batch size seen, the split of s(b) into α and βb is unknown; half and half makes a first larger batch
+# worth trying without promising too much.
+PRIOR_ALPHA_SHARE = 0.5
+MAX_CONTENTION = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """s_k(b) in microseconds."""
+
+    alpha_us: float
+    beta_us: float
+    contention: float = 0.0
+
+    def service_us(self, batch: float, instances: int) -> float:
+        return (self.alpha_us + self.beta_us * batch) * (1.0 + self.contention * (instances - 1))
+
+    @classmethod
+    def of(cls, learned: ServiceTime) -> Curve:
+        return cls(
+            float(learned.alpha_microseconds), float(learned.beta_microseconds), learned.contention_permille / 1000
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    executions: float
+    compute_us: float
+
+    @property
+    def mean_us(self) -> float:
+        return self.compute_us / self.executions
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The last look at one pod's statistics."""
+
+    settings: BatchSettings
+    statistics: tuple[BatchStatistic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """What has been observed, fading. Keys of `totals`: (instances, batch size)."""
+
+    totals: Mapping[tuple[int, int], Total] = field(default_factory=dict)
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    updated_seconds: float = 0.0
+
+
+def growth(before: Seen | None, after: Seen) -> Iterable[tuple[int, float, float]]:
+    """(batch size, executions, compute µs) that came between two looks at one pod.
+
+    A reload starts the counters anew; an instance count changed in place does not, and then it cannot be told which
+    part belongs to which count, so nothing is taken.
+    """
+    old = {row.batch_size: row for row in before.statistics} if before else {}
+    restarted = any(
+        row.executions < old[row.batch_size].executions for row in after.statistics if row.batch_size in old
+    ) or (old and not after.statistics)
+    if before and before.settings != after.settings and not restarted:
+        return
+    for row in after.statistics:
+        prior = None if restarted else old.get(row.batch_size)
+        executions = row.executions - (prior.executions if prior else 0)
+        compute_ns = row.compute_ns - (prior.compute_ns if prior else 0)
+        if executions > 0 and compute_ns > 0:
+            yield row.batch_size, float(executions), compute_ns / 1000
+
+
+def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Learner:
+    """Add what the pods have executed since the last look. The first look at a pod only sets its starting point,
+    unless its counters are all that is known of the model.
+    """
+    fade = 0.5 ** (max(0.0, now_seconds - learner.updated_seconds) / HALF_LIFE_SECONDS) if learner.totals else 1.0
+    totals = {
+        key: Total(total.executions * fade, total.compute_us * fade)
+        for key, total in learner.totals.items()
+        if total.executions * fade >= 1.0
+    }
+    seen = dict(learner.seen)
+    alive = set()
+    for pod in pods:
+        alive.add(pod.uid)
+        if pod.settings is None or not pod.batch_statistics:
+            continue
+        look = Seen(pod.settings, pod.batch_statistics)
+        for batch, executions, compute_us in growth(seen.get(pod.uid), look):
+            key = (pod.settings.instances, batch)
+            old = totals.get(key, Total(0.0, 0.0))
+            totals[key] = Total(old.executions + executions, old.compute_us + compute_us)
+        seen[pod.uid] = look
+    return Learner(totals, {uid: look for uid, look in seen.items() if uid in alive}, now_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    alpha_us: float
+    beta_us: float
+    spread: float  # weighted variance of the batch sizes behind it; 0: β is a guess
+
+    def at(self, batch: int) -> float:
+        return self.alpha_us + self.beta_us * batch
+
+
+def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
+    """Weighted least squares α, β ≥ 0 through the means; with one batch size β is `slope_share` of s(1)."""
+    points = [
+        (float(b), t.mean_us, min(t.executions, MAX_WEIGHT)) for b, t in rows.items() if t.executions >= MIN_EXECUTIONS
+    ]
+    if not points:
+        return None
+    weight = sum(w for _, _, w in points)
+    mean_b = sum(w * b for b, _, w in points) / weight
+    mean_s = sum(w * s for _, s, w in points) / weight
+    spread = sum(w * (b - mean_b) ** 2 for b, _, w in points)
+    if spread < 0.05 * weight:  # in effect one batch size
+        whole = mean_s / (1.0 - slope_share + slope_share * mean_b)  # s(1)
+        return _Line(whole * (1.0 - slope_share), whole * slope_share, 0.0)
+    beta = sum(w * (b - mean_b) * (s - mean_s) for b, s, w in points) / spread
+    beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
+    return _Line(mean_s - beta * mean_b, beta, spread)
+
+
+def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, line: _Line) -> float | None:
+    """γ from how much longer the same batches take on other instance counts than on `base`; None: nothing to compare."""
+    found: list[tuple[float, float]] = []
+    for k, rows in groups.items():
+        if k == base:
+            continue
+        known = [(min(t.executions, MAX_WEIGHT), t.mean_us / line.at(b)) for b, t in rows.items() if line.at(b) > 0]
+        weight = sum(w for w, _ in known)
+        if weight < MIN_EXECUTIONS:
+            continue
+        ratio = sum(w * r for w, r in known) / weight
+        # ratio = (1 + γ(k - 1)) / (1 + γ(base - 1)), solved for γ
+        divisor = (k - 1) - ratio * (base - 1)
+        if abs(divisor) > 1e-6:
+            found.append((weight, (ratio - 1.0) / divisor))
+    if not found:
+        return None
+    mean = sum(w * g for w, g in found) / sum(w for w, _ in found)
+    return min(max(0.0, mean), MAX_CONTENTION)
+
+
+def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
+    """The curve that fits what was observed; `known` fills in what was not. None: nothing is known yet."""
+    groups: dict[int, dict[int, Total]] = {}
+    for (instances, batch), total in learner.totals.items():
+        groups.setdefault(instances, {})[batch] = total
+    share = 1.0 - PRIOR_ALPHA_SHARE
+    if known and known.largest_batch > 1 and known.alpha_microseconds + known.beta_microseconds > 0:
+        share = known.beta_microseconds / (known.alpha_microseconds + known.beta_microseconds)
+    lines = {k: line for k, rows in groups.items() if (line := _fit(rows, share)) is not None}
+    if not lines:
+        return known
+    # The instance count whose batches differed most tells the slope best.
+    base = max(lines, key=lambda k: (lines[k].spread, -k))
+    contention = _contention(groups, base, lines[base])
+    if contention is None:
+        contention = known.contention_permille / 1000 if known else 0.0
+    scale = 1.0 + contention * (base - 1)
+    largest = max((b for (_, b), t in learner.totals.items() if t.executions >= MIN_EXECUTIONS), default=0)
+    return ServiceTime(
+        alpha_microseconds=round(lines[base].alpha_us / scale),
+        beta_microseconds=round(lines[base].beta_us / scale),
+        contention_permille=round(contention * 1000),
+        error_permille=known.error_permille if known else 1000,
+        largest_batch=max(largest, known.largest_batch if known else 0),
+        executions=round(sum(t.executions for t in learner.totals.values())),
+    )

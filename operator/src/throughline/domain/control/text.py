@@ -1,0 +1,150 @@
+"""How the numbers of the loop are written for people: few digits, units, and no change for noise."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from throughline.api.status import MAX_DECISIONS, Action, Alternative, DecisionRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.domain.control.choose import Option
+    from throughline.domain.control.demand import Demand
+    from throughline.domain.control.service_time import Curve
+
+# A shown number is left as it is while the new one is within this share of it.
+STICKY_SHARE = 0.15
+
+
+def rfc3339(now_seconds: float) -> str:
+    """Whole seconds, UTC, as the Kubernetes API writes times."""
+    return datetime.fromtimestamp(int(now_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def unix_seconds(timestamp: str) -> float:
+    """The inverse of `rfc3339`; raises ValueError for other text."""
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+def two_digits(value: float) -> float:
+    if value <= 0 or not math.isfinite(value):
+        return 0.0
+    places = 1 - math.floor(math.log10(value))
+    return round(value, places)
+
+
+def duration(microseconds: float | None) -> str:
+    """Two digits with unit: 850µs, 4.2ms, 12s; `-` when unknown, `∞` for a queue without end."""
+    if microseconds is None:
+        return "-"
+    if not math.isfinite(microseconds):
+        return "∞"
+    value = two_digits(microseconds)
+    if value < 1e3:
+        return f"{value:g}µs"
+    return f"{value / 1e3:g}ms" if value < 1e6 else f"{value / 1e6:g}s"
+
+
+def rate(per_second: float | None) -> str:
+    return "-" if per_second is None else f"{two_digits(per_second):g}/s"
+
+
+_NUMBER = re.compile(r"^([0-9.e+]+)(µs|ms|s|/s)?$")
+_MICROSECONDS = {"µs": 1.0, "ms": 1e3, "s": 1e6, "/s": 1.0, None: 1.0}
+
+
+def sticky(shown: str, fresh: str) -> str:
+    """`shown`, unless `fresh` differs from it by more than noise."""
+    old, new = _NUMBER.match(shown), _NUMBER.match(fresh)
+    if not old or not new:
+        return fresh
+    a, b = (float(m[1]) * _MICROSECONDS[m[2]] for m in (old, new))
+    return shown if abs(a - b) <= STICKY_SHARE * max(a, b) else fresh
+
+
+def settings_text(settings: BatchSettings) -> str:
+    """Max batch / queue delay × instances: `32/2ms×2`."""
+    delay = settings.max_queue_delay_microseconds
+    return f"{settings.max_batch_size}/{duration(delay) if delay else '0'}×{settings.instances}"
+
+
+def curve_text(curve: Curve) -> str:
+    text = f"s(b) = {duration(curve.alpha_us)} + {duration(curve.beta_us)}·b"
+    return text + (f", contention {curve.contention:.2g}" if curve.contention >= 0.005 else "")
+
+
+def inputs_text(demand: Demand, curve: Curve | None, replicas: int, ready: int) -> str:
+    return "; ".join(
+        (
+            f"arriving {rate(demand.arrivals_per_second)}",
+            f"wanted {rate(demand.wanted_per_second)}",
+            f"p99 {duration(demand.p99_us)}",
+            f"mean {duration(demand.mean_us)}",
+            f"in flight {two_digits(demand.in_flight):g}",
+            f"failing {rate(demand.failures_per_second)}" if demand.failures_per_second else "failing 0",
+            f"ready {ready}/{replicas}",
+            curve_text(curve) if curve else "service time not learned yet",
+        )
+    )
+
+
+def predicted_text(option: Option) -> str:
+    return (
+        f"p99 {duration(option.p99_us)}, capacity {rate(option.capacity_per_second * option.replicas)} "
+        f"on {option.replicas} replica(s), {option.cost_per_hour:.4g} per hour"
+    )
+
+
+def alternative(option: Option, verdict: str) -> Alternative:
+    return Alternative(
+        settings=option.settings,
+        replicas=option.replicas,
+        latency_p99=duration(option.p99_us),
+        capacity=rate(option.capacity_per_second * option.replicas),
+        cost_per_hour=f"{option.cost_per_hour:.4g}",
+        verdict=verdict[:128],
+    )
+
+
+def record(
+    now_seconds: float,
+    action: Action,
+    reason: str,
+    message: str,
+    *,
+    inputs: str = "",
+    predicted: str = "",
+    replicas: int = 0,
+    settings: BatchSettings | None = None,
+    alternatives: Sequence[Alternative] = (),
+) -> DecisionRecord:
+    return DecisionRecord(
+        time=rfc3339(now_seconds),
+        action=action,
+        reason=reason,
+        message=message[:1024],
+        inputs=inputs[:512],
+        predicted=predicted[:256],
+        replicas=replicas,
+        settings=settings,
+        alternatives=list(alternatives)[:5],
+    )
+
+
+def with_records(ledger: Sequence[DecisionRecord], new: Sequence[DecisionRecord]) -> list[DecisionRecord]:
+    """The ledger, newest first and bounded; holding for the reason of the newest line again is no news."""
+    result = list(ledger)
+    for entry in new:
+        if (
+            entry.action is Action.HOLD
+            and result
+            and (result[0].action, result[0].reason) == (entry.action, entry.reason)
+        ):
+            continue
+        result.insert(0, entry)
+    return result[:MAX_DECISIONS]

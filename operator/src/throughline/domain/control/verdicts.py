@@ -1,0 +1,182 @@
+"""The four conditions of the loop: MetricsAvailable, SLOMet, ScalingActive, BatchTuned, and LoadBalanced.
+
+Their messages carry no live number, so that a steady service is not written again and again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from throughline.api.base import ConditionStatus
+from throughline.api.inferenceservice import BatchingMode, ScalingMode
+from throughline.domain.control.queueing import p99_us
+from throughline.domain.control.text import duration, settings_text
+from throughline.domain.decision import ConditionUpdate
+
+if TYPE_CHECKING:
+    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.context import Context
+    from throughline.domain.control.scaling import ScaleStep
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+
+
+def metrics_available(ctx: Context) -> ConditionUpdate:
+    kind = "MetricsAvailable"
+    gone = ctx.view.metrics_unavailable
+    if gone is not None:
+        return ConditionUpdate(kind, FALSE, gone.reason, gone.message)
+    if not ctx.view.serving:
+        return ConditionUpdate(kind, UNKNOWN, "NoServingPod", "no pod serves yet, so there is nothing to measure")
+    if ctx.demand is None:
+        return ConditionUpdate(
+            kind,
+            FALSE,
+            "NoSeries",
+            "Prometheus has no fresh nv_inference_* series of these pods with the labels namespace, pod and model; "
+            "have it scrape port 8002 of the pods (a PodMonitor is made where its CRD exists)",
+        )
+    return ConditionUpdate(kind, TRUE, "Fresh", "Prometheus has fresh metrics of the serving pods")
+
+
+def _fastest_us(ctx: Context) -> float | None:
+    """p99 of an idle replica under the smallest settings, corrected: nothing can be below it."""
+    if ctx.problem is None:
+        return None
+    smallest = ctx.settings.model_copy(update={"max_batch_size": 1, "max_queue_delay_microseconds": 0, "instances": 1})
+    return ctx.problem.error * p99_us(ctx.problem.curve, smallest, 1e-6)
+
+
+def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]:
+    """(reason, message) of a missed SLO: what is being done, or what would be needed."""
+    spec = ctx.view.spec
+    fastest = _fastest_us(ctx)
+    if fastest is not None and fastest > ctx.slo_us:
+        return "SLOInfeasible", (
+            f"one request alone takes about {duration(fastest)}, so no setting and no number of replicas meets "
+            f"spec.slo.latencyP99Milliseconds: {spec.slo.latency_p99_milliseconds}; raise it above that, or place the "
+            "service on a faster pool"
+        )
+    if batch.trial is not None or batch.changed or scale.changed:
+        return "Converging", "the batch settings or replicas were just changed and are being watched"
+    current = ctx.view.replicas or 0
+    if scale.needed is not None and scale.needed > current:
+        if spec.scaling.mode is not ScalingMode.AUTO:
+            return "NotAutomatic", (
+                f"{scale.needed} replicas are needed, and spec.scaling.mode is {spec.scaling.mode}; set replicas "
+                "yourself or set the mode to Auto"
+            )
+        if scale.needed > ctx.max_replicas:
+            if ctx.max_replicas < spec.scaling.max_replicas:
+                pool = ctx.view.pool.name if ctx.view.pool else "the pool"
+                return "PoolFull", (
+                    f"{scale.needed} replicas are needed, pool {pool} can hold {ctx.max_replicas}; add nodes to it or "
+                    "list another pool in spec.placement.pools"
+                )
+            return "AtMaxReplicas", (
+                f"{scale.needed} replicas are needed, spec.scaling.maxReplicas is {spec.scaling.max_replicas}; raise it"
+            )
+    if batch.recommended is not None:
+        return "NotAutomatic", (
+            f"batch settings {settings_text(batch.recommended)} are recommended, and spec.batching.mode is Recommend"
+        )
+    if batch.memory_bound:
+        return "MemoryBound", batch.message
+    if ctx.demand is not None and ctx.demand.saturated:
+        return "Draining", "what came in while the service was overloaded is being worked off"
+    if len(ctx.view.serving) < current or not ctx.settled or not ctx.steady:
+        return "Converging", "replicas are starting, or what was changed last is still being measured"
+    return "LoopInert", (
+        "the SLO is missed and no change is predicted to help; latency may come from outside the model (the node's "
+        "CPU, the network, large inputs); see `throughline explain`"
+    )
+
+
+def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate:
+    kind = "SLOMet"
+    demand = ctx.demand
+    if demand is None:
+        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "without metrics it is not known; holding")
+    if demand.idle:
+        return ConditionUpdate(kind, TRUE, "NoTraffic", "no request has come in the metrics window")
+    if ctx.slow or (demand.p99_us is not None and demand.p99_us > ctx.slo_us):
+        return ConditionUpdate(kind, FALSE, *_missed(ctx, batch, scale))
+    if demand.p99_us is None:
+        return ConditionUpdate(kind, UNKNOWN, "NoLatencyYet", "requests come, their p99 is not known yet")
+    return ConditionUpdate(kind, TRUE, "WithinSLO", f"p99 is within {ctx.slo_us / 1000:g} ms")
+
+
+def scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
+    kind = "ScalingActive"
+    mode = ctx.view.spec.scaling.mode
+    if mode is ScalingMode.OFF:
+        return ConditionUpdate(kind, TRUE, "Off", "spec.scaling.mode is Off: replicas are left to you")
+    if ctx.demand is None:
+        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "holding the replicas until metrics are back")
+    if scale.needed is not None and scale.needed > ctx.max_replicas:
+        if ctx.max_replicas < ctx.view.spec.scaling.max_replicas:
+            return ConditionUpdate(
+                kind, FALSE, "PoolFull", f"{scale.needed} replicas needed, the pool can hold {ctx.max_replicas}"
+            )
+        return ConditionUpdate(
+            kind,
+            FALSE,
+            "AtMaxReplicas",
+            f"{scale.needed} replicas needed, spec.scaling.maxReplicas is {ctx.max_replicas}",
+        )
+    if mode is ScalingMode.RECOMMEND:
+        return ConditionUpdate(
+            kind, TRUE, "Recommending", "spec.scaling.mode is Recommend: see status.replicas.recommended"
+        )
+    if ctx.curve is None and not ctx.demand.idle:
+        return ConditionUpdate(kind, UNKNOWN, "Learning", "the service time is not learned yet")
+    return ConditionUpdate(kind, TRUE, "Steady", "the replicas follow the demand")
+
+
+def batch_tuned(ctx: Context, batch: BatchStep) -> ConditionUpdate:
+    kind = "BatchTuned"
+    mode = ctx.view.spec.batching.mode
+    if mode is BatchingMode.FIXED:
+        return ConditionUpdate(kind, TRUE, "Fixed", f"spec.batching.fixed is in force: {settings_text(ctx.settings)}")
+    if batch.trial is not None:
+        where = f"on pod {batch.trial.pod}" if batch.trial.pod else "on all pods"
+        return ConditionUpdate(
+            kind, FALSE, "Watching", f"{settings_text(batch.trial.settings)} is being watched {where}"
+        )
+    if ctx.demand is None:
+        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "holding the batch settings until metrics are back")
+    if batch.recommended is not None:
+        return ConditionUpdate(kind, FALSE, "Recommended", f"{settings_text(batch.recommended)} is recommended")
+    if batch.memory_bound:
+        return ConditionUpdate(kind, FALSE, "MemoryBound", batch.message)
+    if ctx.curve is None:
+        return ConditionUpdate(kind, UNKNOWN, "Learning", "no request has shown yet how long the model takes")
+    return ConditionUpdate(
+        kind, TRUE, "Tuned", f"no setting is predicted to be clearly better than {settings_text(batch.settings)}"
+    )
+
+
+def load_balanced(ctx: Context) -> ConditionUpdate:
+    kind = "LoadBalanced"
+    if ctx.demand is None:
+        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "without metrics it is not known")
+    if ctx.demand.unloaded:
+        names = ", ".join(ctx.demand.unloaded[:5])
+        return ConditionUpdate(
+            kind,
+            FALSE,
+            "ReplicaWithoutLoad",
+            f"no share of the load reaches {names}: clients keep their connections to other pods; use gRPC (its "
+            "connections are renewed every 5 s), or a proxy that balances per request",
+        )
+    return ConditionUpdate(kind, TRUE, "Spread", "every replica gets its share of the load")
+
+
+def conditions(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[ConditionUpdate, ...]:
+    return (
+        metrics_available(ctx),
+        slo_met(ctx, batch, scale),
+        scaling_active(ctx, scale),
+        batch_tuned(ctx, batch),
+        load_balanced(ctx),
+    )

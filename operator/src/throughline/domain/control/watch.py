@@ -1,0 +1,128 @@
+"""Watch a change of batch settings: on one pod against its peers, or on all against what was before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from throughline.domain.control.text import duration, rate, settings_text, unix_seconds
+
+if TYPE_CHECKING:
+    from throughline.api.status import Trial
+    from throughline.domain.control.demand import Demand
+    from throughline.domain.observed import PodView, ServiceView
+
+# After the metrics window has passed: for the scrape and the reload to be behind us.
+SETTLE_SECONDS = 6.0
+# A trial that cannot be judged for so long is given up.
+MAX_TRIAL_SECONDS = 600.0
+# A pod under trial may be this much slower than its peers, or a service than it was; less is noise.
+TOLERATED_SLOWDOWN = 1.2
+# Latency below this share of the SLO is no reason to take settings back, whatever it was before.
+COMFORTABLE_SHARE = 0.5
+# Failures above this share of requests, and above what there was before, are the settings' fault.
+FAILURE_SHARE = 0.001
+# Growth of the load that explains a higher latency.
+LOAD_GROWTH = 1.1
+
+
+class Outcome(StrEnum):
+    WATCHING = "Watching"
+    COMMIT = "Commit"  # one pod did well: give it to all
+    PASSED = "Passed"
+    ROLLBACK = "Rollback"
+    CANCEL = "Cancel"  # could not be judged; nothing is held against the settings
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    outcome: Outcome
+    message: str
+
+
+def _mean_us(pod: PodView) -> float | None:
+    m = pod.metrics
+    return m.request_us_rate / m.success_rate if m and m.success_rate > 0 else None
+
+
+def _refusal(view: ServiceView, trial: Trial) -> str | None:
+    for settings, message in view.refused_settings:
+        if settings == trial.settings:
+            return message
+    return None
+
+
+def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
+    pod = next((p for p in view.serving if p.name == trial.pod), None)
+    if pod is None:
+        return Verdict(Outcome.CANCEL, f"pod {trial.pod} left while {settings_text(trial.settings)} was tried on it")
+    if pod.metrics is None:
+        return Verdict(Outcome.WATCHING, f"no metrics of pod {pod.name} yet")
+    peers = [p for p in view.serving if p.name != trial.pod and p.metrics is not None]
+    if not peers:
+        return Verdict(Outcome.CANCEL, f"pod {trial.pod} has no peer to compare it with")
+    requests = pod.metrics.success_rate + pod.metrics.failure_rate
+    peer_failures = sum(p.metrics.failure_rate for p in peers if p.metrics) / len(peers)
+    if pod.metrics.failure_rate > FAILURE_SHARE * requests and pod.metrics.failure_rate > 2 * peer_failures:
+        return Verdict(Outcome.ROLLBACK, f"{pod.metrics.failure_rate:.2g} failures per second on pod {pod.name}")
+    mine, theirs = _mean_us(pod), [m for p in peers if (m := _mean_us(p)) is not None]
+    if mine is None or not theirs:
+        return Verdict(Outcome.WATCHING, f"no request has reached pod {pod.name} or its peers yet")
+    peer_mean = sum(theirs) / len(theirs)
+    if mine > TOLERATED_SLOWDOWN * peer_mean and mine > COMFORTABLE_SHARE * slo_us:
+        return Verdict(
+            Outcome.ROLLBACK, f"requests take {duration(mine)} on pod {pod.name}, {duration(peer_mean)} on its peers"
+        )
+    return Verdict(
+        Outcome.COMMIT, f"requests take {duration(mine)} on pod {pod.name}, {duration(peer_mean)} on its peers"
+    )
+
+
+def _judge_all(demand: Demand, trial: Trial, slo_us: float) -> Verdict:
+    requests = demand.requests_per_second + demand.failures_per_second
+    if demand.failures_per_second > FAILURE_SHARE * requests:
+        return Verdict(Outcome.ROLLBACK, f"{demand.failures_per_second:.2g} failures per second since the change")
+    before, now = trial.baseline_mean_microseconds, demand.mean_us
+    rate_before = trial.baseline_rate_per_second
+    overloaded = before is not None and before > slo_us
+    if overloaded and rate_before is not None:
+        # The queue was growing already, so latency tells how long it has grown; what is served tells who is better.
+        if demand.saturated and demand.served_per_second * TOLERATED_SLOWDOWN < rate_before:
+            return Verdict(
+                Outcome.ROLLBACK, f"{rate(demand.served_per_second)} served, {rate(rate_before)} before the change"
+            )
+        return Verdict(Outcome.PASSED, f"{rate(demand.served_per_second)} served, {rate(rate_before)} before")
+    same_load = rate_before is None or demand.served_per_second <= LOAD_GROWTH * rate_before
+    if (
+        before is not None
+        and now is not None
+        and same_load
+        and now > TOLERATED_SLOWDOWN * before
+        and now > COMFORTABLE_SHARE * slo_us
+    ):
+        return Verdict(Outcome.ROLLBACK, f"requests take {duration(now)}, {duration(before)} before the change")
+    if now is None:
+        return Verdict(Outcome.PASSED, "no request has come since")
+    return Verdict(
+        Outcome.PASSED, f"requests take {duration(now)}" + (f", {duration(before)} before" if before else "")
+    )
+
+
+def judge(view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float) -> Verdict:
+    """What to do about the change under watch. Without metrics nothing is judged."""
+    refusal = _refusal(view, trial)
+    if refusal is not None:
+        return Verdict(Outcome.ROLLBACK, f"Triton refused them: {refusal}")
+    age = view.now_seconds - unix_seconds(trial.started)
+    if age > MAX_TRIAL_SECONDS:
+        outcome = Outcome.CANCEL if trial.pod else Outcome.PASSED
+        return Verdict(outcome, f"not judged within {MAX_TRIAL_SECONDS:.0f} s")
+    applied = [p for p in view.serving if trial.pod in (None, p.name)]
+    if trial.pod is None and any(p.settings != trial.settings for p in applied):
+        return Verdict(Outcome.WATCHING, "not yet in force on every pod")
+    if age < view.metrics_window_seconds + SETTLE_SECONDS or demand is None:
+        return Verdict(Outcome.WATCHING, "the metrics window still holds what was before")
+    if trial.pod is not None:
+        return _judge_pod(view, trial, slo_us)
+    return _judge_all(demand, trial, slo_us)

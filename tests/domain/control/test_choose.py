@@ -1,0 +1,109 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from throughline.api.inferenceservice import Batching, BatchSettings
+from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds
+from throughline.domain.control.service_time import Curve
+
+
+def problem(curve, demand, *, slo_ms=100, max_replicas=20, in_flight=8.0):
+    return Problem(
+        curve=curve,
+        slo_us=slo_ms * 1000.0,
+        demand_per_second=demand,
+        in_flight_per_replica=in_flight,
+        error=1.0,
+        dispersion=1.0,
+        price_per_hour=2.0,
+        max_replicas=max_replicas,
+        min_replicas=1,
+    )
+
+
+def best(curve, demand, *, batching=None, seen=64, **kw):
+    batching = batching or Batching()
+    p = problem(curve, demand, **kw)
+    space = candidates(batching, lower_bounds(batching), seen, p.slo_us)
+    return choose([evaluate(p, s) for s in space])
+
+
+def test_a_model_that_batches_well_needs_one_replica_where_unbatched_it_needs_many():
+    batched = best(Curve(4000, 200), 2380)
+    unbatched = evaluate(problem(Curve(4000, 200), 2380), BatchSettings(max_batch_size=1))
+    assert batched.replicas == 1
+    assert batched.settings.max_batch_size >= 8
+    assert unbatched.needed >= 10
+
+
+def test_a_model_that_batches_badly_needs_replicas():
+    assert best(Curve(1000, 2000, 1.0), 3333).replicas >= 7
+
+
+def test_a_tight_slo_keeps_batches_small():
+    tight = best(Curve(1000, 2000), 100, slo_ms=12)
+    assert tight.feasible
+    assert tight.p99_us <= 12_000
+
+
+def test_no_setting_meets_an_slo_below_one_execution():
+    option = best(Curve(50_000, 1000), 10, slo_ms=20)
+    assert option.needed is None
+    assert not option.feasible
+
+
+def test_where_replicas_lack_the_most_is_made_of_those_there_are():
+    option = best(Curve(4000, 200), 100_000, max_replicas=2)
+    assert not option.feasible
+    assert option.replicas == 2
+    assert option.capacity_per_second >= 3000
+
+
+def test_instances_are_not_taken_where_they_do_not_help():
+    assert best(Curve(4000, 200, 1.0), 500).settings.instances == 1
+
+
+def test_batches_beyond_what_was_seen_are_reached_in_steps():
+    sizes = {s.max_batch_size for s in candidates(Batching(), lower_bounds(Batching()), 1, 100_000)}
+    assert max(sizes) == 8
+    assert {s.instances for s in candidates(Batching(), lower_bounds(Batching()), 1, 100_000)} == {1}
+
+
+bounds = st.builds(
+    lambda b, d, i: Batching.model_validate(
+        {
+            "maxBatchSize": {"min": min(b), "max": max(b)},
+            "maxQueueDelayMicroseconds": {"min": min(d), "max": max(d)},
+            "instances": {"min": min(i), "max": max(i)},
+        }
+    ),
+    st.tuples(st.integers(1, 256), st.integers(1, 256)),
+    st.tuples(st.integers(0, 50_000), st.integers(0, 50_000)),
+    st.tuples(st.integers(1, 16), st.integers(1, 16)),
+)
+
+
+@given(bounds, st.integers(0, 300), st.integers(1, 1000))
+def test_every_candidate_is_within_the_bounds(batching, seen, slo_ms):
+    for settings in candidates(batching, lower_bounds(batching), seen, slo_ms * 1000):
+        assert clamp(settings, batching) == settings
+
+
+@given(
+    st.floats(min_value=100, max_value=20_000),
+    st.floats(min_value=10, max_value=5_000),
+    st.floats(min_value=1, max_value=5_000),
+)
+def test_the_choice_is_never_dearer_than_any_feasible_point(alpha, beta, demand):
+    p = problem(Curve(alpha, beta), demand)
+    options = [evaluate(p, s) for s in candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)]
+    chosen = choose(options)
+    feasible = [o for o in options if o.feasible]
+    if feasible:
+        assert chosen.feasible
+        assert chosen.cost_per_hour == min(o.cost_per_hour for o in feasible)
+
+
+def test_nothing_to_choose_from_is_an_error():
+    with pytest.raises(ValueError, match="empty"):
+        choose([])

@@ -1,0 +1,334 @@
+"""The loop in a small world of virtual time: it must find, hold, explain and take back."""
+
+import dataclasses
+
+import pytest
+from world import World, linear
+
+from throughline.api.inferenceservice import BatchSettings
+from throughline.api.status import InferenceServiceStatus
+from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.observed import Unavailable
+
+# The models of the tour, ten times slower: the same behaviour at a tenth of the events.
+BATCHES_WELL = linear(40, 2)
+ONE_AT_A_TIME = linear(10, 20, contention=1.0)
+
+
+def settle(world, seconds=180):
+    world.run(seconds)
+    return world
+
+
+# ---------------------------------------------------------------- it finds the settings
+
+
+def test_four_times_what_one_unbatched_instance_carries_is_met_by_batching_alone():
+    world = settle(World(BATCHES_WELL, 95))
+    assert world.replicas == 1
+    assert world.durable.max_batch_size >= 16
+    assert world.p99_ms(30) < 1000
+    assert world.condition("SLOMet").reason == "WithinSLO"
+
+
+def test_ten_times_as_much_is_met_within_three_minutes():
+    world = settle(World(BATCHES_WELL, 95))
+    world.rate = 238
+    world.run(180)
+    assert world.p99_ms(30) < 1000
+    assert world.replicas <= 2
+
+
+def test_where_batching_hardly_helps_replicas_do_it():
+    world = settle(World(ONE_AT_A_TIME, 133))
+    assert world.replicas >= 4
+    assert world.durable.instances == 1
+    assert world.p99_ms(30) < 1000
+
+
+def test_load_that_falls_to_a_tenth_brings_replicas_back_without_a_violation():
+    world = settle(World(ONE_AT_A_TIME, 133))
+    before = world.replicas
+    world.rate = 13
+    fell = world.now + 10  # what was under way then belongs to the load before
+    world.run(400)
+    assert world.replicas < before / 2
+    late = sorted(lat for t, lat in world.latencies if t > fell)
+    assert late[int(0.99 * len(late))] < 1_000_000
+
+
+def test_what_is_learned_is_the_models_cost():
+    world = settle(World(BATCHES_WELL, 95))
+    known = world.status.control.service_time
+    assert known.alpha_microseconds == pytest.approx(40_000, rel=0.1)
+    assert known.beta_microseconds == pytest.approx(2000, rel=0.15)
+
+
+def test_contention_is_learned_and_a_second_instance_is_given_up():
+    world = settle(World(linear(40, 2, contention=1.0), 150), 300)
+    assert world.durable.instances == 1
+    assert world.p99_ms(30) < 1000
+
+
+# ---------------------------------------------------------------- it holds
+
+
+def test_a_steady_service_is_left_alone():
+    world = settle(World(BATCHES_WELL, 95), 300)
+    changes = len(world.changes)
+    world.run(600)
+    assert len(world.changes) == changes
+
+
+def test_a_steady_service_writes_next_to_nothing():
+    world = settle(World(BATCHES_WELL, 95), 300)
+    written = 0
+    for _ in range(60):
+        before = world.status
+        world.run(10, interval=10)
+        written += world.status != before
+    assert written <= 4
+
+
+def test_an_idle_service_has_the_same_decision_every_time():
+    world = settle(World(BATCHES_WELL, 0), 60)
+    before = (world.status, world.decision.conditions)
+    world.run(120)
+    assert (world.status, world.decision.conditions) == before
+    assert world.condition("SLOMet").reason == "NoTraffic"
+
+
+def test_without_metrics_everything_is_held_and_said():
+    world = settle(World(ONE_AT_A_TIME, 133))
+    replicas, settings = world.replicas, world.durable
+    world.unavailable = Unavailable("PrometheusUnreachable", "cannot connect")
+    world.rate = 0
+    world.run(400)
+    assert (world.replicas, world.durable) == (replicas, settings)
+    assert world.condition("MetricsAvailable").reason == "PrometheusUnreachable"
+    assert world.condition("SLOMet").status == "Unknown"
+    assert world.condition("ScalingActive").status == "Unknown"
+    assert [d.reason for d in world.status.decisions].count("PrometheusUnreachable") == 1
+
+
+def test_a_pod_without_metrics_is_not_taken_for_an_idle_one():
+    world = settle(World(ONE_AT_A_TIME, 133))
+    replicas = world.replicas
+    view = world.view()
+    bare = tuple(dataclasses.replace(p, metrics=None) for p in view.pods)
+    decision, _ = decide(dataclasses.replace(view, pods=bare), world.memory)
+    assert decision.replicas == replicas
+    assert next(c for c in decision.conditions if c.type == "MetricsAvailable").reason == "NoSeries"
+
+
+def test_a_crash_of_the_operator_changes_nothing_that_runs():
+    world = settle(World(ONE_AT_A_TIME, 133), 300)
+    before = (world.replicas, world.durable)
+    world.memory = LoopMemory()
+    world.run(60)
+    assert (world.replicas, world.durable) == before
+
+
+def test_after_a_crash_fewer_replicas_wait_for_a_whole_window():
+    world = settle(World(ONE_AT_A_TIME, 133), 300)
+    replicas = world.replicas
+    world.rate = 10
+    world.memory = LoopMemory()
+    world.run(50)
+    assert world.replicas == replicas
+    world.run(120)
+    assert world.replicas < replicas
+
+
+# ---------------------------------------------------------------- it takes back
+
+
+def cliff(b, k):
+    """Past eight items a batch takes ten times as long."""
+    return (40_000 + 2000 * b) * (10 if b > 8 else 1)
+
+
+def test_settings_that_make_it_worse_are_taken_back_and_not_tried_again():
+    world = World(cliff, 120, slo_ms=600)
+    world.run(420)
+    assert world.p99_ms(60) < 600
+    assert world.durable.max_batch_size <= 8 or world.replicas > 1
+
+
+def test_settings_that_triton_refuses_are_taken_back_with_its_own_words():
+    world = World(BATCHES_WELL, 95)
+    for size in (2, 4, 8):
+        for delay in (0, 500, 1000, 2000, 5000, 10000):
+            world.refuse.add(BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay))
+    world.run(60)
+    rollbacks = [d for d in world.status.decisions if d.action == "Rollback"]
+    assert rollbacks
+    assert "cannot load" in rollbacks[-1].message
+    assert world.status.control.rejected
+    assert world.durable.max_batch_size == 1
+
+
+def test_failures_after_a_change_roll_it_back():
+    world = World(BATCHES_WELL, 95)
+    world.run(15)
+    assert world.status.control.trial is not None
+    for pod in world.pods:
+        pod.failing = True
+    world.run(40)
+    assert any(d.action == "Rollback" and "failures" in d.message for d in world.status.decisions)
+
+
+def test_with_peers_new_settings_are_tried_on_one_pod_first():
+    world = World(BATCHES_WELL, 30, minReplicas=3, maxReplicas=3)
+    world.run(240)
+    trials = [d for d in world.status.decisions if d.action == "Trial"]
+    assert trials
+    assert any(d.reason == "TrialPassed" for d in world.status.decisions)
+
+
+def test_a_trial_that_goes_badly_stays_on_its_one_pod():
+    world = World(cliff, 30, minReplicas=3, maxReplicas=3, slo_ms=600)
+    world.run(200)
+    world.rate = 60
+    for _ in range(60):
+        world.run(5)
+        odd = [p for p in world.pods if p.settings != world.durable]
+        assert len(odd) <= 1
+    assert world.p99_ms(60) < 600
+
+
+# ---------------------------------------------------------------- it explains
+
+
+def test_a_pool_that_is_full_is_named_with_what_would_be_needed():
+    world = settle(World(ONE_AT_A_TIME, 133, pool_replicas=2))
+    assert world.replicas == 2
+    condition = world.condition("ScalingActive")
+    assert condition.reason == "PoolFull"
+    assert "the pool can hold 2" in condition.message
+
+
+def test_a_bound_that_is_too_low_is_named_with_what_would_be_needed():
+    world = settle(World(ONE_AT_A_TIME, 133, maxReplicas=2))
+    assert world.replicas == 2
+    assert world.condition("ScalingActive").reason == "AtMaxReplicas"
+    assert world.condition("SLOMet").reason == "AtMaxReplicas"
+
+
+def test_an_slo_that_nothing_can_meet_is_named_and_does_not_buy_replicas():
+    world = settle(World(linear(80, 1), 10, slo_ms=40))
+    condition = world.condition("SLOMet")
+    assert condition.reason == "SLOInfeasible"
+    assert "spec.slo.latencyP99Milliseconds" in condition.message
+    assert world.replicas <= 2
+
+
+def test_a_replica_that_the_load_does_not_reach_is_named():
+    world = World(BATCHES_WELL, 30, minReplicas=3, maxReplicas=3)
+    world.run(30)
+    world.pods[2].weight = 0.0
+    world.run(120)
+    condition = world.condition("LoadBalanced")
+    assert condition.reason == "ReplicaWithoutLoad"
+    assert world.pods[2].name in condition.message
+
+
+def test_each_decision_says_what_it_was_made_from_and_what_was_weighed():
+    world = settle(World(BATCHES_WELL, 95))
+    batch = next(d for d in world.status.decisions if d.action == "Batch" and d.reason == "BetterSettings")
+    assert "arriving" in batch.inputs
+    assert "p99" in batch.predicted
+    assert batch.alternatives[0].verdict == "chosen"
+    assert any(a.verdict == "in force" for a in batch.alternatives)
+
+
+def test_the_ledger_is_bounded():
+    world = World(ONE_AT_A_TIME, lambda t: 133 if int(t / 90) % 2 else 100)
+    world.run(2000, interval=10)
+    assert len(world.status.decisions) <= 20
+    InferenceServiceStatus.model_validate(world.status.to_wire())
+
+
+# ---------------------------------------------------------------- modes and bounds
+
+
+def spec(**changes):
+    base = {
+        "model": {"storage": {"uri": "pvc://models/m"}, "backend": "python"},
+        "slo": {"latencyP99Milliseconds": 1000},
+        "placement": {"pools": [{"name": "gpu"}]},
+        "scaling": {"maxReplicas": 10, "scaleDownStabilizationSeconds": 60},
+        "batching": {"instances": {"min": 1, "max": 2}},
+    }
+    for key, value in changes.items():
+        base[key] = {**base[key], **value}
+    return base
+
+
+def test_mode_recommend_says_and_touches_nothing():
+    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.run(120)
+    assert world.durable == BatchSettings(max_batch_size=1)
+    assert world.replicas == 1
+    assert world.status.batch.recommended.max_batch_size > 1
+    assert any(d.action == "Recommend" for d in world.status.decisions)
+
+
+def test_mode_off_leaves_the_replicas_alone():
+    world = World(ONE_AT_A_TIME, 133, spec=spec(scaling={"mode": "Off"}))
+    world.run(120)
+    assert world.decision.replicas is None
+    assert world.replicas == 1
+
+
+def test_mode_fixed_keeps_the_fixed_settings():
+    fixed = {"maxBatchSize": 4, "instances": 1}
+    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Fixed", "fixed": fixed}))
+    world.run(120)
+    assert world.durable.max_batch_size == 4
+    assert world.condition("BatchTuned").reason == "Fixed"
+    assert world.replicas > 1
+
+
+def test_bounds_that_are_drawn_in_move_the_settings_and_the_replicas():
+    world = settle(World(BATCHES_WELL, 95))
+    world.spec = world.spec.model_validate(
+        spec(batching={"maxBatchSize": {"min": 1, "max": 4}}, scaling={"minReplicas": 2})
+    )
+    world.run(30)
+    assert world.durable.max_batch_size <= 4
+    assert world.replicas >= 2
+
+
+def test_a_declared_throughput_is_held_ready_without_traffic():
+    world = settle(World(ONE_AT_A_TIME, 5, spec=spec(slo={"throughputPerSecond": 120})))
+    assert world.replicas >= 3
+
+
+@pytest.mark.parametrize(("used", "moved"), [(None, False), (0.3, True), (0.8, False)])
+def test_a_reload_is_made_only_where_the_memory_for_two_models_is_known_to_be_there(used, moved):
+    world = World(BATCHES_WELL, 95)
+    world.run(5)
+    world.run(10, deciding=False)
+    view = world.view()
+    pods = tuple(dataclasses.replace(p, memory_used_ratio=used) for p in view.pods)
+    decision, _ = decide(dataclasses.replace(view, memory_limited=True, pods=pods), world.memory)
+    assert (decision.settings != BatchSettings(max_batch_size=1)) is moved
+    if not moved:
+        assert next(c for c in decision.conditions if c.type == "BatchTuned").reason == "MemoryBound"
+
+
+def test_a_deployment_made_anew_starts_with_what_it_had():
+    world = settle(World(ONE_AT_A_TIME, 133))
+    had = world.replicas
+    decision, _ = decide(dataclasses.replace(world.view(), replicas=None), world.memory)
+    assert decision.replicas == had
+
+
+def test_another_model_forgets_what_was_learned_but_keeps_the_settings():
+    world = settle(World(BATCHES_WELL, 95))
+    view = dataclasses.replace(world.view(), model_hash="other", settings=None)
+    decision, memory = decide(view, world.memory)
+    assert decision.settings == world.durable
+    assert memory.model_hash == "other"
+    assert decision.control.trial is None

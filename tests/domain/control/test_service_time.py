@@ -1,0 +1,97 @@
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from throughline.api.inferenceservice import BatchSettings
+from throughline.api.status import ServiceTime
+from throughline.domain.control.service_time import Curve, Learner, estimate, observe
+from throughline.domain.observed import BatchStatistic
+
+
+def settings(instances=1, size=64):
+    return BatchSettings(max_batch_size=size, instances=instances)
+
+
+def pod(statistics, instances=1, uid="a", size=64):
+    return SimpleNamespace(
+        uid=uid,
+        settings=settings(instances, size),
+        batch_statistics=tuple(BatchStatistic(b, n, int(n * us * 1000)) for b, n, us in statistics),
+    )
+
+
+def rows(curve, batches, instances, executions=100):
+    return [(b, executions, curve.service_us(b, instances)) for b in batches]
+
+
+positive = st.floats(min_value=50, max_value=50_000)
+
+
+@given(alpha=positive, beta=positive, contention=st.floats(min_value=0, max_value=1.5))
+def test_recovers_the_curve_from_two_batch_sizes_and_two_instance_counts(alpha, beta, contention):
+    curve = Curve(alpha, beta, contention)
+    learner = observe(Learner(), [pod(rows(curve, (1, 4, 16), 1))], 1.0)
+    learner = observe(learner, [pod(rows(curve, (4, 16), 2), instances=2, uid="b")], 2.0)
+    found = Curve.of(estimate(learner, None))
+    for batch, instances in ((1, 1), (8, 1), (32, 1), (8, 2)):
+        assert found.service_us(batch, instances) == pytest.approx(curve.service_us(batch, instances), rel=0.02, abs=2)
+
+
+@given(alpha=positive, beta=positive, contention=st.floats(min_value=0, max_value=1.5))
+def test_recovers_the_curve_when_only_the_unbatched_time_is_known_of_one_instance(alpha, beta, contention):
+    curve = Curve(alpha, beta, contention)
+    learner = observe(Learner(), [pod(rows(curve, (1,), 1))], 1.0)
+    learner = observe(learner, [pod(rows(curve, (2, 8), 2), instances=2, uid="b")], 2.0)
+    found = Curve.of(estimate(learner, None))
+    assert found.service_us(32, 2) == pytest.approx(curve.service_us(32, 2), rel=0.03, abs=2)
+
+
+def test_one_batch_size_splits_the_time_by_the_prior_and_says_so_by_largest_batch():
+    known = estimate(observe(Learner(), [pod([(1, 50, 4200.0)])], 1.0), None)
+    assert known.alpha_microseconds == known.beta_microseconds == 2100
+    assert known.largest_batch == 1
+
+
+def test_one_batch_size_keeps_the_slope_that_was_known():
+    before = ServiceTime(alpha_microseconds=4000, beta_microseconds=200, largest_batch=32)
+    known = estimate(observe(Learner(), [pod([(1, 50, 8400.0)])], 1.0), before)
+    assert (known.alpha_microseconds, known.beta_microseconds) == (8000, 400)
+
+
+def test_too_few_executions_say_nothing():
+    assert estimate(observe(Learner(), [pod([(1, 5, 4200.0)])], 1.0), None) is None
+
+
+def test_only_the_growth_between_two_looks_counts():
+    learner = observe(Learner(), [pod([(1, 1000, 9000.0)])], 1.0)
+    learner = observe(learner, [pod([(1, 1000, 9000.0)])], 2.0)
+    before = sum(t.executions for t in learner.totals.values())
+    learner = observe(learner, [pod([(1, 1000, 9000.0)])], 3.0)
+    assert sum(t.executions for t in learner.totals.values()) <= before
+
+
+def test_counters_that_restart_are_taken_whole():
+    learner = observe(Learner(), [pod([(1, 1000, 4000.0)])], 1.0)
+    learner = observe(learner, [pod([(1, 30, 4000.0), (4, 30, 8000.0)])], 1.0)
+    assert learner.totals[(1, 4)].executions == 30
+    assert learner.totals[(1, 1)].executions == pytest.approx(1030)
+
+
+def test_growth_across_a_change_in_place_is_not_attributed_to_either_count():
+    learner = observe(Learner(), [pod([(4, 100, 8000.0)], instances=1)], 1.0)
+    learner = observe(learner, [pod([(4, 200, 12000.0)], instances=2)], 1.0)
+    assert (2, 4) not in learner.totals
+
+
+def test_old_observations_fade_so_that_a_model_that_got_slower_is_noticed():
+    slow, fast = Curve(9000, 900), Curve(4000, 200)
+    learner = observe(Learner(), [pod(rows(fast, (1, 8, 16), 1, 1000))], 0.0)
+    known = None
+    for step in range(1, 40):
+        n = 200 * step
+        statistics = [(b, n, slow.service_us(b, 1)) for b in (1, 8, 16)]
+        learner = observe(learner, [pod(statistics, uid=f"p{step}")], 60.0 * step)
+        known = estimate(learner, known)
+    assert Curve.of(known).service_us(8, 1) == pytest.approx(slow.service_us(8, 1), rel=0.05)
