@@ -104,7 +104,8 @@ def parse(source: str, text: str) -> Iterator[Document]:
     try:
         while loader.check_node():
             node = loader.get_node()
-            yield from _items(Document(source, loader.construct_document(node), node))
+            if node is not None:
+                yield from _items(Document(source, loader.construct_document(node), node))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)

@@ -60,6 +60,11 @@ def needs_apply(
     return None if difference is None else f"{difference} was changed by somebody else"
 
 
+def differences(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
+    """Paths of `desired` that `live` does not confirm; for people, so our own hash is none of them."""
+    return [path for path in _differences(desired, live, "") if not path.startswith(f"metadata.annotations.{GROUP}/")]
+
+
 def _differences(desired: Any, live: Any, path: str) -> Iterator[str]:
     """Paths of `desired` that `live` does not confirm."""
     if isinstance(desired, dict) and isinstance(live, dict):
@@ -86,7 +91,9 @@ def _list_differences(name: str, desired: Sequence[Any], live: Sequence[Any], pa
         for index, (wanted, found) in enumerate(zip(desired, live, strict=True)):
             yield from _differences(wanted, found, f"{path}[{index}]")
         return
-    found_by_key = {item.get(key): item for item in live if isinstance(item, dict)}
+    found_by_key = {
+        item.get(key): item for item in live if isinstance(item, dict) and isinstance(item.get(key), str | int)
+    }
     for wanted in desired:
         where = f"{path}[{wanted[key]}]"
         found = found_by_key.get(wanted[key])

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from throughline.cli import output, plan
+from throughline.domain.diff import with_hash
+from throughline.ports import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
+FORBIDDEN = 403
+
+
+class FakeKube:
+    """The few calls that a plan makes; what it would write is an error."""
+
+    def __init__(self, *objects: Mapping[str, Any]) -> None:
+        self.objects = {(o["kind"], o["metadata"]["name"]): dict(o) for o in objects}
+        self.denied: dict[str, ApiError] = {}
+        self.dry_runs: list[str] = []
+        self.kinds = {"InferenceService"}
+
+    async def serves(self, _api_version: str, kind: str) -> bool:
+        return kind in self.kinds
+
+    async def list(
+        self, _api_version: str, kind: str, _namespace: str | None = None, *, label_selector: str = ""
+    ) -> Sequence[dict[str, Any]]:
+        labels = dict(pair.split("=") for pair in label_selector.split(",") if pair)
+        return [
+            o
+            for (k, _), o in self.objects.items()
+            if k == kind and labels.items() <= o["metadata"].get("labels", {}).items()
+        ]
+
+    async def get(self, _api_version: str, kind: str, _namespace: str | None, name: str) -> dict[str, Any] | None:
+        if f"get {kind}" in self.denied:
+            raise self.denied[f"get {kind}"]
+        return self.objects.get((kind, name))
+
+    async def request(self, method: str, path: str, *, query: Mapping[str, str], **_: Any) -> dict[str, Any]:
+        assert method == "PATCH"
+        assert query["dryRun"] == "All"
+        self.dry_runs.append(path)
+        if "dry run" in self.denied:
+            raise self.denied["dry run"]
+        return {}
+
+
+def documents(name: str = "gpu") -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text()))
+
+
+def operator(**env: str) -> dict[str, Any]:
+    variables = [{"name": f"THROUGHLINE_{k.upper()}", "value": v} for k, v in env.items()]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "throughline",
+            "namespace": "throughline-system",
+            "labels": {"app.kubernetes.io/part-of": "throughline", "app.kubernetes.io/component": "operator"},
+        },
+        "spec": {"template": {"spec": {"containers": [{"name": "operator", "env": variables}]}}},
+    }
+
+
+async def made(kube: FakeKube | None, *resources: dict[str, Any]) -> plan.Plan:
+    return await plan.plan_for(resources or documents(), kube, "vision")  # type: ignore[arg-type]
+
+
+def actions(result: plan.Plan) -> dict[tuple[str, str], str]:
+    return {(c.manifest["kind"], c.name): c.action.value for c in result.changes}
+
+
+def change(result: plan.Plan, kind: str) -> plan.Change:
+    return next(c for c in result.changes if c.manifest["kind"] == kind)
+
+
+async def applied(*resources: dict[str, Any]) -> FakeKube:
+    """A cluster on which the plan was carried out."""
+    first = await made(FakeKube(operator()), *resources)
+    uid = {"uid": "u-1", "resourceVersion": "1"}
+    kube = FakeKube(operator())
+    for item in first.changes:
+        live = copy.deepcopy(dict(item.manifest))
+        if live["kind"] == "InferenceService":
+            live["metadata"] |= uid
+            live["status"] = {"observedGeneration": 1, "pool": "gpu-a10"}
+        for owner in live["metadata"].get("ownerReferences", []):
+            owner["uid"] = "u-1"
+        if "ownerReferences" in live["metadata"]:
+            live = with_hash(live)
+        kube.objects[live["kind"], live["metadata"]["name"]] = live
+    return kube
+
+
+async def test_everything_is_new() -> None:
+    result = await made(FakeKube(operator()))
+    assert set(actions(result).values()) == {"create"}
+    assert [c.manifest["kind"] for c in result.changes] == [
+        *("ServingPool", "InferenceService", "Secret", "ServiceAccount", "ConfigMap"),
+        *("NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"),
+    ]
+    assert "1 / 0 ms × 1 (the lower bounds, where tuning starts)" in change(result, "ConfigMap").why
+    assert "starts with 2 replicas" in change(result, "Deployment").why
+    assert change(result, "InferenceService").manifest["metadata"]["namespace"] == "vision"
+
+
+async def test_nothing_to_do_once_it_is_done() -> None:
+    result = await made(await applied())
+    assert set(actions(result).values()) == {"keep"}
+
+
+async def test_an_update_tells_the_fields_and_whether_pods_restart() -> None:
+    kube = await applied()
+    pool, service = documents()
+    service["spec"]["runtime"]["resources"]["limits"]["memory"] = "10Gi"
+    result = await made(kube, pool, service)
+    assert {k[0]: v for k, v in actions(result).items() if v != "keep"} == {
+        "InferenceService": "update",
+        "Deployment": "update",
+    }
+    deployment = change(result, "Deployment")
+    assert deployment.fields == ("spec.template.spec.containers[triton].resources.limits.memory",)
+    assert deployment.why.endswith("pods are replaced one by one")
+
+
+async def test_an_update_of_the_slo_touches_no_child() -> None:
+    pool, service = documents()
+    service["spec"]["slo"]["latencyP99Milliseconds"] = 50
+    result = await made(await applied(), pool, service)
+    assert [kind for (kind, _), action in actions(result).items() if action != "keep"] == ["InferenceService"]
+    assert change(result, "InferenceService").why == "changes spec.slo.latencyP99Milliseconds"
+
+
+async def test_settings_in_force_are_kept() -> None:
+    kube = await applied()
+    service = kube.objects["InferenceService", "resnet50"]
+    service["status"]["batch"] = {"settings": {"maxBatchSize": 16, "maxQueueDelayMicroseconds": 500, "instances": 2}}
+    name = next(name for kind, name in kube.objects if kind == "ConfigMap")
+    del kube.objects["ConfigMap", name]
+    assert "16 / 0.5 ms × 2 (in force now)" in change(await made(kube), "ConfigMap").why
+
+
+async def test_fixed_settings() -> None:
+    assert "4 / 2 ms × 1 (spec.batching.fixed)" in change(await made(None, *documents("edge")), "ConfigMap").why
+
+
+async def test_an_unknown_pool_is_refused_with_what_to_do() -> None:
+    result = await made(FakeKube(operator()), documents()[1])
+    assert result.refused
+    assert actions(result) == {("InferenceService", "resnet50"): "refuse"}
+    assert "create it or name another" in change(result, "InferenceService").why
+
+
+async def test_a_pool_on_the_cluster_will_do() -> None:
+    pool, service = documents()
+    assert not (await made(FakeKube(operator(), pool), service)).refused
+
+
+async def test_an_object_of_others_is_left_alone() -> None:
+    foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "resnet50", "namespace": "vision"}}
+    result = await made(FakeKube(operator(), foreign))
+    assert result.refused
+    assert change(result, "Service").action is plan.Action.REFUSE
+    assert "delete or rename it" in change(result, "Service").why
+
+
+async def test_what_the_api_server_refuses() -> None:
+    kube = FakeKube(operator())
+    kube.denied["dry run"] = ApiError(422, "Invalid", "spec.x: no")
+    result = await made(kube)
+    assert change(result, "InferenceService").why == "spec.x: no"
+    assert len(result.changes) == len(documents())
+
+
+async def test_the_resource_itself_is_only_tried() -> None:
+    kube = FakeKube(operator())
+    await made(kube)
+    assert [path.rsplit("/", 1)[1] for path in kube.dry_runs] == ["gpu-a10", "resnet50"]
+
+
+async def test_missing_rights_are_noted_and_no_obstacle() -> None:
+    kube = FakeKube(operator())
+    kube.denied = {
+        "dry run": ApiError(FORBIDDEN, "Forbidden", "no"),
+        "get Secret": ApiError(FORBIDDEN, "Forbidden", "no"),
+    }
+    result = await made(kube)
+    assert not result.refused
+    assert any("may not write" in note for note in result.notes)
+    assert any("may not read Secret" in note for note in result.notes)
+
+
+async def test_the_operators_own_settings_are_used() -> None:
+    kube = FakeKube(operator(default_triton_image="mirror/triton:1"))
+    result = await made(kube)
+    template = change(result, "Deployment").manifest["spec"]["template"]
+    assert template["spec"]["containers"][0]["image"] == "mirror/triton:1"
+    assert any("defaults are assumed" in note for note in (await made(FakeKube())).notes)
+
+
+async def test_a_pod_monitor_where_the_cluster_has_them() -> None:
+    kube = FakeKube(operator())
+    kube.kinds.add("PodMonitor")
+    assert change(await made(kube), "PodMonitor").action is plan.Action.CREATE
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    parser = argparse.ArgumentParser()
+    plan.register(parser.add_subparsers())
+    args = parser.parse_args(["plan", *arguments])
+    code = args.run(args)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_offline_text(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = printed(capsys, str(EXAMPLES / "gpu.yaml"), "--offline", "-n", "vision")
+    assert code == output.OK
+    assert "9 to create" in out
+    assert "Note: resnet50 goes to pool gpu-a10: the first listed pool that exists" in out
+
+
+def test_offline_yaml_is_what_would_be_applied(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = printed(capsys, str(EXAMPLES / "gpu.yaml"), "--offline", "-o", "yaml")
+    rendered = list(yaml.safe_load_all(out))
+    assert [d["kind"] for d in rendered][:2] == ["ServingPool", "InferenceService"]
+    assert "config.pbtxt" in out or "max_batch_size" in out
+
+
+def test_offline_json(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = printed(capsys, str(EXAMPLES / "cpu.yaml"), "--offline", "-o", "json")
+    objects = json.loads(out)["objects"]
+    assert {o["action"] for o in objects} == {"create"}
+    assert all(o["why"] for o in objects)
+
+
+def test_invalid_files_are_not_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool, service = documents()
+    service["spec"]["scaling"]["minReplicas"] = 9
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump_all([pool, service]))
+    code, out, err = printed(capsys, str(file), "--offline")
+    assert code == output.INVALID
+    assert out == ""
+    assert "spec.scaling.minReplicas must not be above" in err
+
+
+def test_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    code, _, err = printed(capsys, str(EXAMPLES / "gpu.yaml"))
+    assert code == output.FAILED
+    assert "set KUBECONFIG" in err
+    assert "--offline" in err

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from pathlib import Path
+
+import pytest
+from throughline.cli import documents, output, validate
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
+GOOD = """\
+apiVersion: throughline.io/v1alpha1
+kind: ServingPool
+metadata:
+  name: cpu
+spec:
+  nodeSelector: {pool: cpu}
+  costPerHour: 40m
+"""
+BAD = """\
+# a comment
+apiVersion: throughline.io/v1alpha1
+kind: InferenceService
+metadata:
+  name: a
+  namespace: n
+spec:
+  model:
+    storage: {uri: pvc://m/a}
+    backend: onnxruntime
+    inputs:
+      - {name: x, dataType: TYPE_FP32, dims: [1]}
+      - name: y
+        dataType: FP32
+        dims: [1]
+  slo:
+    latencyP99Milliseconds: 0
+  placement: {pools: [{name: cpu}]}
+  scaling:
+    maxReplicas: 2
+    minReplicas: 3
+  scalling: {}
+"""
+
+
+def validated(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    parser = argparse.ArgumentParser()
+    validate.register(parser.add_subparsers())
+    args = parser.parse_args(["validate", *arguments])
+    code = args.run(args)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "x.yaml"
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
+def test_examples_are_valid(example: Path) -> None:
+    report = validate.check([str(example)])
+    assert report.findings == ()
+    assert report.checked == len(["a pool", "a service"])
+
+
+def test_every_error_has_its_line_field_and_fix(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(f"{GOOD}---\n{BAD}")
+    code, out, err = validated(capsys, str(file))
+    assert code == output.INVALID
+    base = len(GOOD.splitlines()) + 1
+    positions = [line.removeprefix(f"{file}:").split(": ", 2) for line in out.splitlines()]
+    assert [(p[0], p[1]) for p in positions] == [
+        (f"{base + 14}:9", "InferenceService/n/a"),
+        (f"{base + 17}:5", "InferenceService/n/a"),
+        (f"{base + 21}:5", "InferenceService/n/a"),
+        (f"{base + 22}:3", "InferenceService/n/a"),
+    ]
+    details = [p[2] for p in positions]
+    assert details[0].startswith("spec.model.inputs[1].dataType: must be one of TYPE_BOOL")
+    assert details[1] == "spec.slo.latencyP99Milliseconds: must be at least 1; got 0"
+    assert details[2].startswith("spec.scaling.minReplicas must not be above spec.scaling.maxReplicas")
+    assert details[3] == "spec.scalling: unknown field; did you mean scaling?"
+    assert "2 checked, 4 errors" in err
+
+
+def test_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(BAD)
+    code, out, _ = validated(capsys, str(file), "-o", "json")
+    report = json.loads(out)
+    assert (code, report["valid"], report["checked"]) == (output.INVALID, False, 1)
+    error = report["errors"][1]
+    assert (error["file"], error["line"], error["field"]) == (str(file), 17, "spec.slo.latencyP99Milliseconds")
+
+
+def test_a_field_that_stands_twice(file: Path) -> None:
+    file.write_text(GOOD + "  costPerHour: 50m\n")
+    (finding,) = validate.check([str(file)]).findings
+    assert (finding.line, finding.field) == (8, "spec.costPerHour")
+    assert "twice" in finding.message
+
+
+def test_other_kinds_are_passed_over(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(f"{GOOD}---\napiVersion: v1\nkind: ConfigMap\n---\n# nothing\n")
+    code, _, err = validated(capsys, str(file))
+    assert code == output.OK
+    assert "1 checked, no errors, 1 of other kinds" in err
+
+
+def test_nothing_to_check_is_no_success(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("apiVersion: v1\nkind: ConfigMap\n")
+    code, _, err = validated(capsys, str(file))
+    assert code == output.FAILED
+    assert "nothing to check" in err
+
+
+def test_broken_yaml_has_a_line(file: Path) -> None:
+    file.write_text("a: 1\n  b: 2\n")
+    (finding,) = validate.check([str(file)]).findings
+    assert (finding.line, finding.column) == (2, 4)
+    assert "no valid YAML" in finding.message
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    (finding,) = validate.check([str(tmp_path / "none.yaml")]).findings
+    assert "No such file" in str(finding)
+
+
+def test_directories_and_input(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file.parent / "deep").mkdir()
+    (file.parent / "deep" / "b.yml").write_text(GOOD)
+    (file.parent / "deep" / "c.txt").write_text("no: yaml: at all")
+    file.write_text(GOOD)
+    assert validate.check([str(file.parent)]).checked == len(["x.yaml", "b.yml"])
+    monkeypatch.setattr("sys.stdin", io.StringIO(GOOD))
+    assert validate.check(["-"]).checked == 1
+
+
+def test_items_of_a_list_have_their_own_lines(file: Path) -> None:
+    file.write_text(
+        "apiVersion: v1\nkind: List\nitems:\n"
+        "- apiVersion: throughline.io/v1alpha1\n  kind: ServingPool\n  metadata: {name: x}\n"
+        "  spec:\n    nodeSelector: {a: b}\n    costPerHour: -1\n"
+    )
+    (finding,) = validate.check([str(file)]).findings
+    assert (finding.line, finding.column) == (9, 5)
+
+
+def test_anchors_and_dates() -> None:
+    text = (
+        "apiVersion: throughline.io/v1alpha1\nkind: ServingPool\nmetadata: {name: x}\n"
+        "spec:\n  nodeSelector: &s {since: 2026-01-01}\n  costPerHour: '1'\n"
+    )
+    (document,) = documents.parse("x", text)
+    assert document.data["spec"]["nodeSelector"] == {"since": "2026-01-01"}
