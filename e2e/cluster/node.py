@@ -136,7 +136,9 @@ class Node:
 
     def declare_resources(self) -> None:
         if self.kind.declared:
-            self.api.patch(f"/api/v1/nodes/{self.name}/status", {"status": {"capacity": self.kind.declared}})
+            # The kubelet derives the allocatable from the capacity, but only at its next report.
+            status = {"capacity": self.kind.declared, "allocatable": self.kind.declared}
+            self.api.patch(f"/api/v1/nodes/{self.name}/status", {"status": status})
 
     @property
     def _kubelet(self) -> str:

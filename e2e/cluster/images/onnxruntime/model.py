@@ -106,12 +106,13 @@ class TritonPythonModel:
         config = auto_complete_model_config.as_dict()
         session = _session(pathlib.Path(pb_utils.get_model_dir()), 1)
         batched = config["max_batch_size"] > 0
-        if not config["input"]:
-            for entry in _complete("input", session.get_inputs(), [], batched=batched):
-                auto_complete_model_config.add_input(entry)
-        if not config["output"]:
-            for entry in _complete("output", session.get_outputs(), [], batched=batched):
-                auto_complete_model_config.add_output(entry)
+        for kind, nodes, add in (
+            ("input", session.get_inputs(), auto_complete_model_config.add_input),
+            ("output", session.get_outputs(), auto_complete_model_config.add_output),
+        ):
+            complete = _complete(kind, nodes, config[kind], batched=batched)
+            for entry in complete if not config[kind] else []:
+                add(entry)
         return auto_complete_model_config
 
     def initialize(self, args: dict[str, str]) -> None:
