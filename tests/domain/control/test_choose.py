@@ -1,7 +1,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from throughline.api.inferenceservice import Batching, BatchSettings
 from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds
 from throughline.domain.control.service_time import Curve

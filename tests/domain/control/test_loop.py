@@ -3,12 +3,11 @@
 import dataclasses
 
 import pytest
-from world import World, linear
-
 from throughline.api.inferenceservice import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.observed import Unavailable
+from world import World, linear
 
 # The models of the tour, ten times slower: the same behaviour at a tenth of the events.
 BATCHES_WELL = linear(40, 2)
@@ -111,6 +110,14 @@ def test_without_metrics_everything_is_held_and_said():
     assert [d.reason for d in world.status.decisions].count("PrometheusUnreachable") == 1
 
 
+def test_numbers_from_before_prometheus_went_are_not_acted_on():
+    world = settle(World(ONE_AT_A_TIME, 133))
+    view = dataclasses.replace(world.view(), metrics_unavailable=Unavailable("PrometheusUnreachable", "gone"))
+    decision, _ = decide(view, world.memory)
+    assert next(c for c in decision.conditions if c.type == "SLOMet").status == "Unknown"
+    assert decision.slo.throughput == "-"
+
+
 def test_a_pod_without_metrics_is_not_taken_for_an_idle_one():
     world = settle(World(ONE_AT_A_TIME, 133))
     replicas = world.replicas
@@ -143,7 +150,7 @@ def test_after_a_crash_fewer_replicas_wait_for_a_whole_window():
 # ---------------------------------------------------------------- it takes back
 
 
-def cliff(b, k):
+def cliff(b, _instances):
     """Past eight items a batch takes ten times as long."""
     return (40_000 + 2000 * b) * (10 if b > 8 else 1)
 

@@ -5,7 +5,6 @@ import pytest
 from batcher import simulate, simulate_closed
 from hypothesis import given
 from hypothesis import strategies as st
-
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.control.queueing import (
     capacity_per_second,
@@ -74,7 +73,7 @@ curves = st.builds(
     st.floats(min_value=0, max_value=1),
 )
 points = st.builds(
-    lambda **kw: BatchSettings(**kw),
+    lambda **kw: BatchSettings(**kw),  # noqa: PLW0108 - the class's signature has the wire's names
     max_batch_size=st.integers(min_value=0, max_value=128),
     max_queue_delay_microseconds=st.sampled_from([0, 500, 5000]),
     instances=st.integers(min_value=1, max_value=8),

@@ -3,7 +3,6 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from throughline.api.inferenceservice import BatchSettings
 from throughline.api.status import ServiceTime
 from throughline.domain.control.service_time import Curve, Learner, estimate, observe

@@ -198,7 +198,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     if pause_seconds is None:
         pause_seconds = ctx.observe_seconds if urgent else max(COOL_DOWN_SECONDS, ctx.observe_seconds)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
-        return BatchStep(ctx.settings, rejected=rejected, best=current, message="waiting for the last change to settle")
+        text = "waiting for the last change to settle"
+        return BatchStep(ctx.settings, rejected=rejected, best=current, message=text)
     trial = Trial(
         settings=best.settings,
         previous=ctx.settings,

@@ -150,7 +150,7 @@ def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
 
 
 def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, line: _Line) -> float | None:
-    """γ from how much longer the same batches take on other instance counts than on `base`; None: nothing to compare."""
+    """γ from how much longer the same batches take on other instance counts than on `base`; None: unknown."""
     found: list[tuple[float, float]] = []
     for k, rows in groups.items():
         if k == base:

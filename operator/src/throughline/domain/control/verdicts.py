@@ -47,6 +47,27 @@ def _fastest_us(ctx: Context) -> float | None:
     return ctx.problem.error * p99_us(ctx.problem.curve, smallest, 1e-6)
 
 
+def _lacking(ctx: Context, needed: int) -> tuple[str, str] | None:
+    """Why the replicas that are needed do not come; None: they may."""
+    spec = ctx.view.spec
+    if spec.scaling.mode is not ScalingMode.AUTO:
+        return "NotAutomatic", (
+            f"{needed} replicas are needed, and spec.scaling.mode is {spec.scaling.mode}; set replicas "
+            "yourself or set the mode to Auto"
+        )
+    if needed > ctx.max_replicas:
+        if ctx.max_replicas < spec.scaling.max_replicas:
+            pool = ctx.view.pool.name if ctx.view.pool else "the pool"
+            return "PoolFull", (
+                f"{needed} replicas are needed, pool {pool} can hold {ctx.max_replicas}; add nodes to it or "
+                "list another pool in spec.placement.pools"
+            )
+        return "AtMaxReplicas", (
+            f"{needed} replicas are needed, spec.scaling.maxReplicas is {spec.scaling.max_replicas}; raise it"
+        )
+    return None
+
+
 def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]:
     """(reason, message) of a missed SLO: what is being done, or what would be needed."""
     spec = ctx.view.spec
@@ -60,22 +81,8 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
     if batch.trial is not None or batch.changed or scale.changed:
         return "Converging", "the batch settings or replicas were just changed and are being watched"
     current = ctx.view.replicas or 0
-    if scale.needed is not None and scale.needed > current:
-        if spec.scaling.mode is not ScalingMode.AUTO:
-            return "NotAutomatic", (
-                f"{scale.needed} replicas are needed, and spec.scaling.mode is {spec.scaling.mode}; set replicas "
-                "yourself or set the mode to Auto"
-            )
-        if scale.needed > ctx.max_replicas:
-            if ctx.max_replicas < spec.scaling.max_replicas:
-                pool = ctx.view.pool.name if ctx.view.pool else "the pool"
-                return "PoolFull", (
-                    f"{scale.needed} replicas are needed, pool {pool} can hold {ctx.max_replicas}; add nodes to it or "
-                    "list another pool in spec.placement.pools"
-                )
-            return "AtMaxReplicas", (
-                f"{scale.needed} replicas are needed, spec.scaling.maxReplicas is {spec.scaling.max_replicas}; raise it"
-            )
+    if scale.needed is not None and scale.needed > current and (lacking := _lacking(ctx, scale.needed)):
+        return lacking
     if batch.recommended is not None:
         return "NotAutomatic", (
             f"batch settings {settings_text(batch.recommended)} are recommended, and spec.batching.mode is Recommend"
