@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.manifests import Identity, RenderOptions, render

@@ -3,8 +3,6 @@ import re
 from typing import Any
 
 import pytest
-
-from tests.domain.manifest_cases import CASES, IDENTITY, OPTIONS, SETTINGS, objects, pool, render_case, spec
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.manifests import (
     SERVICE_LABEL,
@@ -19,6 +17,8 @@ from throughline.domain.manifests import (
     secret_name,
     service_name,
 )
+
+from tests.domain.manifest_cases import CASES, IDENTITY, OPTIONS, SETTINGS, objects, pool, render_case, spec
 
 LABEL = re.compile(r"[a-z0-9A-Z]([-a-z0-9A-Z_.]{0,61}[a-z0-9A-Z])?")
 RFC1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")

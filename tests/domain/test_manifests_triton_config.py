@@ -10,17 +10,18 @@ import tritonclient
 from google.protobuf import json_format, text_format
 from hypothesis import given
 from hypothesis import strategies as st
-
-from tests.domain.manifest_cases import spec
 from throughline.api.inferenceservice import BatchSettings, DataType, Model
 from throughline.domain.manifests import config_pbtxt, model_hash, triton_config
+
+from tests.domain.manifest_cases import spec
 
 
 def _descriptor() -> ModuleType:
     """The module alone: the package around it wants grpc and numpy."""
     file = Path(tritonclient.__path__[0]) / "grpc" / "model_config_pb2.py"
     found = importlib.util.spec_from_file_location("model_config_pb2", file)
-    assert found and found.loader
+    assert found
+    assert found.loader
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module

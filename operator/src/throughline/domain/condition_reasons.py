@@ -84,6 +84,13 @@ _TABLE = (
         "An object that the service needs exists already and belongs to somebody else.",
         "Delete or rename that object, or give the InferenceService another name.",
     ),
+    Meaning(
+        ACCEPTED,
+        "ApplyRejected",
+        _U,
+        "The API server refused an object of the service: a quota, an admission policy, or a right that is missing.",
+        "Read the API server's words in the message; change what they name in spec.runtime, the policy or the quota.",
+    ),
     Meaning(WORKLOAD_READY, "Available", _G, "All replicas run the current revision and are ready."),
     Meaning(
         WORKLOAD_READY,
@@ -227,6 +234,7 @@ _TABLE = (
         "Raise spec.slo.latencyP99Milliseconds, or place the service on a faster pool.",
     ),
     Meaning(SLO_MET, "Converging", _P, "The SLO is missed, and something was just changed for it."),
+    Meaning(SLO_MET, "Draining", _P, "What came in while the service was overloaded is being worked off."),
     Meaning(
         SLO_MET,
         "NotAutomatic",
@@ -319,6 +327,31 @@ _TABLE = (
     Meaning(RECONCILING, "Settled", _G, "Nothing is under way."),
     Meaning(STALLED, "NotStalled", _G, "Nothing waits for you."),
 )
+# The one condition of a ServingPool.
+_POOL_TABLE = (
+    Meaning(READY, "NodesReady", _G, "Nodes of the pool can take replicas."),
+    Meaning(
+        READY,
+        "NoNodes",
+        _F,
+        "No ready, schedulable node has the labels and architecture of the pool.",
+        "Label or add nodes, or correct spec.nodeSelector, spec.architecture or spec.tolerations.",
+    ),
+    Meaning(
+        READY,
+        "NoAccelerator",
+        _F,
+        "The pool's nodes do not offer the resource of spec.accelerator.",
+        "Install its device plugin, or correct spec.accelerator.resource.",
+    ),
+    Meaning(
+        READY,
+        "InvalidSpec",
+        _U,
+        "A field of the pool is out of range, so no service is placed on it.",
+        "Change the field that the message names; `throughline validate FILE` finds such errors offline.",
+    ),
+)
 _BY_KEY = {(line.type, line.reason): line for line in _TABLE}
 
 
@@ -326,6 +359,11 @@ def describe() -> tuple[Meaning, ...]:
     """The table, in the order of the conditions. NotYetObserved is common to all and stands once, under Ready."""
     common = Meaning(READY, NOT_YET_OBSERVED, _P, "The operator has not looked at this yet.", "Wait a few seconds.")
     return tuple(sorted((*_TABLE, common), key=lambda line: TYPES.index(line.type)))
+
+
+def describe_pool() -> tuple[Meaning, ...]:
+    """The table of ServingPool."""
+    return _POOL_TABLE
 
 
 def nature(type_: str, reason: str) -> Nature:

@@ -22,6 +22,7 @@ from throughline.domain.condition_reasons import (
     Meaning,
     Nature,
     describe,
+    describe_pool,
     nature,
 )
 from throughline.domain.decision import ConditionUpdate
@@ -48,6 +49,7 @@ __all__ = [
     "Meaning",
     "Nature",
     "describe",
+    "describe_pool",
     "merge",
     "resolve",
     "summary",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from throughline.domain.quantities import parse
@@ -39,6 +40,7 @@ class PodRequests:
     requests: Mapping[str, int]
 
 
+@lru_cache(maxsize=4096)  # a cluster has many pods and few different quantities
 def thousandths(quantity: str | float) -> int:
     """A quantity in whole thousandths, rounded up as the API server rounds requests."""
     return math.ceil(parse(quantity) * 1000)

@@ -17,6 +17,7 @@ _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _BINARY_SUFFIX = {power: suffix for suffix, power in _BINARY.items()}
 _PATTERN = re.compile(r"([+-]?)([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:([eE][+-]?[0-9]+)|([A-Za-z]*))")
 _NANO = Fraction(1, 10**9)
+_MAX_BINARY = Fraction(2**63 - 1)  # larger ones are stored as this
 _MILLI = Fraction(1, 1000)
 
 
@@ -54,7 +55,8 @@ def _write(quantity: str | float, step: Fraction) -> str:
     if number == 0:
         return "0"
     binary = str(quantity).strip().endswith("i")
-    if binary and abs(number) >= 1024 and number.denominator == 1:  # noqa: PLR2004 - one Ki
+    number = min(number, _MAX_BINARY) if binary else number
+    if binary and abs(number) >= 1024 and number.denominator == 1:
         return _largest_suffix(number, 1024, _BINARY_SUFFIX)
     return _largest_suffix(number, 1000, _DECIMAL_SUFFIX)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from throughline.domain.observed import Manifest
 
 
-def render(  # noqa: PLR0917 - what is rendered, then where; no two are of one type
+def render(
     identity: Identity,
     spec: InferenceServiceSpec,
     pool_name: str,

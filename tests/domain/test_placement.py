@@ -1,0 +1,200 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from throughline.domain.nodes import (
+    NodeAllocatable,
+    PodRequests,
+    in_pool,
+    node_allocatable,
+    pod_requests,
+    replica_requests,
+    thousandths,
+    usage,
+)
+from throughline.domain.observed import PoolView
+from throughline.domain.placement import PoolChoice, Refusal, capacity_for, choose_pool
+
+from tests.domain.manifest_cases import pool, spec
+
+
+def view(name: str, capacity: int | None, nodes: int = 1) -> PoolView:
+    return PoolView(name, pool(), capacity, nodes)
+
+
+def pools(**capacities: int | None) -> dict[str, PoolView]:
+    return {name: view(name, capacity) for name, capacity in capacities.items()}
+
+
+def wants(*names: str, minimum: int = 1):
+    return spec(placement={"pools": [{"name": n} for n in names]}, scaling={"minReplicas": minimum})
+
+
+@pytest.mark.parametrize(
+    ("listed", "minimum", "existing", "current", "chosen"),
+    [
+        (["a", "b"], 1, {"a": 5, "b": 5}, "", "a"),
+        (["b", "a"], 1, {"a": 5, "b": 5}, "", "b"),
+        (["a", "b"], 3, {"a": 2, "b": 3}, "", "b"),
+        (["a", "b"], 3, {"a": None, "b": 9}, "", "a"),  # not known counts as can
+        (["x", "b"], 1, {"b": 1}, "", "b"),
+        (["a", "b"], 1, {"a": 5, "b": 5}, "b", "b"),  # it stays where it is
+        (["a", "b"], 3, {"a": 5, "b": 0}, "b", "b"),  # even when that is full
+        (["a"], 1, {"a": 5, "b": 5}, "b", "a"),  # no longer listed
+        (["a", "b"], 1, {"a": 5}, "b", "a"),  # no longer there
+    ],
+)
+def test_the_pool_chosen(listed: list[str], minimum: int, existing: dict[str, Any], current: str, chosen: str):
+    choice = choose_pool(wants(*listed, minimum=minimum), pools(**existing), current)
+    assert isinstance(choice, PoolChoice)
+    assert choice.pool.name == chosen
+
+
+def test_an_unknown_pool_names_the_field_and_what_exists():
+    refusal = choose_pool(wants("gpuu"), pools(gpu=1, cpu=1), "")
+    assert isinstance(refusal, Refusal)
+    assert (refusal.reason, refusal.field) == ("PoolNotFound", "spec.placement.pools")
+    assert "gpuu" in refusal.message
+    assert "existing pools: cpu, gpu" in refusal.message
+    assert "no ServingPool yet" in choose_pool(wants("gpu"), {}, "").message
+
+
+def test_a_full_pool_names_the_room_and_the_fix():
+    refusal = choose_pool(wants("gpu", "edge", minimum=3), {"gpu": view("gpu", 2), "edge": view("edge", 0, 0)}, "")
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "PoolFull"
+    for part in ("spec.placement.pools", "3 replicas", "gpu can hold 2", "edge has no ready node", "minReplicas"):
+        assert part in refusal.message
+
+
+def node(name: str = "n", **resources: str) -> NodeAllocatable:
+    return node_allocatable({"metadata": {"name": name}, "status": {"allocatable": {"pods": "110", **resources}}})
+
+
+GPU = "nvidia.com/gpu"
+CPU_POOL = pool(accelerator=None).model_copy(update={"accelerator": None})
+
+
+def test_capacity_is_counted_node_by_node():
+    two_each = pool(accelerator={"countPerReplica": 2})
+    nodes = [node("a", **{GPU: "3"}), node("b", **{GPU: "3"})]
+    assert capacity_for(two_each, nodes, {}, spec()) == 2, "the odd ones do not add up to a third"
+
+
+def test_what_others_hold_is_not_free():
+    used = usage([PodRequests("a", {GPU: 2000}), PodRequests("a", {GPU: 1000}), PodRequests("", {GPU: 9000})])
+    assert used == {"a": {GPU: 3000}}
+    assert capacity_for(pool(), [node("a", **{GPU: "4"}), node("b", **{GPU: "1"})], used, spec()) == 2
+    assert capacity_for(pool(), [node("a", **{GPU: "2"})], used, spec()) == 0, "never negative"
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({"requests": {"cpu": "1500m"}}, 2),
+        ({"requests": {"memory": "3Gi"}}, 2),
+        ({"limits": {"cpu": "4"}}, 1),  # a limit without a request is one
+        ({"requests": {"cpu": "1"}, "limits": {"cpu": "4"}}, 4),
+        ({"requests": {"cpu": "0"}}, 110),  # pods are what is left to count
+        ({}, 110),
+    ],
+)
+def test_the_scarcest_resource_decides(resources: dict[str, Any], expected: int):
+    service = spec(runtime={"resources": resources})
+    assert capacity_for(CPU_POOL, [node(cpu="4", memory="8Gi")], {}, service) == expected
+
+
+def test_a_declared_capacity_replaces_the_count_and_is_shared():
+    declared = pool(capacity={"maxReplicas": 7})
+    assert capacity_for(declared, None, {}, spec()) == 7
+    assert capacity_for(declared, [node(**{GPU: "100"})], {}, spec(), replicas_of_others=5) == 2
+    assert capacity_for(declared, [], {}, spec(), replicas_of_others=9) == 0
+
+
+def test_not_known_is_not_zero():
+    assert capacity_for(pool(), None, {}, spec()) is None
+    assert capacity_for(pool(), [], {}, spec()) == 0
+
+
+@given(free=st.lists(st.integers(0, 9), max_size=5), used=st.integers(0, 9), each=st.integers(1, 4))
+def test_as_many_fit_as_can_be_packed(free: list[int], used: int, each: int):
+    nodes = [node(str(i), **{GPU: str(units)}) for i, units in enumerate(free)]
+    held = {"0": {GPU: used * 1000}}
+    expected = 0
+    for i, units in enumerate(free):
+        left = units - (used if i == 0 else 0)
+        while left >= each:
+            left, expected = left - each, expected + 1
+    assert capacity_for(pool(accelerator={"countPerReplica": each}), nodes, held, spec()) == expected
+
+
+def container(restart: str | None = None, **requests: str) -> dict[str, Any]:
+    return {"resources": {"requests": requests}, **({"restartPolicy": restart} if restart else {})}
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        ({"containers": [container(cpu="1"), container(cpu="500m", memory="1Ki")]}, {"cpu": 1500, "memory": 1_024_000}),
+        ({"containers": [container(cpu="1")], "initContainers": [container(cpu="3")]}, {"cpu": 3000}),
+        ({"containers": [container(cpu="2")], "initContainers": [container("Always", cpu="1")]}, {"cpu": 3000}),
+        (
+            {"containers": [container(cpu="1")], "initContainers": [container("Always", cpu="1"), container(cpu="3")]},
+            {"cpu": 4000},
+        ),
+        ({"containers": [container(cpu="1")], "overhead": {"cpu": "250m"}}, {"cpu": 1250}),
+        ({"containers": [{}]}, {}),
+    ],
+)
+def test_a_pod_is_counted_as_the_scheduler_counts(pod: dict[str, Any], expected: dict[str, int]):
+    found = pod_requests({"spec": {"nodeName": "n", **pod}, "status": {"phase": "Running"}})
+    assert found == PodRequests("n", {**expected, "pods": 1000})
+
+
+def test_a_pod_that_has_ended_holds_nothing():
+    for phase in ("Succeeded", "Failed"):
+        ended = {"spec": {"nodeName": "n", "containers": [container(cpu="1")]}, "status": {"phase": phase}}
+        assert pod_requests(ended).requests == {}
+
+
+def test_a_replica_asks_for_what_its_pod_says():
+    amounts = replica_requests(spec(runtime={"resources": {"limits": {"cpu": "2"}}}), pool())
+    assert amounts == {"cpu": 2000, GPU: 1000, "pods": 1000}
+    assert thousandths("1.0001") == 1001
+
+
+def a_node(**changes: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "n", "labels": {"pool": "gpu", "kubernetes.io/arch": changes.get("arch", "amd64")}},
+        "spec": {"unschedulable": changes.get("cordoned", False), "taints": changes.get("taints", [])},
+        "status": {"conditions": [{"type": "Ready", "status": changes.get("ready", "True")}]},
+    }
+
+
+TAINT = {"key": GPU, "value": "yes", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tolerations", "expected"),
+    [
+        ({}, [], True),
+        ({"arch": "arm64"}, [], False),
+        ({"cordoned": True}, [], False),
+        ({"ready": "Unknown"}, [], False),
+        ({"taints": [TAINT]}, [], False),
+        ({"taints": [{**TAINT, "effect": "PreferNoSchedule"}]}, [], True),
+        ({"taints": [TAINT]}, [{"key": GPU, "operator": "Exists"}], True),
+        ({"taints": [TAINT]}, [{"operator": "Exists"}], True),
+        ({"taints": [TAINT]}, [{"key": GPU, "value": "yes"}], True),
+        ({"taints": [TAINT]}, [{"key": GPU, "value": "no"}], False),
+        ({"taints": [TAINT]}, [{"key": GPU, "operator": "Exists", "effect": "NoExecute"}], False),
+        ({"taints": [TAINT, {"key": "x", "effect": "NoExecute"}]}, [{"key": GPU, "operator": "Exists"}], False),
+    ],
+)
+def test_nodes_of_a_pool(changes: dict[str, Any], tolerations: list[dict[str, Any]], expected: bool):
+    assert in_pool(a_node(**changes), pool(tolerations=tolerations)) is expected
+
+
+def test_a_node_without_the_label_is_none_of_the_pools():
+    assert not in_pool({"metadata": {"name": "n"}}, pool())
