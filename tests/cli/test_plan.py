@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,6 +231,12 @@ def test_offline_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == output.OK
     assert "9 to create" in out
     assert "Note: resnet50 goes to pool gpu-a10: the first listed pool that exists" in out
+
+
+def test_the_input_is_read_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO((EXAMPLES / "gpu.yaml").read_text()))
+    _, out, _ = printed(capsys, "-", "--offline")
+    assert "9 to create" in out
 
 
 def test_offline_yaml_is_what_would_be_applied(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from throughline.api.base import API_VERSION
 from throughline.api.inferenceservice import BatchingMode, InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import InferenceServiceStatus
-from throughline.cli import cluster, documents, output, validate
+from throughline.cli import cluster, output, validate
 from throughline.cli.explain import settings_text
 from throughline.domain.control.choose import clamp, lower_bounds
 from throughline.domain.diff import differences, needs_apply, with_hash
@@ -132,7 +132,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    report = validate.check(args.files)
+    report, resources = validate.read_and_check(args.files)
     for finding in report.findings:
         print(finding, file=sys.stderr)
     if report.code != output.OK:
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
             print("error: no object of throughline.io in these files", file=sys.stderr)
         return report.code
     try:
-        plan = asyncio.run(_plan(args))
+        plan = asyncio.run(_plan(args, resources))
     except (cluster.NoClusterError, ApiError) as error:
         print(f"error: {error} (--offline shows what is rendered)", file=sys.stderr)
         return output.FAILED
@@ -157,9 +157,7 @@ def _print(plan: Plan, form: str) -> None:
         print(output.structured([change.manifest for change in plan.changes], "yaml"))
 
 
-async def _plan(args: argparse.Namespace) -> Plan:
-    found = [document.data for document in documents.read(args.files)]
-    resources = [d for d in found if isinstance(d, dict) and d.get("apiVersion") == API_VERSION]
+async def _plan(args: argparse.Namespace, resources: Sequence[dict[str, Any]]) -> Plan:
     if args.offline:
         return await plan_for(resources, None, args.namespace or "default")
     async with cluster.cluster() as kube:

@@ -94,18 +94,24 @@ def _summary(report: Report) -> str:
 
 def check(sources: Sequence[str]) -> Report:
     """Check every object of the files."""
+    return read_and_check(sources)[0]
+
+
+def read_and_check(sources: Sequence[str]) -> tuple[Report, list[dict[str, Any]]]:
+    """The report, and the objects of our group; the input can be read only once."""
     findings: list[Finding] = []
-    checked = skipped = 0
+    ours: list[dict[str, Any]] = []
+    skipped = 0
     try:
         for document in documents.read(sources):
             if not validation.is_ours(document.data):
                 skipped += document.data is not None
                 continue
-            checked += 1
+            ours.append(document.data)
             findings += sorted(_findings(document), key=lambda f: (f.line, f.column))
     except documents.UnreadableError as error:
         findings.append(Finding(error.source, error.line, error.column, "", "", error.message))
-    return Report(tuple(findings), checked, skipped)
+    return Report(tuple(findings), len(ours), skipped), ours
 
 
 def _findings(document: documents.Document) -> Iterator[Finding]:

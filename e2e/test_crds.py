@@ -1,0 +1,145 @@
+"""The CRDs on the real API server: it must come to the verdict of `throughline validate`, on the same tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.api import resources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.cluster import Cluster
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMESPACE = f"crd-tests-{secrets.token_hex(3)}"  # of this run alone: the last one may still be terminating
+CRDS = ("crd/inferenceservices.throughline.io", "crd/servingpools.throughline.io")
+
+
+@pytest.fixture(scope="module")
+def api(cluster: Cluster) -> Iterator[Cluster]:
+    # Where the chart has put them, they are the chart's: Helm would not take over CRDs that others made.
+    installed = cluster.kubectl("get", *CRDS, check=False).returncode == 0
+    if not installed:
+        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *CRDS)
+    cluster.kubectl("create", "namespace", NAMESPACE, check=False)
+    yield cluster
+    cluster.kubectl("delete", "tis", "--all", "--namespace", NAMESPACE, check=False)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+    if not installed:
+        cluster.kubectl("delete", *CRDS, check=False)
+
+
+def create(cluster: Cluster, resource: dict[str, Any], *arguments: str) -> tuple[bool, str]:
+    """Create it as kubectl does, with unknown fields refused; whether it went well, and what was said."""
+    if resource["kind"] == "InferenceService":
+        resource = {**resource, "metadata": {**resource["metadata"], "namespace": NAMESPACE}}
+    result = cluster.kubectl(
+        "create", "--validate=strict", "-o", "json", "-f", "-", *arguments, input=json.dumps(resource), check=False
+    )
+    return result.returncode == 0, result.stdout if result.returncode == 0 else result.stderr
+
+
+@pytest.mark.parametrize("resource", resources.good().values(), ids=list(resources.good()))
+def test_good_resources_are_accepted(api: Cluster, resource: dict[str, Any]) -> None:
+    accepted, said = create(api, resource, "--dry-run=server")
+    assert accepted, said
+
+
+@pytest.mark.parametrize(("resource", "field", "_message"), resources.bad().values(), ids=list(resources.bad()))
+def test_bad_resources_are_refused_at_the_field(
+    api: Cluster, resource: dict[str, Any], field: str, _message: str
+) -> None:
+    accepted, said = create(api, resource, "--dry-run=server")
+    assert not accepted
+    # Of what is missing or misspelt the API server names the parent first.
+    assert re.sub(r"\[\d+\]$", "", field) in said or field.rsplit(".", 1)[1] in said, said
+
+
+@pytest.mark.parametrize(
+    ("resource", "field", "message"), resources.rule_breakers().values(), ids=list(resources.rule_breakers())
+)
+def test_rules_name_the_field_and_the_fix(api: Cluster, resource: dict[str, Any], field: str, message: str) -> None:
+    accepted, said = create(api, resource, "--dry-run=server")
+    assert not accepted
+    assert f"{field}: Invalid value" in said
+    assert message in said
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "manifests" / "examples").glob("*.yaml")), ids=lambda p: p.name)
+def test_examples_are_accepted(api: Cluster, example: Path) -> None:
+    arguments = ("--dry-run=server", "--validate=strict", "--namespace", NAMESPACE)
+    api.kubectl("apply", *arguments, "-f", str(example))
+
+
+def test_a_new_resource_is_stored_as_written_and_looks_unseen(api: Cluster) -> None:
+    """Defaults in the spec would show as a difference in GitOps; a status without generation would look current."""
+    accepted, said = create(api, resources.INFERENCE_SERVICE)
+    assert accepted, said
+    stored = json.loads(said)
+    assert stored["spec"] == resources.INFERENCE_SERVICE["spec"]
+    assert stored["status"] == {"observedGeneration": -1}
+
+
+def test_numbers_are_kept_as_numbers(api: Cluster) -> None:
+    resource = resources.changed(resources.SERVING_POOL, ("metadata/name", "crd-test"), ("spec/costPerHour", 2))
+    accepted, said = create(api, resource, "--dry-run=server")
+    assert accepted, said
+    assert json.loads(said)["spec"]["costPerHour"] == 2
+
+
+def test_kubectl_get_tis_tells_at_a_glance(api: Cluster) -> None:
+    create(api, resources.changed(resources.INFERENCE_SERVICE, ("metadata/name", "glance")))
+    conditions = [
+        {"type": t, "status": s, "reason": r, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for t, s, r in (("Ready", "True", "Serving"), ("SLOMet", "False", "AboveTarget"))
+    ]
+    status = {
+        "observedGeneration": 1,
+        "conditions": conditions,
+        "reason": "AboveTarget",
+        "pool": "gpu",
+        "replicas": {"ready": 2, "desired": 3, "summary": "2/3"},
+        "batch": {"summary": "8 / 2ms × 1"},
+        "slo": {"latencyP99": "140ms", "throughput": "1.9k/s", "costPerThousand": "0.0006"},
+    }
+    api.kubectl(
+        *("patch", "tis", "glance", "-n", NAMESPACE, "--subresource=status", "--type=merge"),
+        *("-p", json.dumps({"status": status})),
+    )
+    header, row = api.kubectl("get", "tis", "glance", "-n", NAMESPACE).stdout.splitlines()
+    assert header.split() == [
+        *("NAME", "READY", "SLO", "P99", "THROUGHPUT", "REPLICAS", "BATCH", "POOL", "COST/1K", "REASON", "AGE")
+    ]
+    assert re.split(r"\s{2,}", row)[:-1] == [
+        *("glance", "True", "False", "140ms", "1.9k/s", "2/3", "8 / 2ms × 1", "gpu", "0.0006", "AboveTarget")
+    ]
+
+
+def test_users_write_no_status(api: Cluster) -> None:
+    resource = resources.changed(resources.INFERENCE_SERVICE, ("metadata/name", "forged"))
+    _, said = create(api, {**resource, "status": {"observedGeneration": 7}}, "--dry-run=server")
+    assert json.loads(said)["status"] == {"observedGeneration": -1}
+
+
+def test_the_name_of_a_field_explains_itself(api: Cluster) -> None:
+    text = api.kubectl("explain", "inferenceservice.spec.scaling.maxReplicas").stdout
+    assert "Default: 10" in text
+
+
+def test_every_column_of_a_pool(api: Cluster) -> None:
+    create(api, resources.changed(resources.SERVING_POOL, ("metadata/name", "crd-columns")))
+    try:
+        header = api.kubectl("get", "tpool", "crd-columns").stdout.splitlines()[0].split()
+        assert header == ["NAME", "NODES", "ALLOCATABLE", "FREE", "SERVICES", "COST", "REGION", "READY", "AGE"]
+    finally:
+        api.kubectl("delete", "tpool", "crd-columns")
