@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -10,16 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-
-from tests.reconcile.fakes import SERVICE, World, metrics, node, pod, pool, service
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.manifests import config_map_name, model_hash, served_name
 from throughline.domain.observed import MetricsFrame, Unavailable
 from throughline.ports import ApiError
 from throughline.reconcile import service as service_module
-from throughline.reconcile.gather import parse_spec
 from throughline.reconcile.context import ServiceState
+from throughline.reconcile.gather import parse_spec
 from throughline.reconcile.service import ServiceReconciler
+
+from tests.reconcile.fakes import SERVICE, World, metrics, node, pod, pool, service
 
 KEY = ("default", "m")
 OWNED = {"ServiceAccount", "ConfigMap", "NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment", "Secret"}
@@ -300,7 +301,7 @@ async def test_new_settings_reach_every_pod_and_the_config_map(world: World) -> 
     wanted = BatchSettings(max_batch_size=16, max_queue_delay_microseconds=2000, instances=2)
     assert world.triton.loaded == {"10.0.0.1": wanted, "10.0.0.2": wanted}
     assert "max_batch_size: 16" in config_of(world, obj)
-    assert ("settings", "10.0.0.2") == [c for c in world.triton.calls if c[0] == "settings"][-1]
+    assert [c for c in world.triton.calls if c[0] == "settings"][-1] == ("settings", "10.0.0.2")
     await reconcile(KEY)
     await reconcile(KEY)
     assert world.live("InferenceService", "m")["status"]["batch"]["settings"]["maxBatchSize"] == 16
@@ -419,10 +420,8 @@ async def test_a_crash_at_any_step_converges(step: int, *, after: bool) -> None:
     kube, triton = world.kube, world.triton
     apply, load = kube.apply, triton.load
     kube.apply, triton.load = counted(apply), counted(load)  # type: ignore[method-assign]
-    try:
+    with contextlib.suppress(Killed):
         await ServiceReconciler(world.deps)(KEY)
-    except Killed:
-        pass
     kube.apply, triton.load = apply, load  # type: ignore[method-assign]
     world.store.__init__()  # type: ignore[misc] - a new process lists anew
     world.sync()
@@ -485,9 +484,7 @@ async def test_the_strategy_stays_while_there_is_nothing_to_roll_out(world: Worl
     assert [w for w in world.kube.writes[before:] if w[1] == "Deployment"] == []
     live = world.live("InferenceService", "m")
     runtime = {"image": "triton:other"}
-    world.add(
-        {**live, "spec": {**live["spec"], "runtime": runtime}, "metadata": {**live["metadata"], "generation": 2}}
-    )
+    world.add({**live, "spec": {**live["spec"], "runtime": runtime}, "metadata": {**live["metadata"], "generation": 2}})
     await reconcile(KEY)
     rolling = world.live("Deployment", "m")["spec"]["strategy"]["rollingUpdate"]
     assert rolling == {"maxSurge": 0, "maxUnavailable": 1}

@@ -103,7 +103,7 @@ def _surges(deployment: Mapping[str, Any]) -> bool:
 
 
 async def _live(deps: Deps, identity: Identity, manifests: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-    """Each object as it is. One that the watch does not show may be another's, without our label, so it is asked for."""
+    """Each object as it is. One that the watch does not show may be another's, without our label: it is asked for."""
     shown = [deps.objects.get(m["kind"], identity.namespace, m["metadata"]["name"]) for m in manifests]
 
     async def one(manifest: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -115,7 +115,7 @@ class App:
     async def _operate(self, *, pod_monitor: bool) -> int:
         settings = self.settings
         self._wire(pod_monitor=pod_monitor)
-        ours = [asyncio.create_task(r.run(), name=f"watch-{r.kind}") for r in self.reflectors]
+        ours: list[asyncio.Task[Any]] = [asyncio.create_task(r.run(), name=f"watch-{r.kind}") for r in self.reflectors]
         for reflector, task in zip(self.reflectors, ours, strict=True):
             where = f"{reflector.kind} {reflector.namespace or ''}".strip()
             self.health.alive[f"watch {where}"] = lambda t=task: "ended" if t.done() else None  # type: ignore[misc]
