@@ -58,6 +58,7 @@ def test_what_is_no_quantity_is_refused(text: str):
         ("1.5Gi", "1536Mi"),
         ("1Ki", "1Ki"),
         ("0.5Ki", "512"),
+        ("0.9765625Ki", "1k"),
         ("0.1Ki", "102400m"),
         ("1.1Ki", "1126400m"),
         ("1025Ki", "1025Ki"),
