@@ -12,7 +12,7 @@ from tests.domain.manifest_cases import CASES, GOLDEN, render_case
 
 
 class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is the library's
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
