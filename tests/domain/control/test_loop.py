@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 from throughline.api.inferenceservice import BatchSettings
-from throughline.api.status import InferenceServiceStatus
+from throughline.api.status import InferenceServiceStatus, RejectedSettings
 from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.text import rfc3339
 from throughline.domain.observed import Unavailable
 from world import World, linear
 
@@ -310,6 +311,35 @@ def test_bounds_that_are_drawn_in_move_the_settings_and_the_replicas():
 def test_a_declared_throughput_is_held_ready_without_traffic():
     world = settle(World(ONE_AT_A_TIME, 5, spec=spec(slo={"throughputPerSecond": 120})))
     assert world.replicas >= 3
+
+
+@pytest.mark.parametrize(("used", "moved"), [(None, True), (0.2, True), (0.6, False)])
+def test_gpu_memory_must_have_room_for_two_models_where_it_is_measured(used, moved):
+    world = World(BATCHES_WELL, 95)
+    world.run(5)
+    world.run(10, deciding=False)
+    seen = world.view()
+    pods = tuple(
+        dataclasses.replace(p, metrics=dataclasses.replace(p.metrics, gpu_memory_used_ratio=used)) for p in seen.pods
+    )
+    decision, _ = decide(dataclasses.replace(seen, pods=pods), world.memory)
+    assert (decision.settings != BatchSettings(max_batch_size=1)) is moved
+
+
+def test_settings_that_were_taken_back_are_not_chosen_again_before_their_time():
+    world = World(BATCHES_WELL, 95)
+    world.run(15)
+    chosen = world.durable
+    assert chosen.max_batch_size > 1
+    fresh = World(BATCHES_WELL, 95)
+    fresh.run(5)
+    entry = RejectedSettings(settings=chosen, reason="slow", until=rfc3339(fresh.now + 1000))
+    fresh.status = fresh.status.model_copy(
+        update={"control": fresh.status.control.model_copy(update={"rejected": [entry]})}
+    )
+    fresh.run(10)
+    assert fresh.durable != chosen
+    assert fresh.durable.max_batch_size > 1
 
 
 @pytest.mark.parametrize(("used", "moved"), [(None, False), (0.3, True), (0.8, False)])

@@ -1,0 +1,69 @@
+"""Small hand-made views for the tests of single steps."""
+
+from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.status import InferenceServiceStatus
+from throughline.domain.observed import PodMetrics, PodView, ServiceView
+
+UNBATCHED = BatchSettings(max_batch_size=1)
+BATCHED = BatchSettings(max_batch_size=16)
+NOW = 1_700_000_100.0
+
+
+def metrics(
+    rate=100.0, *, latency_us=5000.0, failures=0.0, pending=0.0, growth=0.0, compute_us=4000.0, batch=1.0, **kw
+):
+    return PodMetrics(
+        success_rate=rate,
+        failure_rate=failures,
+        items_rate=rate,
+        executions_rate=rate / batch,
+        request_us_rate=rate * latency_us,
+        queue_us_rate=0.0,
+        compute_us_rate=rate * compute_us,
+        pending=pending,
+        pending_growth_rate=growth,
+        p99_us=latency_us * 2,
+        age_seconds=2.0,
+        **kw,
+    )
+
+
+def pod(name, m=None, settings=UNBATCHED, *, ready_seconds=600.0):
+    return PodView(
+        name=name,
+        uid=name,
+        ip="10.0.0.1",
+        ready=True,
+        ready_seconds=ready_seconds,
+        terminating=False,
+        template_hash="t",
+        revision="r",
+        settings=settings,
+        metrics=m,
+    )
+
+
+def view(*pods, settings=UNBATCHED, slo_ms=100, **kw):
+    spec = InferenceServiceSpec.model_validate(
+        {
+            "model": {"storage": {"uri": "pvc://models/m"}, "backend": "python"},
+            "slo": {"latencyP99Milliseconds": slo_ms},
+            "placement": {"pools": [{"name": "gpu"}]},
+        }
+    )
+    values = {
+        "now_seconds": NOW,
+        "name": "m",
+        "namespace": "ns",
+        "generation": 1,
+        "spec": spec,
+        "status": InferenceServiceStatus(),
+        "pool": None,
+        "pods": tuple(pods),
+        "replicas": len(pods),
+        "settings": settings,
+        "model_hash": "r",
+        "metrics_unavailable": None,
+        "metrics_window_seconds": 20.0,
+    }
+    return ServiceView(**{**values, **kw})
