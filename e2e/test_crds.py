@@ -109,7 +109,7 @@ def test_kubectl_get_tis_tells_at_a_glance(api: Cluster) -> None:
         "reason": "AboveTarget",
         "pool": "gpu",
         "replicas": {"ready": 2, "desired": 3, "summary": "2/3"},
-        "batch": {"summary": "8 / 2ms × 1"},
+        "batch": {"summary": "8/2ms×1"},
         "slo": {"latencyP99": "140ms", "throughput": "1.9k/s", "costPerThousand": "0.0006"},
     }
     api.kubectl(
@@ -121,7 +121,7 @@ def test_kubectl_get_tis_tells_at_a_glance(api: Cluster) -> None:
         *("NAME", "READY", "SLO", "P99", "THROUGHPUT", "REPLICAS", "BATCH", "POOL", "COST/1K", "REASON", "AGE")
     ]
     assert re.split(r"\s{2,}", row)[:-1] == [
-        *("glance", "True", "False", "140ms", "1.9k/s", "2/3", "8 / 2ms × 1", "gpu", "0.0006", "AboveTarget")
+        *("glance", "True", "False", "140ms", "1.9k/s", "2/3", "8/2ms×1", "gpu", "0.0006", "AboveTarget")
     ]
 
 

@@ -34,15 +34,15 @@ def test_all_that_the_ledger_holds(capsys: pytest.CaptureFixture[str]) -> None:
         "Measured p99 140ms, throughput 1.9k/s",
         "Cost 0.0006 for 1,000 inferences",
         "Replicas 3/4 ready",
-        "Settings 8 / 2.5 ms × 1",
-        "Trying 16 / 2.5 ms × 1 on pod resnet50-abc since 2026-01-01T00:02:00Z",
-        "Rejected 64 / 0 ms × 2 until 2026-01-01T01:00:00Z: p99 rose to 300 ms",
-        "2026-01-01T00:02:00Z Batch ThroughputShort 4 16 / 2.5 ms × 1",
+        "Settings 8/2.5ms×1",
+        "Trying 16/2.5ms×1 on pod resnet50-abc since 2026-01-01T00:02:00Z",
+        "Rejected 64/0×2 until 2026-01-01T01:00:00Z: p99 rose to 300 ms",
+        "2026-01-01T00:02:00Z Batch ThroughputShort 4 16/2.5ms×1",
         "2026-01-01T00:01:00Z Hold WithinBand 4 -",
         "Batches of 16 carry the load with the replicas there are.",
         "Inputs 1.9k requests/s, p99 140 ms, 4 replicas",
         "Predicted p99 80 ms, capacity 3.2k/s",
-        "8 / 2.5 ms × 1 7 90ms 2.4k/s 7.07 dearer",
+        "8/2.5ms×1 7 90ms 2.4k/s 7.07 dearer",
     ):
         assert line in found, line
     learned = next(line for line in found if line.startswith("Learned"))

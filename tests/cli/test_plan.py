@@ -112,7 +112,7 @@ async def test_everything_is_new() -> None:
         *("ServingPool", "InferenceService", "Secret", "ServiceAccount", "ConfigMap"),
         *("NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment"),
     ]
-    assert "1 / 0 ms × 1 (the lower bounds, where tuning starts)" in change(result, "ConfigMap").why
+    assert "1/0×1 (the lower bounds, where tuning starts)" in change(result, "ConfigMap").why
     assert "starts with 2 replicas" in change(result, "Deployment").why
     assert change(result, "InferenceService").manifest["metadata"]["namespace"] == "vision"
 
@@ -150,11 +150,11 @@ async def test_settings_in_force_are_kept() -> None:
     service["status"]["batch"] = {"settings": {"maxBatchSize": 16, "maxQueueDelayMicroseconds": 500, "instances": 2}}
     name = next(name for kind, name in kube.objects if kind == "ConfigMap")
     del kube.objects["ConfigMap", name]
-    assert "16 / 0.5 ms × 2 (in force now)" in change(await made(kube), "ConfigMap").why
+    assert "16/500µs×2 (in force now)" in change(await made(kube), "ConfigMap").why
 
 
 async def test_fixed_settings() -> None:
-    assert "4 / 2 ms × 1 (spec.batching.fixed)" in change(await made(None, *documents("edge")), "ConfigMap").why
+    assert "4/2ms×1 (spec.batching.fixed)" in change(await made(None, *documents("edge")), "ConfigMap").why
 
 
 async def test_an_unknown_pool_is_refused_with_what_to_do() -> None:

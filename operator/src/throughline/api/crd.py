@@ -85,7 +85,7 @@ INFERENCE_SERVICE = Kind(
         _column("P99", ".status.slo.latencyP99", description="Measured 99th percentile of the request time."),
         _column("Throughput", ".status.slo.throughput", description="Requests per second."),
         _column("Replicas", ".status.replicas.summary", description="Ready/desired."),
-        _column("Batch", ".status.batch.summary", description="Max batch size / queue delay × instances."),
+        _column("Batch", ".status.batch.summary", description="Max batch size/queue delay×instances: 32/2ms×2."),
         _column("Pool", ".status.pool"),
         _column("Cost/1k", ".status.slo.costPerThousand", description="Price of 1,000 inferences."),
         _column("Reason", ".status.reason", description="What needs attention, or why all is well."),

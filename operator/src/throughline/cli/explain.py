@@ -13,6 +13,7 @@ from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import cluster, documents, output
 from throughline.domain.conditions import RECONCILING, STALLED, Meaning, describe
+from throughline.domain.control.text import settings_text
 from throughline.ports import ApiError
 
 if TYPE_CHECKING:
@@ -132,22 +133,20 @@ class Explanation:
         floor = f", at least {slo.throughput_per_second} requests/s" if slo.throughput_per_second else ""
         replicas = status.replicas.summary or f"{status.replicas.ready}/{status.replicas.desired}"
         advised = f" (recommended: {status.replicas.recommended})" if status.replicas.recommended is not None else ""
-        better = f" (recommended: {settings_text(status.batch.recommended)})" if status.batch.recommended else ""
+        better = f" (recommended: {_settings(status.batch.recommended)})" if status.batch.recommended else ""
         rows = [
             ("SLO", f"p99 within {slo.latency_p99_milliseconds} ms{floor}"),
             ("Measured", f"p99 {status.slo.latency_p99}, throughput {status.slo.throughput}"),
             ("Cost", f"{status.slo.cost_per_thousand} for 1,000 inferences"),
             ("Pool", status.pool or "not placed yet"),
             ("Replicas", f"{replicas} ready{advised}"),
-            ("Settings", f"{status.batch.summary or settings_text(status.batch.settings)}{better}"),
+            ("Settings", f"{status.batch.summary or _settings(status.batch.settings)}{better}"),
             ("Learned", _learned(status.control.service_time)),
         ]
         if trial := status.control.trial:
             where = f"on pod {trial.pod}" if trial.pod else "on all pods"
-            rows.append(("Trying", f"{settings_text(trial.settings)} {where} since {trial.started}"))
-        rows += [
-            ("Rejected", f"{settings_text(r.settings)} until {r.until}: {r.reason}") for r in status.control.rejected
-        ]
+            rows.append(("Trying", f"{_settings(trial.settings)} {where} since {trial.started}"))
+        rows += [("Rejected", f"{_settings(r.settings)} until {r.until}: {r.reason}") for r in status.control.rejected]
         width = max(len(label) for label, _ in rows)
         for label, value in rows:
             yield f"  {label.ljust(width)}   {value}"
@@ -179,7 +178,7 @@ class Explanation:
         newest = self.decisions[0]
         yield output.table(
             ("DECISION", "ACTION", "REASON", "REPLICAS", "SETTINGS"),
-            [(d.time, d.action.value, d.reason, d.replicas, settings_text(d.settings)) for d in self.decisions],
+            [(d.time, d.action.value, d.reason, d.replicas, _settings(d.settings)) for d in self.decisions],
         )
         yield ""
         yield f"The newest, {newest.action.value} at {newest.time}:"
@@ -221,7 +220,7 @@ def _decision(record: DecisionRecord) -> Iterator[str]:
 
 def _alternative(alternative: Alternative) -> tuple[object, ...]:
     return (
-        settings_text(alternative.settings),
+        _settings(alternative.settings),
         alternative.replicas,
         alternative.latency_p99,
         alternative.capacity,
@@ -230,12 +229,8 @@ def _alternative(alternative: Alternative) -> tuple[object, ...]:
     )
 
 
-def settings_text(settings: BatchSettings | None) -> str:
-    """Max batch size / queue delay × instances."""
-    if settings is None:
-        return "-"
-    delay = f"{settings.max_queue_delay_microseconds / 1000:g} ms"
-    return f"{settings.max_batch_size} / {delay} × {settings.instances}"
+def _settings(settings: BatchSettings | None) -> str:
+    return "-" if settings is None else settings_text(settings)
 
 
 def _learned(time: ServiceTime | None) -> str:

@@ -19,8 +19,8 @@ from throughline.api.inferenceservice import BatchingMode, InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import cluster, output, validate
-from throughline.cli.explain import settings_text
 from throughline.domain.control.choose import clamp, lower_bounds
+from throughline.domain.control.text import settings_text
 from throughline.domain.diff import differences, needs_apply, with_hash
 from throughline.domain.manifests import (
     Identity,

@@ -120,7 +120,27 @@ def summary(conditions: Iterable[Condition]) -> tuple[ConditionUpdate, ...]:
     )
 
 
+def headline(conditions: Iterable[Condition]) -> str:
+    """The one reason worth a column: why it is not ready; else why the SLO is missed; else what else needs somebody.
+
+    Else the reason of Ready.
+    """
+    by_type = {c.type: c for c in conditions}
+    ready, slo = by_type.get(READY), by_type.get(SLO_MET)
+    if ready is None:
+        return ""
+    if ready.status == ConditionStatus.TRUE:
+        others = [by_type[t] for t in (METRICS_AVAILABLE, SCALING_ACTIVE, BATCH_TUNED, LOAD_BALANCED) if t in by_type]
+        wrong = [
+            c for c in others if c.status == ConditionStatus.FALSE and _URGENCY[nature(c.type, c.reason)] <= _FAULT
+        ]
+        missed = [slo] if slo is not None and slo.status == ConditionStatus.FALSE else []
+        return next((c.reason for c in [*missed, *wrong]), ready.reason)
+    return ready.reason
+
+
 _URGENCY = {Nature.USER: 0, Nature.FAULT: 1, Nature.PROGRESS: 2, Nature.GOOD: 3}
+_FAULT = _URGENCY[Nature.FAULT]
 
 
 def _summary(status: ConditionStatus, reason: str, message: str, *, stalled: bool) -> tuple[ConditionUpdate, ...]:

@@ -9,7 +9,7 @@ import structlog
 from throughline.api.base import API_VERSION, ConditionStatus
 from throughline.api.status import Action, BatchStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.condition_reasons import nature
-from throughline.domain.conditions import MODEL_READY, READY, SLO_MET, WORKLOAD_READY, Nature, resolve
+from throughline.domain.conditions import MODEL_READY, READY, SLO_MET, WORKLOAD_READY, Nature, headline, resolve
 from throughline.domain.control.text import rfc3339, settings_text, with_records
 from throughline.domain.manifests import service_name
 from throughline.ports import ApiError
@@ -42,13 +42,18 @@ def with_decision(
     before = view.status
     on_all = bool(view.serving) and all(p.settings == decision.settings for p in view.serving)
     settings = decision.settings if on_all or before.batch.settings is None else before.batch.settings
+    conditions = resolve(before.conditions, updates, view.generation, rfc3339(view.now_seconds))
     return InferenceServiceStatus(
         observed_generation=view.generation,
-        conditions=resolve(before.conditions, updates, view.generation, rfc3339(view.now_seconds)),
+        conditions=conditions,
+        reason=headline(conditions),
         pool=view.pool.name if view.pool else before.pool,
         url=f"grpc://{service_name(view.name)}.{view.namespace}.svc:{GRPC_PORT}",
         replicas=ReplicaStatus(
-            desired=replicas or 0, ready=len(view.serving), recommended=decision.recommended_replicas
+            desired=replicas or 0,
+            ready=len(view.serving),
+            recommended=decision.recommended_replicas,
+            summary=f"{len(view.serving)}/{replicas or 0}",
         ),
         batch=BatchStatus(
             settings=settings, summary=settings_text(settings)[:64], recommended=decision.recommended_settings
@@ -64,7 +69,8 @@ def with_conditions(
 ) -> InferenceServiceStatus:
     """The status with only the conditions changed."""
     conditions = resolve(before.conditions, updates, generation, rfc3339(now))
-    return before.model_copy(update={"conditions": conditions, "observed_generation": generation})
+    changed = {"conditions": conditions, "reason": headline(conditions), "observed_generation": generation}
+    return before.model_copy(update=changed)
 
 
 async def write(
