@@ -125,6 +125,8 @@ class App:
         kopf_tasks = await kopf.spawn_tasks(
             registry=handlers.registry(self.seen),
             settings=handlers.kopf_settings(settings),
+            # Named, since kopf else looks for the user's name, which a container's numeric user has not.
+            identity=settings.pod_name,  # type: ignore[arg-type]
             clusterwide=not settings.watched_namespaces,
             namespaces=settings.watched_namespaces,
             stop_flag=kopf_stop,
