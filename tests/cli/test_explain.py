@@ -60,6 +60,26 @@ def test_what_is_wrong_comes_with_what_to_do(capsys: pytest.CaptureFixture[str])
     assert "Invented: FromTheFuture" in out
 
 
+def test_what_follows_from_another_condition_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resource = yaml.safe_load(FILE.read_text())
+    wrong = [
+        ("Ready", "False", "PoolFull"),
+        ("Accepted", "False", "PoolFull"),
+        ("WorkloadReady", "False", "NotAccepted"),
+        ("Reconciling", "True", "OfAnotherVersion"),
+        ("Stalled", "True", "PoolFull"),
+    ]
+    resource["status"]["conditions"] = [
+        {"type": t, "status": s, "reason": r, "message": "full", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for t, s, r in wrong
+    ]
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(resource))
+    _, out, _ = explained(capsys, "-f", str(tmp_path / "x.yaml"))
+    assert [line.split(":")[0] for line in out.splitlines() if line.split(":")[0] in {t for t, _, _ in wrong}] == [
+        *("Accepted", "Reconciling")
+    ]
+
+
 def test_fewer_decisions(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = explained(capsys, "-f", str(FILE), "--last", "1")
     assert "WithinBand" not in out

@@ -12,7 +12,7 @@ from throughline.api.base import API_VERSION, ConditionStatus
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import cluster, documents, output
-from throughline.domain.conditions import RECONCILING, STALLED, Meaning, describe
+from throughline.domain.conditions import READY, RECONCILING, STALLED, Meaning, describe
 from throughline.domain.control.text import settings_text
 from throughline.ports import ApiError
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from throughline.api.status import Alternative, DecisionRecord, ServiceTime
 
 KIND = "InferenceService"
+SUMMARIES = frozenset({READY, RECONCILING, STALLED})
 
 
 class CannotExplainError(Exception):
@@ -160,12 +161,20 @@ class Explanation:
         rows = [(c.type, c.status.value, c.reason, c.last_transition_time) for c in self.status.conditions]
         yield output.table(("CONDITION", "STATUS", "REASON", "SINCE"), rows)
         for condition, meaning in self._explained():
-            if not _healthy(condition):
+            if condition in self._worth_explaining():
                 yield ""
                 yield f"{condition.type}: {meaning.meaning}"
                 if condition.message:
                     yield output.paragraph(condition.message)
                 yield output.paragraph(f"What to do: {meaning.action}")
+
+    def _worth_explaining(self) -> list[Condition]:
+        """What is wrong, once: not what repeats or only follows from another condition."""
+        wrong = [c for c in self.status.conditions if not _healthy(c)]
+        causes = [c for c in wrong if c.type not in SUMMARIES and not meaning_of(c).action.startswith("See ")]
+        told = {c.reason for c in causes}
+        rest = [c for c in wrong if c.type in SUMMARIES and c.reason not in told]
+        return [*causes, *({c.reason: c for c in reversed(rest)}.values())]
 
     def _explained(self) -> Iterator[tuple[Condition, Meaning]]:
         for condition in self.status.conditions:
@@ -194,7 +203,7 @@ def meaning_of(condition: Condition) -> Meaning:
     lines = describe()
     own = [line for line in lines if (line.type, line.reason) == (condition.type, condition.reason)]
     same = [line for line in lines if line.reason == condition.reason]
-    unknown = Meaning(condition.type, condition.reason, lines[0].nature, condition.reason, "See the message.")
+    unknown = Meaning(condition.type, condition.reason, lines[0].nature, condition.reason, "Read the message.")
     return (own or same or [unknown])[0]
 
 
