@@ -62,6 +62,6 @@ def uninstall_chart(
     namespace: str = NAMESPACE,
     wait_seconds: int = WAIT_SECONDS,
 ) -> None:
-    """Uninstall and wait until the operator's pods are gone; no release is fine."""
+    """Uninstall and wait until the release's objects are gone (pods end a little later); no release is fine."""
     with _helm(kubeconfig, namespace) as config:
         config.uninstall(release, timeout=wait_seconds, wait="watcher", ignore_not_found=True)

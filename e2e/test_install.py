@@ -77,6 +77,8 @@ def test_chart(cluster: Cluster, namespace: str) -> None:
     finally:
         uninstall_chart(kubeconfig, release="it", namespace=namespace)
     assert has_crds(cluster)
+    # Helm waits for the Deployment; its pods end a little later.
+    cluster.kubectl("wait", "--for=delete", "pods", "-n", namespace, "-l", SELECTOR, WAIT, timeout_seconds=150)
     assert pod_uids(cluster, namespace) == set()
     if ours:
         cluster.kubectl("delete", *CRDS)
