@@ -341,6 +341,9 @@ async def test_a_pod_that_cannot_be_asked_is_left_alone(world: World) -> None:
     loads = len(world.triton.loads)
     await reconcile(KEY)
     assert len(world.triton.loads) == loads
+    known = {uid: server.settings for uid, server in reconcile._states[KEY].servers.items()}
+    assert known["uid-Pod-m-0"] == BatchSettings(max_batch_size=8)
+    assert known["uid-Pod-m-1"] is None, "an old answer is no answer"
 
 
 async def test_unbatched_settings_with_a_delay_are_not_loaded_for_ever(world: World) -> None:

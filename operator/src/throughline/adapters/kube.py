@@ -13,7 +13,8 @@ import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import structlog
@@ -49,6 +50,7 @@ RESOURCES: dict[tuple[str, str], tuple[str, bool]] = {
 }
 
 PAGE_SIZE = 500
+CONNECTIONS = 40  # some ten of them are watches
 READ_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 # Bookmarks come about once a minute, so a stream that is silent for longer is dead.
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
@@ -76,9 +78,21 @@ async def connect(*, user_agent: str = "throughline") -> ApiClient:
         kube_config.load_incluster_config(client_configuration=configuration)
     else:
         await kube_config.load_kube_config(client_configuration=configuration, persist_config=False)
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
+    # Without this aiohttp looks for proxies and for ~/.netrc in a thread, twice for every request.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.connection_pool_maxsize = CONNECTIONS
     client = ApiClient(configuration)
     client.user_agent = user_agent
     return client
+
+
+def _proxy(host: str) -> str | None:
+    """From HTTPS_PROXY and NO_PROXY."""
+    url = urlsplit(host)
+    if not url.hostname or proxy_bypass(url.hostname):
+        return None
+    return getproxies().get(url.scheme)
 
 
 def resource_path(api_version: str, kind: str, namespace: str | None = None, name: str = "") -> str:

@@ -15,19 +15,22 @@ COMMANDS = ("run", "validate", "plan", "explain")
 INTERRUPTED = 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line, with these commands."""
     top = argparse.ArgumentParser(prog="throughline", description="SLO autopilot for NVIDIA Triton on Kubernetes.")
     top.add_argument("--version", action="version", version=f"throughline {version('throughline')}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in commands:
         import_module(f"{__name__}.{name}").register(subparsers)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 1 something is wrong with what was looked at, 2 wrong usage or no answer."""
-    arguments = parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    # Only the module of the command that is run is imported: clients of a cluster take seconds, `validate` needs none.
+    named = [name for name in COMMANDS if given[:1] == [name]]
+    arguments = parser(named or COMMANDS).parse_args(given)
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:

@@ -60,11 +60,14 @@ async def apply(
                 f"{manifest['kind']} {metadata['namespace']}/{metadata['name']} exists and is {owner}: "
                 "delete or rename it, or give the InferenceService another name"
             )
+    reasons: dict[str, list[str]] = {}
     for manifest, found in zip(manifests, live, strict=True):
         why = needs_apply(manifest, found)
         if why is not None:
-            log.info("apply", kind=manifest["kind"], name=manifest["metadata"]["name"], why=why)
+            reasons.setdefault(why, []).append(f"{manifest['kind']}/{manifest['metadata']['name']}")
             deps.objects.put(await deps.kube.apply(manifest, field_manager=FIELD_MANAGER))
+    for why, applied in reasons.items():
+        log.info("applied", objects=applied, why=why)
     state.agreed = _fingerprint(deps, state, identity, pool, settings, room)
     return None
 

@@ -53,6 +53,14 @@ class Usage:
 
 
 @dataclass(slots=True)
+class Placed:
+    """Services on one pool, with the replicas that they want."""
+
+    replicas: dict[Key, int] = field(default_factory=dict)
+    total: int = 0
+
+
+@dataclass(slots=True)
 class Cluster:
     """One for all workers."""
 
@@ -63,7 +71,8 @@ class Cluster:
     _usage_at: float = float("-inf")
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _nodes: dict[str, tuple[float, ServingPoolSpec, list[NodeAllocatable]]] = field(default_factory=dict)
-    _placed: tuple[float, dict[str, dict[Key, int]]] = (float("-inf"), {})
+    _placed: tuple[float, dict[str, Placed]] = (float("-inf"), {})
+    _specs: dict[str, tuple[int, ServingPoolSpec | None]] = field(default_factory=dict)
     _reserved: dict[str, dict[Key, tuple[int, float]]] = field(default_factory=dict)
 
     async def usage(self) -> Usage | None:
@@ -102,16 +111,18 @@ class Cluster:
             known = self._nodes[name] = (self.clock(), spec, found)
         return known[2]
 
-    def placed(self) -> Mapping[str, Mapping[Key, int]]:
-        """Pool → service → replicas of its Deployment."""
+    def placed(self) -> Mapping[str, Placed]:
+        """Who is on which pool."""
         if self.clock() - self._placed[0] >= VIEW_SECONDS:
-            found: dict[str, dict[Key, int]] = {}
+            found: dict[str, Placed] = {}
             for service in self.objects.all("InferenceService"):
                 namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
                 pool = (service.get("status") or {}).get("pool")
                 if pool:
                     wanted = ((service.get("status") or {}).get("replicas") or {}).get("desired") or 0
-                    found.setdefault(pool, {})[(namespace, name)] = int(wanted)
+                    there = found.setdefault(pool, Placed())
+                    there.replicas[(namespace, name)] = int(wanted)
+                    there.total += int(wanted)
             self._placed = (self.clock(), found)
         return self._placed[1]
 
@@ -148,7 +159,8 @@ class Cluster:
         usage: Usage | None,
     ) -> int | None:
         if declared.capacity is not None:
-            others = sum(n for other, n in self.placed().get(name, {}).items() if other != key)
+            there = self.placed().get(name, Placed())
+            others = there.total - there.replicas.get(key, 0)
             capacity = capacity_for(declared, nodes, {}, spec, replicas_of_others=others)
         elif usage is None:
             return None
@@ -158,8 +170,15 @@ class Cluster:
 
     def pool_spec(self, name: str) -> ServingPoolSpec | None:
         """The pool's spec; None when there is none or it is not valid (its own status says why then)."""
-        live = self.objects.get("ServingPool", None, name)
-        return None if live is None else parse_pool(live)
+        version = self.objects.version("ServingPool", None, name)
+        if version is None:
+            self._specs.pop(name, None)
+            return None
+        known = self._specs.get(name)
+        if known is None or known[0] != version:
+            live = self.objects.get("ServingPool", None, name)
+            known = self._specs[name] = (version, None if live is None else parse_pool(live))
+        return known[1]
 
 
 def parse_pool(live: Mapping[str, Any]) -> ServingPoolSpec | None:

@@ -44,7 +44,7 @@ class PoolReconciler:
     async def _status(self, pool: Mapping[str, Any], before: ServingPoolStatus) -> ServingPoolStatus:
         deps, name = self._deps, pool["metadata"]["name"]
         generation = int(pool["metadata"].get("generation") or 0)
-        services = len(deps.cluster.placed().get(name, {}))
+        services = len(placed.replicas) if (placed := deps.cluster.placed().get(name)) else 0
         try:
             spec = ServingPoolSpec.model_validate(pool.get("spec") or {})
         except ValidationError:

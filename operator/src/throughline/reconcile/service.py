@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("service")
 
 SOON_SECONDS = 2.0
+NOTHING_SERVES_SECONDS = 60.0
 
 
 class ServiceReconciler:
@@ -82,6 +83,8 @@ class ServiceReconciler:
                 if not error.terminal:
                     raise
                 refusal, rejected = _rejected(error), error
+        if not seen.view.serving and delay >= tuning.decision_interval:
+            delay = max(delay, NOTHING_SERVES_SECONDS)  # pods wake it when they come
         updates = [
             *workload_conditions(replace(seen.view, replicas=replicas), refusal, storage_missing=seen.storage_missing),
             *decision.conditions,

@@ -126,13 +126,6 @@ async def tell(
             continue
         if old is None or old.status != condition.status:
             deps.hooks.transitioned(condition.type, condition.status)
-        log.info(
-            "condition",
-            type=condition.type,
-            status=condition.status,
-            reason=condition.reason,
-            message=condition.message,
-        )
         passing = nature(condition.type, condition.reason) in {Nature.PROGRESS, Nature.GOOD}
         failed = condition.status == ConditionStatus.FALSE and condition.type in REPORTED and not passing
         recovered = (
@@ -141,6 +134,14 @@ async def tell(
             and old.status == ConditionStatus.FALSE
             and condition.type in {*REPORTED, READY}
         )
+        if old is not None or failed:  # the first look at a new service is no news but for what is wrong
+            log.info(
+                "condition",
+                type=condition.type,
+                status=condition.status,
+                reason=condition.reason,
+                message=condition.message,
+            )
         if failed or recovered:
             await _emit(
                 deps,

@@ -95,6 +95,11 @@ class Store:
         entry = self._entries.get((kind, namespace or "", name))
         return None if entry is None else self._load(entry)
 
+    def version(self, kind: str, namespace: str | None, name: str) -> int | None:
+        """Resource version of one object, without parsing it."""
+        entry = self._entries.get((kind, namespace or "", name))
+        return None if entry is None else entry.version
+
     def versions(self, namespace: str, service: str) -> Mapping[tuple[str, str], int]:
         """(kind, name) → resource version of the service's children: tells cheaply whether any changed."""
         refs = self._children.get((namespace, label_value(service)), ())
