@@ -1,4 +1,4 @@
-"""A whole real Kubernetes cluster on one machine, or the user's own: one interface for the demo, the tests and the benchmarks."""
+"""A whole real Kubernetes cluster on one machine, or the user's own, behind one interface."""
 
 from .cluster import Cluster
 from .errors import ClusterError, PrerequisiteMissing

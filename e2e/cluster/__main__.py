@@ -1,4 +1,4 @@
-"""python3 -m e2e.cluster build | up | check | kubectl ARGS… | exec COMMAND…"""
+"""The command line: python3 -m e2e.cluster build | up | check | kubectl ARGS… | exec COMMAND…."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from . import prerequisites
 from .cache import Cache, instances, is_locked
 from .cluster import KUBECONFIG, LocalCluster, prepare
 from .errors import ClusterError, PrerequisiteMissing
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -25,9 +25,7 @@ def report(text: str) -> None:
 def up() -> int:
     started = time.monotonic()
     with LocalCluster.started(report) as cluster:
-        report(
-            f"three nodes are ready after {time.monotonic() - started:.1f} s; Ctrl-C ends the cluster and leaves nothing"
-        )
+        report(f"three nodes are ready after {time.monotonic() - started:.1f} s; Ctrl-C ends the cluster")
         report(f"export KUBECONFIG={cluster.kubeconfig}")
         reason = cluster.wait_for_end()
     report(f"the cluster has stopped: {reason}")
@@ -64,6 +62,8 @@ def main() -> int:
         )
     args = parser.parse_args()
     cache = Cache.of_environment()
+    # A shell starts background jobs with Ctrl-C ignored: whoever sends it to us means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, stop)
     try:
@@ -77,10 +77,10 @@ def main() -> int:
                 return up()
             case "kubectl":
                 command = [*running(cache).kubectl_command, *args.rest]
-                os.execv(command[0], command)
+                os.execv(command[0], command)  # noqa: S606 - the arguments are the caller's own words
             case "exec":
                 command = running(cache).network_command(*args.rest)
-                os.execvp(command[0], command)
+                os.execvp(command[0], command)  # noqa: S606 - likewise
     except (PrerequisiteMissing, ClusterError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,11 +1,11 @@
-"""A client of the API server, as small as starting a cluster needs: a kubectl process each time would cost half a second."""
+"""A client of the API server, as small as a start needs: a kubectl process each time would cost half a second."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import ssl
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import network
 

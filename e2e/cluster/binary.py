@@ -1,45 +1,66 @@
-"""The one Go binary with every Kubernetes component, and the pod pause binary beside it."""
+"""The Go programs: one binary with every Kubernetes component, and Prometheus."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import subprocess
+import time
+from typing import TYPE_CHECKING
 
 from .cache import Cache, digest, digest_tree
 
-SOURCE = pathlib.Path(__file__).parent / "kube"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = pathlib.Path(__file__).parent
 VERSION = "1.36.3"
 
 
-def _flags() -> list[str]:
+def _kubernetes_flags() -> str:
     # Kubernetes components refuse to start without a version, and compare it with each other's.
     package = "k8s.io/component-base/version"
     major, minor, _ = VERSION.split(".")
     values = {"gitVersion": f"v{VERSION}", "gitMajor": major, "gitMinor": minor}
-    return ["-trimpath", "-ldflags", " ".join(["-s", "-w", *(f"-X {package}.{k}={v}" for k, v in values.items())])]
+    return " ".join(["-s", "-w", *(f"-X {package}.{name}={value}" for name, value in values.items())])
 
 
-def path(cache: Cache) -> pathlib.Path:
-    return cache.binaries / digest(VERSION, digest_tree(SOURCE))
+# Module directory → program → what to build. Debian's Prometheus lacks Kubernetes service discovery; ours has no other.
+SOURCES = {
+    "kube": {
+        "kube": ["-ldflags", _kubernetes_flags(), "."],
+        "pause": ["-ldflags", "-s -w", "./pause"],
+    },
+    "prometheus": {
+        "prometheus": [
+            *("-ldflags", "-s -w", "-tags", "remove_all_sd,enable_kubernetes_sd,netgo"),
+            "github.com/prometheus/prometheus/cmd/prometheus",
+        ],
+    },
+}
 
 
-def kube(cache: Cache) -> pathlib.Path:
-    return path(cache) / "kube"
+def directory(cache: Cache, module: str) -> pathlib.Path:
+    inputs = [argument for arguments in SOURCES[module].values() for argument in arguments]
+    return cache.binaries / f"{module}-{digest(digest_tree(HERE / module), *inputs)}"
 
 
-def pause(cache: Cache) -> pathlib.Path:
-    return path(cache) / "pause"
+def path(cache: Cache, module: str, program: str) -> pathlib.Path:
+    return directory(cache, module) / program
 
 
-def build(cache: Cache, work: pathlib.Path) -> None:
-    target = path(cache)
+def build(cache: Cache, module: str, work: pathlib.Path, report: Callable[[str], object]) -> None:
+    target = directory(cache, module)
     if target.exists():
         return
-    part = work / "binaries"
+    report(f"{', '.join(SOURCES[module])}: compiling (minutes, once)")
+    started = time.monotonic()
+    part = work / f"binaries-{module}"
     part.mkdir()
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
-    for name, package in (("kube", "."), ("pause", "./pause")):
-        subprocess.run(["go", "build", *_flags(), "-o", part / name, package], cwd=SOURCE, env=environment, check=True)
+    for program, arguments in SOURCES[module].items():
+        command = ["go", "build", "-trimpath", "-o", str(part / program), *arguments]
+        subprocess.run(command, cwd=HERE / module, env=environment, check=True)
     cache.binaries.mkdir(parents=True, exist_ok=True)
     part.rename(target)
+    report(f"{', '.join(SOURCES[module])}: compiled in {time.monotonic() - started:.0f} s")

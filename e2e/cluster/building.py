@@ -1,4 +1,4 @@
-"""Build whatever the cluster needs and the cache lacks. Runs confined (confined.py): ends with its caller, leaves nothing."""
+"""Build whatever the cluster needs and the cache lacks; run confined (confined.py), so that it ends with its caller."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ import pathlib
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from . import binary, built, layers, recipes, store
 from .built import Built
 from .cache import Cache, instances
 from .confined import read_arguments
-from .errors import ClusterError, SourceChangedError
+from .errors import SourceChangedError
 from .layers import Layers
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from .oci import Image
-    from collections.abc import Callable
 
 # The sources may change while they are built; so often we begin again.
 ATTEMPTS = 3
@@ -30,40 +31,54 @@ def build(cache: Cache, work: pathlib.Path, report: Callable[[str], object]) -> 
     wanted, images = Built.wanted(cache), recipes.images(cache)
     if wanted.images != {name: image.reference for name, image in images.items()}:
         raise SourceChangedError("the sources changed while they were hashed")
+    build_parts(cache, work, images, report)
+    unpack(cache, work, images, report)
+    prune(cache, wanted, images)
+    report("everything is built")
+    return wanted
+
+
+def build_parts(cache: Cache, work: pathlib.Path, images: Mapping[str, Image], report: Callable[[str], object]) -> None:
+    """The binaries and all layers, side by side."""
     builder = Layers(cache, work, report)
+    pool = concurrent.futures.ThreadPoolExecutor(max_workers=2 * len(images))
+    compiled = {module: pool.submit(binary.build, cache, module, work, report) for module in binary.SOURCES}
 
-    def build_binary() -> None:
-        if not binary.path(cache).exists():
-            report("Kubernetes binary: compiling (about five minutes on two cores, once)")
-            binary.build(cache, work)
-            report("Kubernetes binary: done")
+    def build_image(name: str) -> None:
+        if name in recipes.COMPILED:
+            compiled[recipes.COMPILED[name]].result()
+        for layer in images[name].layers:
+            builder.ensure(layer)
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        compiled = pool.submit(build_binary)
+    jobs = [*compiled.values(), *(pool.submit(build_image, name) for name in images)]
+    changed: SourceChangedError | None = None
+    for job in concurrent.futures.as_completed(jobs):
+        try:
+            # Any other failure ends this process, and with it the kernel ends what the other jobs still run.
+            job.result()
+        except SourceChangedError as error:
+            # The other jobs are not concerned: what they build is there for the next attempt.
+            changed = error
+    pool.shutdown()
+    if changed is not None:
+        raise changed
 
-        def build_image(name: str) -> None:
-            if name == "pause":
-                compiled.result()
-            for layer in images[name].layers:
-                builder.ensure(layer)
 
-        jobs = [compiled, *(pool.submit(build_image, name) for name in images)]
-        for job in concurrent.futures.as_completed(jobs):
-            if job.exception():
-                # Ends this process, and with it the kernel ends what the other jobs still run.
-                raise job.exception() or ClusterError("a build job failed")
-    if not wanted.exists():
-        report("images: unpacking")
+def unpack(cache: Cache, work: pathlib.Path, images: Mapping[str, Image], report: Callable[[str], object]) -> None:
     below: list[Image] = []
     for tier in recipes.TIERS:
         upon, below = below, [*below, *(images[name] for name in tier if name in images)]
+        if not store.path(cache, below).exists():
+            report(f"images: unpacking {', '.join(tier)}")
         store.build(cache, below, work / f"store-{tier[0]}", upon)
+
+
+def prune(cache: Cache, wanted: Built, images: Mapping[str, Image]) -> None:
+    """Remove old versions, but for what a running cluster uses."""
     layers.prune(cache, [layer for image in images.values() for layer in image.layers])
     records = [directory / built.FILE for directory in instances(cache)]
     running = [pathlib.Path(Built.from_json(record.read_text()).store) for record in records if record.exists()]
     store.prune(cache, [pathlib.Path(wanted.store), *running])
-    report("everything is built")
-    return wanted
 
 
 def build_settled(cache: Cache, work: pathlib.Path, progress: Callable[[str], object]) -> Built:
@@ -88,7 +103,7 @@ def main(argv: list[str]) -> None:
     except subprocess.CalledProcessError as error:
         log = (directory / "sandbox.log").read_text(errors="replace")[-2000:]
         channel.send(error=f"{' '.join(map(str, error.cmd))} failed: {log}")
-    except (ClusterError, SourceChangedError, OSError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it: we end without a traceback
         channel.send(error=f"{type(error).__name__}: {error}")
     else:
         channel.send(done=done.to_json())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from typing import TYPE_CHECKING
 
 from . import binary, recipes, store
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .cache import Cache
@@ -26,7 +26,7 @@ class Built:
         """What the working tree as it is now would be built into."""
         images = recipes.images(cache)
         references = {name: image.reference for name, image in images.items()}
-        return cls(str(binary.kube(cache)), str(store.path(cache, list(images.values()))), references)
+        return cls(str(binary.path(cache, "kube", "kube")), str(store.path(cache, list(images.values()))), references)
 
     def exists(self) -> bool:
         return pathlib.Path(self.kube).exists() and pathlib.Path(self.store).exists()

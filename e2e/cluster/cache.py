@@ -1,4 +1,4 @@
-"""Where everything lives: built things by the hash of what they were built from, and one directory per running instance."""
+"""Where everything lives: built things by the hash of their sources, and a directory for each running instance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# Processes started for an instance carry its name in this variable, so that they can be found whatever became of their parents.
+# Processes started for an instance carry its name in this variable: it finds them whatever became of their parents.
 INSTANCE_VARIABLE = "THROUGHLINE_INSTANCE"
 # An instance directory without a lock may be one that is being made this very moment.
 NEWBORN_SECONDS = 60.0

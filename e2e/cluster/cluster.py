@@ -9,13 +9,13 @@ import pathlib
 import shutil
 import socket
 import subprocess
+from typing import TYPE_CHECKING
 
 from . import built, leftovers, network, prerequisites
 from .built import Built
 from .cache import INSTANCE_VARIABLE, Cache
 from .confined import Confined, Progress
 from .errors import ClusterError, PrerequisiteMissing
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,7 +51,7 @@ class Cluster(abc.ABC):
     def kubectl(
         self,
         *args: str,
-        input: str | None = None,
+        input: str | None = None,  # noqa: A002 - as subprocess.run names it
         check: bool = True,
         timeout_seconds: float = 60,
     ) -> subprocess.CompletedProcess[str]:
@@ -189,19 +189,19 @@ class UserCluster(Cluster):
     def kubectl_command(self) -> list[str]:
         return [str(self.binary)]
 
-    def kill_kubelet(self, node: str) -> None:
+    def kill_kubelet(self, node: str) -> None:  # noqa: ARG002
         raise self._out_of_reach()
 
-    def start_kubelet(self, node: str) -> None:
+    def start_kubelet(self, node: str) -> None:  # noqa: ARG002
         raise self._out_of_reach()
 
-    def node_path(self, name: str) -> pathlib.Path:
+    def node_path(self, name: str) -> pathlib.Path:  # noqa: ARG002
         raise self._out_of_reach()
 
-    def network_command(self, *argv: str) -> list[str]:
+    def network_command(self, *argv: str) -> list[str]:  # noqa: ARG002
         raise self._out_of_reach()
 
-    def run_in_network(self, *argv: str) -> subprocess.Popen[str]:
+    def run_in_network(self, *argv: str) -> subprocess.Popen[str]:  # noqa: ARG002
         raise self._out_of_reach()
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""etcd, the API server, the controller manager and the scheduler; TLS, RBAC, audit log and admission as on a real cluster."""
+"""etcd, API server, controller manager and scheduler, with TLS, RBAC, audit log and admission as on a real cluster."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import base64
 import dataclasses
 import json
 import secrets
+from typing import TYPE_CHECKING
 
 from . import network, pki
 from .api import Api
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .processes import Processes
-    from collections.abc import Sequence
     import pathlib
+    from collections.abc import Sequence
+
+    from .processes import Processes
 
 ETCD, ETCD_PEER = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
 # A stock cluster waits 50 s for a silent node; tests of a killed kubelet need not.

@@ -2,10 +2,10 @@
 
     python3 -m e2e.cluster.guard DIRECTORY ISOLATE FD[,FD...] COMMAND...
 
-It runs COMMAND as the first process of new mount and pid namespaces (and network, if ISOLATE is "net"). When the caller
-closes our standard input, ends in whatever way, or COMMAND ends, the kernel ends every process of those namespaces and we
-remove what the instance left on the host. If we are killed ourselves, the namespaces end with us, and the next start of
-a cluster removes the rest.
+It runs COMMAND as the first process of new mount and pid namespaces (and network, if ISOLATE is "net"). If the caller
+closes our standard input, ends in whatever way, or COMMAND ends, the kernel ends every process of those namespaces and
+we remove what the instance left on the host. If we are killed ourselves, the namespaces end with us, and the next start
+of a cluster removes the rest.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ import json
 import shutil
 import subprocess
 import threading
+from typing import TYPE_CHECKING
 
 from .cache import Cache, digest
 from .errors import ClusterError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
     import pathlib
+    from collections.abc import Callable, Iterable, Iterator
 
 # Raised when the way layers are packed changes, so that none packed the old way is used.
 FORMAT = "1"

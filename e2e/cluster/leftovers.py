@@ -8,9 +8,9 @@ import shutil
 import signal
 import subprocess
 import time
+from typing import TYPE_CHECKING
 
 from .cache import INSTANCE_VARIABLE, Cache, instances, is_locked
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import json
 import urllib.error
 import urllib.request
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import containerd, network, store
 from .leftovers import CGROUPS, cgroup_name
 
 if TYPE_CHECKING:
-    from .control_plane import ControlPlane
-    from .api import Api
-    from .processes import Processes
     import pathlib
+
+    from .api import Api
+    from .control_plane import ControlPlane
+    from .processes import Processes
 
 HEALTH_PORT, KUBELET_PORT = 10248, 10250
 # On cgroup v1 a new cpuset is empty, and nothing can run in it, until its parent's values are written.
@@ -105,7 +106,7 @@ class Node:
             "cgroupRoot": f"/{cgroup_name(self.instance)}/{self.name}",
             "enforceNodeAllocatable": [],
             "failSwapOn": False,
-            # The disk is the host's: its filling up is no reason to evict, nor to remove images that cannot be pulled again.
+            # The disk is the host's: its filling up is no reason to evict, or to remove images that cannot be pulled.
             "evictionHard": {},
             "imageGCHighThresholdPercent": 100,
             "registerWithTaints": self.kind.taints,
@@ -129,7 +130,7 @@ class Node:
         self.processes.kill(self._kubelet)
 
     def restart_kubelet(self) -> None:
-        started = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        started = dt.datetime.now(dt.UTC).replace(microsecond=0)
         self.start_kubelet()
         self.processes.wait_until(f"the kubelet of {self.name}", lambda: self._reported_ready(started))
         self.declare_resources()
@@ -144,13 +145,13 @@ class Node:
     def _kubelet(self) -> str:
         return f"kubelet-{self.name}"
 
-    def _reported_ready(self, since: datetime.datetime) -> bool:
+    def _reported_ready(self, since: dt.datetime) -> bool:
         """Whether a Ready condition was reported by the kubelet that started then, not by the one before it."""
         if not self._is_healthy():
             return False
         node = self.api.get(f"/api/v1/nodes/{self.name}")
         condition = ready_condition(node)
-        heartbeat = datetime.datetime.fromisoformat(condition.get("lastHeartbeatTime", "1970-01-01T00:00:00Z"))
+        heartbeat = dt.datetime.fromisoformat(condition.get("lastHeartbeatTime", "1970-01-01T00:00:00Z"))
         return condition.get("status") == "True" and heartbeat >= since
 
     def _is_healthy(self) -> bool:

@@ -7,13 +7,14 @@ import hashlib
 import io
 import json
 import tarfile
-from typing import IO, Any, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from .cache import Cache, digest
 
 if TYPE_CHECKING:
-    from .layers import Layer
     from collections.abc import Iterable, Sequence
+
+    from .layers import Layer
 
 OCI = "application/vnd.oci.image"
 
@@ -28,7 +29,12 @@ class Image:
     environment: list[str] = dataclasses.field(default_factory=list)
 
     def config(self) -> dict[str, Any]:
-        return {"Entrypoint": self.entrypoint, "Cmd": self.command, "Env": self.environment, "User": self.user}
+        return {
+            "Entrypoint": self.entrypoint,
+            "Cmd": self.command,
+            "Env": self.environment,
+            "User": f"{self.user}:{self.user}",
+        }
 
     @property
     def reference(self) -> str:
@@ -36,10 +42,10 @@ class Image:
         return f"docker.io/local/{self.name}:{key}"
 
 
-def write_archive(cache: Cache, images: Iterable[Image], out: IO[bytes]) -> None:
-    """One OCI archive of several images; a layer they share is in it once."""
+def write_archive(cache: Cache, images: Iterable[Image], out: IO[bytes], present: Iterable[str] = ()) -> None:
+    """One OCI archive of several images; a layer they share is in it once, one whose digest is present not at all."""
     with tarfile.open(fileobj=out, mode="w|") as tar:
-        written: set[str] = set()
+        written = set(present)
 
         def put(path: str, content: bytes) -> None:
             info = tarfile.TarInfo(path)

@@ -6,7 +6,7 @@ import inspect
 import json
 import shutil
 import tomllib
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import pip
 from .cache import REPOSITORY, digest, digest_tree
@@ -15,8 +15,8 @@ from .layers import Building, Layer
 from .oci import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     import pathlib
+    from collections.abc import Mapping
 
 PROJECT = REPOSITORY / "pyproject.toml"
 LOCK = REPOSITORY / "uv.lock"

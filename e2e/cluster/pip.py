@@ -6,12 +6,12 @@ import dataclasses
 import os
 import subprocess
 import sys
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .cache import Cache
     import pathlib
+
+    from .cache import Cache
 
 # Oldest C library that wheels still name, as (2, minor).
 OLDEST_GLIBC_MINOR = 5

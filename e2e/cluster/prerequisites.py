@@ -9,10 +9,10 @@ import platform
 import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from .built import Built
 from .errors import PrerequisiteMissing
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .cache import Cache
@@ -92,9 +92,8 @@ def _check_disk(cache: Cache, needed: int) -> None:
     free = shutil.disk_usage(cache.root).free
     if free < needed:
         gib = 2**30
-        raise PrerequisiteMissing(
-            f"{cache.root} has {free / gib:.1f} GiB free and needs {needed / gib:.0f}: set THROUGHLINE_CACHE to a larger disk"
-        )
+        has = f"{cache.root} has {free / gib:.1f} GiB free and needs {needed / gib:.0f}"
+        raise PrerequisiteMissing(f"{has}: set THROUGHLINE_CACHE to a directory on a larger disk")
 
 
 def _check_overlays(cache: Cache) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import time
-
-from .errors import ClusterError
 from typing import TYPE_CHECKING
 
+from .errors import ClusterError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     import pathlib
+    from collections.abc import Callable, Sequence
 
 POLL_SECONDS = 0.05
 LOG_TAIL_CHARACTERS = 1500

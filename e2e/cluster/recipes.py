@@ -6,12 +6,12 @@ import inspect
 import os
 import pathlib
 import shutil
+from typing import TYPE_CHECKING
 
 from . import binary, operator_image, pip
 from .cache import Cache, digest, digest_tree
 from .layers import Building, Layer
 from .oci import Image
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -67,7 +67,8 @@ def _fill_triton(building: Building) -> None:
     site = building.root / SITE
     pip.install(site, pip.BOOKWORM, *TRITON_PACKAGES)
     server = site / "pytriton/tritonserver"
-    # The stub of the interpreter's version belongs beside the backend; it runs isolated, so packages go where Debian's site looks.
+    # The stub of the interpreter's version belongs beside the backend; it runs isolated, and finds packages only where
+    # Debian's Python looks by itself.
     shutil.copy(server / "python_backend_stubs/3.11/triton_python_backend_stub", server / "backends/python")
     shutil.rmtree(server / "python_backend_stubs")
     shutil.rmtree(site / "bin")
@@ -81,20 +82,6 @@ def _fill_triton(building: Building) -> None:
     building.compile_python(f"/{SITE}")
 
 
-def _fill_prometheus(building: Building) -> None:
-    fetched = building.work / "fetched"
-    fetched.mkdir()
-    with building.over_base(fetched) as root:
-        shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
-        (root / "var/lib/apt/lists/partial").mkdir(parents=True)
-        building.run("chroot", root, "apt-get", "-qq", "update")
-        building.run(
-            "chroot", root, "sh", "-c", "cd /tmp && apt-get -qq download prometheus && dpkg -x prometheus_*.deb x"
-        )
-    (building.root / "usr/bin").mkdir(parents=True)
-    shutil.copy(fetched / "tmp/x/usr/bin/prometheus", building.root / "usr/bin")
-
-
 def _fill_perf(building: Building) -> None:
     packages = building.work / "packages"
     pip.install(packages, pip.TRIXIE, *PERF_PACKAGES)
@@ -106,6 +93,8 @@ def _fill_perf(building: Building) -> None:
 
 # Images that change together are unpacked together, upon those that change less often.
 TIERS = (("pause", "triton", "prometheus", "perf"), ("operator-dependencies",), ("operator",))
+# Images of a program compiled here → its Go module.
+COMPILED = {"pause": "kube", "prometheus": "prometheus"}
 BOOKWORM = Layer(
     "bookworm", _inputs(_fill_bookworm, inspect.getsource(_debootstrap), *STRIPPED, *BOOKWORM_PACKAGES), _fill_bookworm
 )
@@ -118,19 +107,33 @@ def images(cache: Cache) -> Mapping[str, Image]:
     """Every image of the cluster, by the name callers use. The order is that of importing: rarely changing first."""
 
     def fill_pause(building: Building) -> None:
-        shutil.copy(binary.pause(cache), building.root / "pause")
+        shutil.copy(binary.path(cache, "kube", "pause"), building.root / "pause")
+
+    def fill_prometheus(building: Building) -> None:
+        (building.root / "usr/bin").mkdir(parents=True)
+        shutil.copy(binary.path(cache, "prometheus", "prometheus"), building.root / "usr/bin")
 
     triton = Layer("triton", _inputs(_fill_triton, *TRITON_PACKAGES, digest_tree(ASSETS)), _fill_triton, BOOKWORM)
-    prometheus = Layer("prometheus", _inputs(_fill_prometheus), _fill_prometheus, BOOKWORM)
+    prometheus = Layer("prometheus", binary.directory(cache, "prometheus").name, fill_prometheus, BOOKWORM)
     perf = Layer("perf", _inputs(_fill_perf, *PERF_PACKAGES), _fill_perf, TRIXIE)
     server = ["/opt/tritonserver/bin/tritonserver", "--backend-directory=/opt/tritonserver/backends"]
     # Threads of numpy's own would compete with the instances that Triton runs side by side.
     single = ["OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1"]
     return {
         "pause": Image(
-            "pause", (Layer("pause", binary.path(cache).name, fill_pause),), user="65535", entrypoint=["/pause"]
+            "pause",
+            (Layer("pause", binary.directory(cache, "kube").name, fill_pause),),
+            user="65535",
+            entrypoint=["/pause"],
         ),
-        "triton": Image("triton", triton.chain(), user="1000", entrypoint=server, environment=[PATH, *single]),
+        # On the PATH as in NVIDIA's image, whose users start `tritonserver` by its name.
+        "triton": Image(
+            "triton",
+            triton.chain(),
+            user="1000",
+            entrypoint=server,
+            environment=[f"{PATH}:/opt/tritonserver/bin", *single],
+        ),
         "prometheus": Image(
             "prometheus", prometheus.chain(), user="65534", entrypoint=["/usr/bin/prometheus"], environment=[PATH]
         ),

@@ -1,4 +1,4 @@
-"""The whole cluster, run confined (confined.py): when its first process ends, the kernel ends all the rest, containers included."""
+"""The whole cluster, run confined (confined.py): with its first process, the kernel ends all, containers too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pathlib
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from . import built, network, services
 from .built import Built
@@ -16,7 +17,6 @@ from .control_plane import ControlPlane
 from .errors import ClusterError
 from .node import KINDS, Node, ready_condition
 from .processes import Processes
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .channel import Channel, Message
@@ -106,7 +106,7 @@ def main(argv: list[str]) -> None:
 
 
 def run_as_first_process(argv: list[str]) -> None:
-    """The first process of a pid namespace inherits every orphan (containerd's shims make many) and must wait for it."""
+    """Wait for every orphan, of which containerd's shims make many: they fall to a pid namespace's first process."""
     child = os.fork()
     if child == 0:
         main(argv)

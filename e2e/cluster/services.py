@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-
-from . import network
 from typing import TYPE_CHECKING
 
+from . import network
+
 if TYPE_CHECKING:
-    from .processes import Processes
-    from .control_plane import ControlPlane
     import pathlib
+
+    from .control_plane import ControlPlane
+    from .processes import Processes
 
 DNS_READY = "http://127.0.0.1:8181/ready"
 PROXY_BINDING = {

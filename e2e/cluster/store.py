@@ -11,20 +11,20 @@ import os
 import shutil
 import subprocess
 import time
+from typing import TYPE_CHECKING
 
 from . import containerd
 from .cache import Cache, digest
 from .errors import ClusterError
 from .oci import Image, write_archive
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     import pathlib
+    from collections.abc import Sequence
 
 DATABASES = ("io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db")
 SNAPSHOTS = "io.containerd.snapshotter.v1.overlayfs/snapshots"
-CONTENT = "io.containerd.content.v1.content"
+BLOBS = "io.containerd.content.v1.content/blobs/sha256"
 FORMAT = "1"
 START_SECONDS = 30.0
 # Stores of this many changes of the operator are kept, for going back and for instances that still run.
@@ -44,10 +44,9 @@ def clone(store: pathlib.Path, target: pathlib.Path) -> None:
     for snapshot in (store / SNAPSHOTS).iterdir():
         # A store built upon another holds links itself: resolve, so that no chain of links forms.
         (target / SNAPSHOTS / snapshot.name).symlink_to(snapshot.resolve())
-    (target / CONTENT / "ingest").mkdir(parents=True)
-    for blob in (store / CONTENT / "blobs/sha256").iterdir():
-        (target / CONTENT / "blobs/sha256").mkdir(parents=True, exist_ok=True)
-        os.link(blob, target / CONTENT / "blobs/sha256" / blob.name)
+    (target / BLOBS).mkdir(parents=True)
+    for blob in (store / BLOBS).iterdir():
+        os.link(blob, target / BLOBS / blob.name)
 
 
 def build(cache: Cache, images: Sequence[Image], work: pathlib.Path, upon: Sequence[Image] = ()) -> None:
@@ -71,7 +70,8 @@ def build(cache: Cache, images: Sequence[Image], work: pathlib.Path, upon: Seque
             time.sleep(0.1)
         importer = subprocess.Popen(containerd.imported(daemon.pid), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         assert importer.stdin is not None
-        write_archive(cache, [image for image in images if image.reference not in known], importer.stdin)
+        present = [f"sha256:{blob.name}" for blob in (root / BLOBS).glob("*")]
+        write_archive(cache, [image for image in images if image.reference not in known], importer.stdin, present)
         importer.stdin.close()
         if importer.wait() != 0:
             raise ClusterError(f"images cannot be imported: {log.read_text()[-2000:]}")

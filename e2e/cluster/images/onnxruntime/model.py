@@ -44,7 +44,7 @@ def _session(version: pathlib.Path, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the runtime's own types are private to its C++ module
+    except Exception as error:
         raise pb_utils.TritonModelException(f"model.onnx cannot be loaded: {error}") from error
 
 
