@@ -169,6 +169,10 @@ async def test_a_pool_on_the_cluster_will_do() -> None:
     assert not (await made(FakeKube(operator(), pool), service)).refused
 
 
+async def test_the_order_in_the_file_does_not_matter() -> None:
+    assert not (await made(FakeKube(operator()), *reversed(documents()))).refused
+
+
 async def test_an_object_of_others_is_left_alone() -> None:
     foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "resnet50", "namespace": "vision"}}
     result = await made(FakeKube(operator(), foreign))
