@@ -126,9 +126,7 @@ SERVING_POOL = Kind(
         _column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True),
     ),
     # A label of every pod carries the name.
-    name_rule=_name_rule(
-        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"
-    ),
+    name_rule=_name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"),
 )
 
 KINDS = (INFERENCE_SERVICE, SERVING_POOL)
