@@ -174,7 +174,7 @@ def test_the_control_api_is_behind_the_key_and_health_is_not():
     assert len(restricted) == 2
     for argument in restricted:
         apis, _, header = argument.partition("=")[2].partition(":")
-        assert set(apis.split(",")) == {"model-repository", "model-config", "shared-memory", "trace", "logging"}
+        assert set(apis.split(",")) == {"model-repository", "shared-memory", "trace", "logging"}
         assert header == "throughline-control-key=$(THROUGHLINE_CONTROL_KEY)"
     (variable,) = [e for e in container(objects())["env"] if e["name"] == "THROUGHLINE_CONTROL_KEY"]
     assert variable["valueFrom"] == {"secretKeyRef": {"name": secret_name("resnet"), "key": "key"}}

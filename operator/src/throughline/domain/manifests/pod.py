@@ -18,7 +18,8 @@ USER = 1000  # triton-server of NVIDIA's images
 EXIT_TIMEOUT_SECONDS = 30
 STARTUP_PERIOD_SECONDS = 2
 # Open without the key: health, metadata, inference, statistics. Everything that changes the server needs it.
-RESTRICTED_APIS = "model-repository,model-config,shared-memory,trace,logging"
+# Reading the configuration stays open (docs/decisions/0003): perf_analyzer and other clients of Triton ask for it first.
+RESTRICTED_APIS = "model-repository,shared-memory,trace,logging"
 
 
 def image(spec: InferenceServiceSpec, pool: ServingPoolSpec, options: RenderOptions) -> str:
