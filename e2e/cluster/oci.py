@@ -33,7 +33,7 @@ class Image:
             "Entrypoint": self.entrypoint,
             "Cmd": self.command,
             "Env": self.environment,
-            "User": f"{self.user}:{self.user}",
+            "User": self.user,
         }
 
     @property

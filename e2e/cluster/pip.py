@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+from .errors import PrerequisiteMissing
 
 if TYPE_CHECKING:
     import pathlib
@@ -35,11 +39,27 @@ BOOKWORM = Target(python="3.11", glibc_minor=36)
 TRIXIE = Target(python="3.13", glibc_minor=41)
 
 
+@functools.cache
+def interpreter() -> str | None:
+    """A Python that has pip: this one, or the one that a virtual environment without it was made from."""
+    for python in (sys.executable, f"{sys.base_prefix}/bin/python3", "/usr/bin/python3"):
+        has_pip = [python, "-m", "pip", "--version"]
+        if shutil.which(python) and subprocess.run(has_pip, capture_output=True, check=False).returncode == 0:
+            return python
+    return None
+
+
+def _pip(*arguments: str | pathlib.Path) -> None:
+    python = interpreter()
+    if python is None:
+        raise PrerequisiteMissing("install what is missing: apt-get install --yes python3-pip")
+    quiet = ("-q", "--disable-pip-version-check", "--root-user-action=ignore")
+    subprocess.run([python, "-m", "pip", "install", *quiet, *arguments], check=True)
+
+
 def install(destination: pathlib.Path, target: Target, *requirements: str) -> None:
     """Put packages, and not what they depend on, into a directory."""
-    quiet = ("-q", "--no-deps", "--no-compile", "--disable-pip-version-check", "--root-user-action=ignore")
-    pip = (sys.executable, "-m", "pip", "install", *quiet, "--target", destination)
-    subprocess.run([*pip, *target.arguments(), *requirements], check=True)
+    _pip("--no-deps", "--no-compile", "--target", destination, *target.arguments(), *requirements)
 
 
 def uv(cache: Cache, work: pathlib.Path, *arguments: str | pathlib.Path) -> str:
@@ -47,8 +67,7 @@ def uv(cache: Cache, work: pathlib.Path, *arguments: str | pathlib.Path) -> str:
     tools = cache.root / "tools" / UV
     if not tools.exists():
         part = work / UV
-        quiet = ("-q", "--disable-pip-version-check", "--root-user-action=ignore")
-        subprocess.run([sys.executable, "-m", "pip", "install", *quiet, "--target", part, UV], check=True)
+        _pip("--target", part, UV)
         tools.parent.mkdir(exist_ok=True)
         # Another layer may have fetched it meanwhile: either will do.
         if not tools.exists():

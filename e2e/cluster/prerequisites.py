@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pathlib
 import platform
@@ -11,6 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from . import pip
 from .built import Built
 from .errors import PrerequisiteMissing
 
@@ -39,12 +39,15 @@ PLUGINS = {
 PLUGIN_FOLDER = pathlib.Path("/usr/lib/cni")
 GO_MINIMUM = (1, 26)
 BUILD_BYTES, RUN_BYTES = 14 * 2**30, 2 * 2**30
+MORE_PROGRAMS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin")
 # A node's processes see its own folders in place of these.
 HIDDEN_IN_NODES = ("/run", "/var/run", "/var/lib", "/var/log")
 
 
 def check(cache: Cache) -> None:
     """Raise PrerequisiteMissing for the first thing that is not there."""
+    # A root shell may lack the folders of root's programs, and Go's archive sets no path.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *MORE_PROGRAMS])
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise PrerequisiteMissing(
             "the cluster runs on 64-bit x86 Linux only; set KUBECONFIG to use a cluster of your own"
@@ -68,7 +71,7 @@ def _check_packages(to_build: bool) -> None:
     wanted = {**RUNNING, **(BUILDING if to_build else {})}
     missing = {package for program, package in wanted.items() if shutil.which(program) is None}
     missing |= {package for plugin, package in PLUGINS.items() if not (PLUGIN_FOLDER / plugin).exists()}
-    if to_build and importlib.util.find_spec("pip") is None:
+    if to_build and pip.interpreter() is None:
         missing.add("python3-pip")
     if missing:
         raise PrerequisiteMissing(f"install what is missing: apt-get install --yes {' '.join(sorted(missing))}")
