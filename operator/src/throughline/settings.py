@@ -39,8 +39,10 @@ class Settings(BaseModel):
     ] = 300
     namespaces: Annotated[str, Field(description="Comma-separated; empty: all.")] = ""
     operator_namespace: Annotated[str, Field(description="Where the Lease is; from the downward API.")] = "default"
+    # A container that restarts in its pod is the same candidate and need not wait for its own Lease; outside of a pod
+    # two may run on one host.
     pod_name: Annotated[str, Field(description="Identity in the Lease; from the downward API.")] = Field(
-        default_factory=socket.gethostname
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}"
     )
     leader_election: bool = True
     lease_name: str = "throughline"
