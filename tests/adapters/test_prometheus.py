@@ -122,6 +122,13 @@ async def test_one_query_per_metric_however_many_services() -> None:
     assert len(client.asked) == len(set(client.asked)) == len(REQUIRED) + len(OPTIONAL)
 
 
+async def test_a_dead_server_costs_one_query() -> None:
+    client = Answers(dict.fromkeys(REQUIRED + OPTIONAL, requests.Timeout("slow")))
+    got = await Prometheus("http://p:9090", window_seconds=60, client=client).frame()
+    assert isinstance(got, Unavailable)
+    assert len(client.asked) == 1
+
+
 async def test_the_client_has_a_timeout_and_no_retries() -> None:
     prometheus = Prometheus("http://127.0.0.1:9", window_seconds=60, timeout_seconds=0.2)
     got = await prometheus.frame()
