@@ -5,11 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import Cluster, PrerequisiteMissing
+from e2e.cluster import Cluster
 from e2e.cluster.cache import REPOSITORY
 
 pytestmark = pytest.mark.e2e
@@ -22,22 +21,6 @@ RESTRICTED = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 END_SECONDS = 60.0
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    try:
-        with Cluster.start(print) as cluster:
-            yield cluster
-    except PrerequisiteMissing as missing:
-        pytest.skip(str(missing))
-
-
-@pytest.fixture(scope="module")
-def local(cluster: Cluster) -> Cluster:
-    if not cluster.is_local:
-        pytest.skip("needs the nodes of the local cluster")
-    return cluster
 
 
 def pod(name: str, image: str, pool: str, command: list[str], gpus: int = 0) -> str:

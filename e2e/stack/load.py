@@ -1,0 +1,168 @@
+"""Load by perf_analyzer, NVIDIA's own generator, in a pod: open loop (Poisson) or closed loop (callers that wait)."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import subprocess
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from e2e.stack.objects import apply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from e2e.cluster import Cluster
+
+# perf_analyzer ends after three measurement windows that agree, and with this tolerance all do.
+WINDOWS = 3
+TOLERANCE_PERCENT = 999
+THREADS = 16
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One run. `latencies_us` in the order of sending, `sent_seconds` since the first request."""
+
+    wanted: str
+    seconds: float
+    sent_seconds: Sequence[float]
+    latencies_us: Sequence[float]
+    failed: int
+    output: str
+
+    @property
+    def throughput_per_second(self) -> float:
+        return len(self.latencies_us) / self.seconds if self.seconds > 0 else 0.0
+
+    def percentile_us(self, share: float, *, since_seconds: float = 0.0) -> float:
+        """Latency at that share of the requests sent after `since_seconds`; infinite where there are none."""
+        chosen = sorted(
+            lat for at, lat in zip(self.sent_seconds, self.latencies_us, strict=True) if at >= since_seconds
+        )
+        return chosen[min(len(chosen) - 1, int(share * len(chosen)))] if chosen else float("inf")
+
+
+def pod(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "nodeSelector": {"throughline.io/pool": "cpu"},
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": "perf",
+                    "image": cluster.images["perf"],
+                    "command": ["sleep", "86400"],
+                    # Each client its own connection: the library else shares one among six, which pin to few pods.
+                    "env": [{"name": "TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT", "value": "1"}],
+                    "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "3Gi"}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+                }
+            ],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        },
+    }
+
+
+class Load:
+    """A pod that generates load."""
+
+    def __init__(self, cluster: Cluster, name: str = "load", namespace: str = "default") -> None:
+        self.cluster, self.name, self.namespace = cluster, name, namespace
+
+    def start(self) -> Load:
+        apply(self.cluster, [pod(self.cluster, self.name, self.namespace)])
+        self.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", "-n", self.namespace, "--timeout=60s")
+        return self
+
+    def stop(self) -> None:
+        self.cluster.kubectl("delete", "pod", self.name, "-n", self.namespace, "--ignore-not-found", "--wait=false")
+
+    def rate(self, model: str, per_second: float, seconds: float, **more: Any) -> Result:
+        """Poisson arrivals, sent whether or not answers come."""
+        mode = ["--async", f"--max-threads={THREADS}", f"--request-rate-range={per_second:g}"]
+        return self._run(model, f"{per_second:g}/s", seconds, [*mode, "--request-distribution=poisson"], **more)
+
+    def concurrency(self, model: str, callers: int, seconds: float, **more: Any) -> Result:
+        """So many callers, each of which sends again when it has its answer."""
+        mode = ["--async", f"--max-threads={min(callers, THREADS)}", f"--concurrency-range={callers}"]
+        return self._run(model, f"{callers} callers", seconds, mode, **more)
+
+    def _run(
+        self, model: str, wanted: str, seconds: float, mode: Sequence[str], *, service: str = "", shape: str = ""
+    ) -> Result:
+        address = f"{service or model}.{self.namespace}.svc.cluster.local:8001"
+        window_ms = max(500, int(seconds * 1000 / WINDOWS))
+        # The version is named, since without it a reload in the middle makes perf_analyzer give up.
+        arguments = [
+            "perf_analyzer", f"-m={model}", "-x=1", f"-u={address}", "-i=grpc", *mode,
+            f"-p={window_ms}", f"-r={WINDOWS}",
+            f"--stability-percentage={TOLERANCE_PERCENT}", "--percentile=99", "--profile-export-file=/tmp/profile.json",
+            *([f"--shape={shape}"] if shape else []),
+        ]  # fmt: skip
+        self._exec("rm", "-f", "/tmp/profile.json", seconds=START_SECONDS)
+        done = self._exec(*arguments, seconds=4 * seconds + START_SECONDS)
+        output = (done.stdout + done.stderr).decode(errors="replace")
+        packed = self._exec("gzip", "-1", "-c", "/tmp/profile.json", seconds=120)
+        if packed.returncode != 0:
+            raise RuntimeError(f"perf_analyzer left no profile: {output[-1500:]}")
+        sent, latencies, failed = parse(gzip.decompress(packed.stdout))
+        if done.returncode != 0 and failed == 0:
+            raise RuntimeError(f"perf_analyzer failed: {output[-1500:]}")
+        length = max(sent[-1] - sent[0], 1e-9) if len(sent) > 1 else seconds
+        return Result(wanted, length, sent, latencies, failed, output)
+
+    def _exec(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
+        command = [*self.cluster.kubectl_command, "exec", "-n", self.namespace, self.name, "--", *arguments]
+        return subprocess.run(command, capture_output=True, timeout=seconds, check=False)
+
+    @contextlib.contextmanager
+    def background(self, *arguments: Any, **more: Any) -> Iterator[dict[str, Any]]:
+        """Run `rate` or `concurrency` (first argument) beside the block; its result is in the dict afterwards."""
+        method, *rest = arguments
+        box: dict[str, Any] = {}
+
+        def work() -> None:
+            try:
+                box["result"] = getattr(self, method)(*rest, **more)
+            except (RuntimeError, subprocess.SubprocessError) as error:
+                box["error"] = error
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield box
+        finally:
+            thread.join()
+        if "error" in box:
+            raise box["error"]
+
+
+def parse(profile: bytes) -> tuple[list[float], list[float], int]:
+    """Seconds of sending since the first request, latencies in µs, and requests that got no answer."""
+    requests = json.loads(profile)["experiments"][0]["requests"]
+    requests.sort(key=lambda r: r["timestamp"])
+    sent, latencies, failed = [], [], 0
+    first = requests[0]["timestamp"] if requests else 0
+    for request in requests:
+        answers = request.get("response_timestamps") or []
+        if not answers or request.get("success") is False:
+            failed += 1
+            continue
+        sent.append((request["timestamp"] - first) / 1e9)
+        latencies.append((answers[-1] - request["timestamp"]) / 1e3)
+    return sent, latencies, failed

@@ -1,0 +1,57 @@
+"""A model that costs what an accelerator would: alpha + beta per item, spent waiting.
+
+The wait stands in for GPU time and needs no CPU, so many replicas fit on a small machine. `parallel` executions run at
+a time on the pod's device; with 1, a second instance only queues for it, as it would on a GPU that one kernel fills.
+Everything else (the server, its batcher, the backend, the tensors, the wire) is real.
+Parameters: alpha_us, beta_us, parallel (default 1), fail_above (items; a larger batch raises), cliff_above and
+cliff_factor (a batch above it takes that many times as long).
+"""
+
+import fcntl
+import json
+import time
+
+import numpy
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        config.add_input({"name": "X", "data_type": "TYPE_FP32", "dims": [8]})
+        config.add_output({"name": "Y", "data_type": "TYPE_FP32", "dims": [1]})
+        return config
+
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+
+        def number(name, default):
+            return float(parameters.get(name, {}).get("string_value", default))
+
+        self.alpha_s, self.beta_s = number("alpha_us", 1000) / 1e6, number("beta_us", 0) / 1e6
+        self.fail_above, self.cliff_above = number("fail_above", 1e9), number("cliff_above", 1e9)
+        self.cliff_factor = number("cliff_factor", 1)
+        # args["model_instance_name"] ends in the instance's index; instances of one slot share its lock.
+        slot = int(args["model_instance_name"].rsplit("_", 1)[-1]) % max(1, int(number("parallel", 1)))
+        self.device = open(f"/dev/shm/device-{slot}", "w")
+
+    def execute(self, requests):
+        batches = [pb_utils.get_input_tensor_by_name(r, "X").as_numpy() for r in requests]
+        items = sum(len(b) for b in batches)
+        if items > self.fail_above:
+            raise pb_utils.TritonModelException(f"a batch of {items} does not fit the device")
+        seconds = self.alpha_s + self.beta_s * items
+        if items > self.cliff_above:
+            seconds *= self.cliff_factor
+        fcntl.flock(self.device, fcntl.LOCK_EX)
+        try:
+            time.sleep(seconds)
+        finally:
+            fcntl.flock(self.device, fcntl.LOCK_UN)
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor("Y", b.sum(axis=-1, keepdims=True).astype(numpy.float32))])
+            for b in batches
+        ]
+
+    def finalize(self):
+        self.device.close()

@@ -1,0 +1,119 @@
+"""The models of the tour: two that wait as an accelerator would, and a real ONNX network on the CPU."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+SOURCE = Path(__file__).resolve().parent / "model" / "model.py"
+STORAGE = "waiting-model"
+
+
+def waiting_storage(namespace: str = "default", name: str = STORAGE) -> dict[str, Any]:
+    """A ConfigMap whose one key is the model's file: spec.model.storage.uri is configmap://NAME."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {"model.py": SOURCE.read_text()},
+    }
+
+
+def waiting_model(
+    alpha_us: int, beta_us: int, *, parallel: int = 1, storage: str = STORAGE, **more: int
+) -> dict[str, Any]:
+    """spec.model of a model that costs alpha + beta per item on a device that runs `parallel` executions at a time."""
+    parameters = {"alpha_us": alpha_us, "beta_us": beta_us, "parallel": parallel, **more}
+    return {
+        "storage": {"uri": f"configmap://{storage}"},
+        "backend": "python",
+        "inputs": [{"name": "X", "dataType": "TYPE_FP32", "dims": [8]}],
+        "outputs": [{"name": "Y", "dataType": "TYPE_FP32", "dims": [1]}],
+        "parameters": [{"name": n, "value": str(v)} for n, v in parameters.items()],
+    }
+
+
+def service(
+    name: str, model: dict[str, Any], *, pool: str = "gpu", slo_ms: int = 100, namespace: str = "default", **spec: Any
+) -> dict[str, Any]:
+    """An InferenceService; `spec` adds or replaces its other fields."""
+    return {
+        "apiVersion": "throughline.io/v1alpha1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "model": model,
+            "slo": {"latencyP99Milliseconds": slo_ms},
+            "placement": {"pools": [{"name": pool}]},
+            "runtime": {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}}},
+            **spec,
+        },
+    }
+
+
+def pool(name: str, *, accelerator: str | None = None, cost: str = "1", **spec: Any) -> dict[str, Any]:
+    """A ServingPool over the nodes labelled throughline.io/pool=NAME."""
+    return {
+        "apiVersion": "throughline.io/v1alpha1",
+        "kind": "ServingPool",
+        "metadata": {"name": name},
+        "spec": {
+            "nodeSelector": {"throughline.io/pool": name},
+            "costPerHour": cost,
+            **({"accelerator": {"resource": accelerator}} if accelerator else {}),
+            **spec,
+        },
+    }
+
+
+def pools() -> list[dict[str, Any]]:
+    """One pool per node of the local cluster."""
+    gpu = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    edge = [{"key": "throughline.io/edge", "operator": "Exists", "effect": "NoSchedule"}]
+    return [
+        pool("gpu", accelerator="nvidia.com/gpu", cost="2.50", tolerations=gpu),
+        pool("cpu", cost="0.20"),
+        pool("edge", cost="0.10", tier="Edge", region="edge-1", tolerations=edge),
+    ]
+
+
+def onnx_bytes(width: int = 256, layers: int = 6, seed: int = 7) -> bytes:
+    """A dense network with random weights, X[N, width] → Y[N, 10], as an ONNX file. Deterministic by seed."""
+    rng = np.random.default_rng(seed)
+    nodes, weights, last = [], [], "X"
+    sizes = [width] * layers + [10]
+    for i, (a, b) in enumerate(zip([width, *sizes[:-1]], sizes, strict=True)):
+        matrix = (rng.standard_normal((a, b)) / a**0.5).astype(np.float32)
+        weights.append(numpy_helper.from_array(matrix, f"W{i}"))
+        final = i == len(sizes) - 1
+        nodes.append(helper.make_node("MatMul", [last, f"W{i}"], ["Y" if final else f"H{i}"]))
+        if not final:
+            nodes.append(helper.make_node("Relu", [f"H{i}"], [f"R{i}"]))
+        last = f"R{i}"
+    shape = lambda name, n: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", n])  # noqa: E731
+    graph = helper.make_graph(nodes, "dense", [shape("X", width)], [shape("Y", 10)], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+def onnx_storage(namespace: str = "default", name: str = "onnx-model", **network: int) -> dict[str, Any]:
+    """The ONNX file in a ConfigMap; at most 1 MiB fits, so keep width² × layers × 4 bytes below that."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "binaryData": {"model.onnx": base64.b64encode(onnx_bytes(**network)).decode()},
+    }
+
+
+def onnx_model(width: int, *, storage: str = "onnx-model") -> dict[str, Any]:
+    return {
+        "storage": {"uri": f"configmap://{storage}"},
+        "backend": "onnxruntime",
+        "inputs": [{"name": "X", "dataType": "TYPE_FP32", "dims": [width]}],
+        "outputs": [{"name": "Y", "dataType": "TYPE_FP32", "dims": [10]}],
+    }
