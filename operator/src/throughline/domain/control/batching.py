@@ -49,6 +49,7 @@ class BatchStep:
     changed: bool = False
     recommended: BatchSettings | None = None
     best: Option | None = None  # what the prediction would choose now
+    coming: Option | None = None  # better settings that wait for the last change to settle
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
 
@@ -194,12 +195,13 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     if view.spec.batching.mode is BatchingMode.RECOMMEND:
         news = () if view.status.batch.recommended == best.settings else line(Action.RECOMMEND, "BetterSettings", why)
         return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings, best=best)
-    urgent = ctx.slow or not current.feasible
+    # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
+    urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
     if pause_seconds is None:
         pause_seconds = ctx.observe_seconds if urgent else max(COOL_DOWN_SECONDS, ctx.observe_seconds)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
-        return BatchStep(ctx.settings, rejected=rejected, best=current, message=text)
+        return BatchStep(ctx.settings, rejected=rejected, best=current, coming=best, message=text)
     trial = Trial(
         settings=best.settings,
         previous=ctx.settings,
@@ -223,7 +225,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
 
 
 def _supersede(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
-    """While the SLO is missed, what the servers' own statistics have shown of a change need not wait for the verdict."""
+    """While the SLO is missed, what the servers' statistics have shown of a change need not wait for the verdict."""
     learned = ctx.memory.known is not None and ctx.memory.known.largest_batch > 1
     if not (ctx.slow and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
         return None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
 SUMMARY_SECONDS = 60.0
+UNLOADED_SECONDS = 45.0
 MIN_REQUESTS_JUDGED = 100.0
 ERROR_BOUNDS = (0.4, 3.0)
 ERROR_GAIN = 0.3
@@ -78,6 +79,11 @@ class Context:
         since = self.memory.settings_since
         return since is not None and self.now - since[1] >= SUMMARY_SECONDS + SETTLE_SECONDS
 
+    @property
+    def unloaded(self) -> tuple[str, ...]:
+        """Pods that the load has not reached for longer than connections take to be renewed a few times."""
+        return tuple(n for n, since in self.memory.unloaded_since.items() if self.now - since >= UNLOADED_SECONDS)
+
     def seconds_since(self, timestamp: str | None) -> float:
         return math.inf if timestamp is None else self.now - unix_seconds(timestamp)
 
@@ -122,11 +128,17 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
     )
     if demand is None:
         return memory
+    unloaded = {name: memory.unloaded_since.get(name, view.now_seconds) for name in demand.unloaded}
     per_replica = demand.in_flight / max(1, len(view.serving))
     smooth = (
         per_replica if memory.in_flight is None else memory.in_flight + SMOOTHING * (per_replica - memory.in_flight)
     )
-    return replace(memory, in_flight=smooth, arrivals=(*memory.arrivals, demand.arrivals_per_second)[-ARRIVALS_KEPT:])
+    return replace(
+        memory,
+        unloaded_since=unloaded,
+        in_flight=smooth,
+        arrivals=(*memory.arrivals, demand.arrivals_per_second)[-ARRIVALS_KEPT:],
+    )
 
 
 def _corrected(view: ServiceView, known: ServiceTime, demand: Demand, settings: BatchSettings, disp: float) -> int:

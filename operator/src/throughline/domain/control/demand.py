@@ -40,7 +40,7 @@ class Demand:
     p99_us: float | None  # the worst pod's
     saturated: bool
     skew: float  # busiest pod over the mean, 1 when even
-    unloaded: tuple[str, ...]  # names of pods that get no share of the load
+    unloaded: tuple[str, ...]  # names of pods that get no share of the load in this window
 
     @property
     def idle(self) -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from throughline.domain.control.service_time import Learner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from throughline.api.status import ServiceTime
 
 
@@ -24,6 +26,8 @@ class LoopMemory:
     # arrivals per second, one per look at the metrics, for their variability
     arrivals: tuple[float, ...] = ()
     in_flight: float | None = None  # smoothed
+    # pod name → since when no share of the load has reached it
+    unloaded_since: Mapping[str, float] = field(default_factory=dict)
     settings_since: tuple[str, float] | None = None  # settings in force and since when they are seen on every pod
 
     def with_needed(self, now_seconds: float, needed: int, window_seconds: float) -> LoopMemory:

@@ -89,6 +89,8 @@ def _wait(ctx: Context, batch: BatchStep, current: int) -> str | None:
     if starting and demand is not None and demand.saturated:
         return "replicas are starting"
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
+    if batch.coming is not None and batch.coming.replicas <= current and not ctx.slow:
+        return "better batch settings are about to come, with which these are enough"
     if batch.trial is not None and seen <= 1:
         return "batches are tried for the first time; they cost nothing and come first"
     if (

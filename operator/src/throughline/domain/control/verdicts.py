@@ -167,8 +167,8 @@ def load_balanced(ctx: Context) -> ConditionUpdate:
     kind = "LoadBalanced"
     if ctx.demand is None:
         return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "without metrics it is not known")
-    if ctx.demand.unloaded:
-        names = ", ".join(ctx.demand.unloaded[:5])
+    if ctx.unloaded:
+        names = ", ".join(ctx.unloaded[:5])
         return ConditionUpdate(
             kind,
             FALSE,
