@@ -109,8 +109,8 @@ class Load:
         window_ms = max(500, int(seconds * 1000 / WINDOWS))
         # The version is named, since without it a reload in the middle makes perf_analyzer give up.
         arguments = [
-            "perf_analyzer", f"-m={model}", "-x=1", f"-u={address}", "-i=grpc", *mode,
-            f"-p={window_ms}", f"-r={WINDOWS}",
+            "perf_analyzer", "-m", model, "-x", "1", "-u", address, "-i", "grpc", *mode,
+            f"--measurement-interval={window_ms}", f"--max-trials={WINDOWS}",
             f"--stability-percentage={TOLERANCE_PERCENT}", "--percentile=99", "--profile-export-file=/tmp/profile.json",
             *([f"--shape={shape}"] if shape else []),
         ]  # fmt: skip

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +103,15 @@ def test_the_choice_is_never_dearer_than_any_feasible_point(alpha, beta, demand)
     if feasible:
         assert chosen.feasible
         assert chosen.cost_per_hour == min(o.cost_per_hour for o in feasible)
+
+
+def test_for_callers_who_wait_a_batch_is_what_one_instance_gets_of_them():
+    p = dataclasses.replace(problem(Curve(4000, 200), 2000, in_flight=60), callers_wait=True)
+    space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
+    two = [s for s in space if s.instances == 2] or [
+        s.model_copy(update={"instances": 2}) for s in space if s.instances == 1
+    ]
+    assert choose([evaluate(p, s) for s in two]).settings.max_batch_size == 32
 
 
 def test_nothing_to_choose_from_is_an_error():

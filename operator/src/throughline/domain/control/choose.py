@@ -24,6 +24,9 @@ MAX_BATCH_GROWTH = 8
 AS_GOOD = 0.97
 # The prediction must leave this part of the SLO unused.
 SLO_HEADROOM = 0.15
+# Share of the closed-loop throughput in the score, by the kind of caller.
+CLOSED_WEIGHT = 0.9
+OPEN_WEIGHT = 0.5
 # And replicas this much above the demand.
 DEMAND_HEADROOM = 1.15
 
@@ -41,6 +44,7 @@ class Problem:
     price_per_hour: float
     max_replicas: int
     min_replicas: int
+    callers_wait: bool = False  # each caller sends again when it has its answer
 
     @property
     def limit_us(self) -> float:
@@ -122,8 +126,9 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
     replicas = max(replicas, problem.min_replicas, 1)
     per_replica = problem.demand_per_second / replicas
     # Both kinds of caller are to be served well: those who send whatever happens (capacity within the SLO) and those
-    # who wait for their answers (throughput at the requests now in flight).
-    score = capacity * closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
+    # who wait for their answers (throughput at the requests now in flight). The kind that is seen counts most.
+    closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
+    weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
     return Option(
         settings=settings,
         capacity_per_second=capacity,
@@ -131,7 +136,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
         replicas=replicas,
         p99_us=problem.error * p99_us(problem.curve, settings, per_replica, problem.dispersion),
         cost_per_hour=replicas * problem.price_per_hour,
-        score=math.sqrt(max(0.0, score)),
+        score=capacity ** (1.0 - weight) * closed**weight,
     )
 
 

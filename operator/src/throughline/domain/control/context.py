@@ -12,7 +12,7 @@ from throughline.domain import quantities
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.memory import LoopMemory
-from throughline.domain.control.queueing import p99_us
+from throughline.domain.control.queueing import mean_batch, p99_us
 from throughline.domain.control.service_time import Curve, estimate, observe
 from throughline.domain.control.text import unix_seconds
 from throughline.domain.control.watch import SETTLE_SECONDS
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
 SUMMARY_SECONDS = 60.0
 UNLOADED_SECONDS = 45.0
+MIN_TELLING_BATCH = 4.0
+TOGETHER = 1.5
 MIN_REQUESTS_JUDGED = 100.0
 ERROR_BOUNDS = (0.4, 3.0)
 ERROR_GAIN = 0.3
@@ -156,6 +158,18 @@ def _corrected(view: ServiceView, known: ServiceTime, demand: Demand, settings: 
     return round(1000 * (error + ERROR_GAIN * (ratio - error)))
 
 
+def _callers_wait(view: ServiceView, demand: Demand, curve: Curve, settings: BatchSettings) -> bool:
+    """Whether the load is of callers who wait for their answers: the servers are busy and yet no queue grows, or
+    batches are larger than a stream of that rate would make them, since answered callers come back together.
+    """
+    if demand.saturated and demand.still:
+        return True
+    if demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH or not view.serving:
+        return False
+    stream = mean_batch(curve, settings, demand.served_per_second / len(view.serving))
+    return demand.mean_batch > TOGETHER * stream
+
+
 def _differs(a: int, b: int, noise: float) -> bool:
     return abs(a - b) > noise * max(a, b, 1)
 
@@ -219,5 +233,6 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
         price_per_hour=price,
         max_replicas=max_replicas,
         min_replicas=min(view.spec.scaling.min_replicas, max_replicas),
+        callers_wait=_callers_wait(view, demand, curve, settings),
     )
     return replace(context, curve=curve, problem=problem), learned

@@ -39,6 +39,8 @@ class Demand:
     mean_us: float | None  # request time at the server
     p99_us: float | None  # the worst pod's
     saturated: bool
+    still: bool  # the queue neither grows nor shrinks
+    mean_batch: float | None  # items per execution
     skew: float  # busiest pod over the mean, 1 when even
     unloaded: tuple[str, ...]  # names of pods that get no share of the load in this window
 
@@ -79,12 +81,14 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
     saturated = any(utilization(p) > SATURATED_UTILIZATION for p, _ in measured)
     p99 = max(p99s, default=None)
     slow = (p99 is not None and p99 > slo_us) or (mean_us is not None and mean_us > slo_us)
+    still = abs(growth) < STILL_SHARE * max(requests, 1.0)
+    executions = sum(m.executions_rate for _, m in measured)
     wanted = arrivals
     if saturated and slow:
         # What is being worked off already, fast enough, needs no further replica: a queue stays on the pod it is in.
         backlog = max(0.0, pending / DRAIN_SECONDS + min(0.0, growth)) * per_request
         wanted = arrivals + backlog
-        if abs(growth) < STILL_SHARE * max(requests, 1.0):
+        if still:
             held_back = in_flight * per_request / (slo_us / 1e6)
             wanted = max(wanted, min(held_back, arrivals * MAX_LATENT_GROWTH))
     judged = [(p, m.success_rate) for p, m in measured if p.ready_seconds >= MIN_JUDGED_SECONDS]
@@ -106,6 +110,8 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
         mean_us=mean_us,
         p99_us=p99,
         saturated=saturated,
+        still=still,
+        mean_batch=items / executions if executions > 0 else None,
         skew=min(MAX_SKEW, max(1.0, skew)),
         unloaded=unloaded,
     )
