@@ -2,6 +2,7 @@
 
 The wait stands in for GPU time and needs no CPU, so many replicas fit on a small machine. `parallel` executions run at
 a time on the pod's device; with 1, a second instance only queues for it, as it would on a GPU that one kernel fills.
+The device serves in the order of asking, also across the old and the new model of a reload.
 Everything else (the server, its batcher, the backend, the tensors, the wire) is real.
 Parameters: alpha_us, beta_us, parallel (default 1), fail_above (items; a larger batch raises), cliff_above and
 cliff_factor (a batch above it takes that many times as long).
@@ -9,6 +10,8 @@ cliff_factor (a batch above it takes that many times as long).
 
 import fcntl
 import json
+import mmap
+import struct
 import time
 
 import numpy
@@ -31,9 +34,22 @@ class TritonPythonModel:
         self.alpha_s, self.beta_s = number("alpha_us", 1000) / 1e6, number("beta_us", 0) / 1e6
         self.fail_above, self.cliff_above = number("fail_above", 1e9), number("cliff_above", 1e9)
         self.cliff_factor = number("cliff_factor", 1)
-        # args["model_instance_name"] ends in the instance's index; instances of one slot share its lock.
+        # args["model_instance_name"] ends in the instance's index; instances of one slot share it.
         slot = int(args["model_instance_name"].rsplit("_", 1)[-1]) % max(1, int(number("parallel", 1)))
-        self.device = open(f"/dev/shm/device-{slot}", "w")
+        self.file = open(f"/dev/shm/device-{slot}", "a+b")
+        self.file.truncate(8)
+        self.free_at = mmap.mmap(self.file.fileno(), 8)
+
+    def occupy(self, seconds):
+        """Take the device for so long, after all who asked before."""
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        try:
+            (free_at,) = struct.unpack("d", self.free_at)
+            end = max(free_at, time.monotonic()) + seconds
+            self.free_at[:] = struct.pack("d", end)
+        finally:
+            fcntl.flock(self.file, fcntl.LOCK_UN)
+        time.sleep(max(0.0, end - time.monotonic()))
 
     def execute(self, requests):
         batches = [pb_utils.get_input_tensor_by_name(r, "X").as_numpy() for r in requests]
@@ -43,15 +59,12 @@ class TritonPythonModel:
         seconds = self.alpha_s + self.beta_s * items
         if items > self.cliff_above:
             seconds *= self.cliff_factor
-        fcntl.flock(self.device, fcntl.LOCK_EX)
-        try:
-            time.sleep(seconds)
-        finally:
-            fcntl.flock(self.device, fcntl.LOCK_UN)
+        self.occupy(seconds)
         return [
             pb_utils.InferenceResponse([pb_utils.Tensor("Y", b.sum(axis=-1, keepdims=True).astype(numpy.float32))])
             for b in batches
         ]
 
     def finalize(self):
-        self.device.close()
+        self.free_at.close()
+        self.file.close()

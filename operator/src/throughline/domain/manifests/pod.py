@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 USER = 1000  # triton-server of NVIDIA's images
 EXIT_TIMEOUT_SECONDS = 30
 STARTUP_PERIOD_SECONDS = 2
-# Open without the key: health, metadata, inference, statistics. Everything that changes the server needs it.
-# Reading the configuration stays open (docs/decisions/0003): perf_analyzer and other clients of Triton ask for it first.
+# Open without the key: health, metadata, inference, statistics. All that changes the server needs it.
+# Reading the configuration stays open too: perf_analyzer asks for it first (docs/decisions/0003).
 RESTRICTED_APIS = "model-repository,shared-memory,trace,logging"
 
 
@@ -139,7 +139,8 @@ def _arguments(model: str) -> list[str]:
 
     - exit-on-error=false: a model that does not load leaves a live server that says why, instead of a crash loop;
     - default-max-batch-size=0: max_batch_size 0 means "no batch dimension", not "complete it to 4";
-    - the connection age makes gRPC clients spread over new replicas (fact 15).
+    - the connection age makes gRPC clients spread over new replicas (fact 15); the grace is long, since a connection
+      is cut at its end with what is still under way on it: 10 s lost requests that queued longer under overload.
     """
     restricted = f"{RESTRICTED_APIS}:{names.CONTROL_KEY_HEADER}=$({names.CONTROL_KEY_ENV})"
     return [
@@ -154,7 +155,7 @@ def _arguments(model: str) -> list[str]:
         f"--http-restricted-api={restricted}",
         f"--grpc-restricted-protocol={restricted}",
         "--grpc-max-connection-age=5000",
-        "--grpc-max-connection-age-grace=10000",
+        "--grpc-max-connection-age-grace=600000",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
     ]
 
