@@ -378,6 +378,22 @@ async def test_a_model_that_does_not_load_is_said_in_tritons_words(world: World)
     assert "model.py" in world.message("ModelReady")
 
 
+async def test_a_server_that_gives_up_on_its_model_is_noticed_soon(world: World) -> None:
+    """It says nothing until it has, and no event of the pod tells."""
+    obj = world.add(service())
+    reconcile = ServiceReconciler(world.deps)
+    assert await reconcile(KEY) == 60, "nothing runs, so there is nothing to look at"
+    world.add(pod("m-0", revision_of(obj), ip="10.0.0.1", ready=False))
+    world.triton.down = {"10.0.0.1"}
+    delay = await reconcile(KEY)
+    assert delay is not None
+    assert delay <= 5
+    world.triton.down, world.triton.index_error = set(), "no such file"
+    world.now += 10
+    await reconcile(KEY)
+    assert world.conditions()["ModelReady"] == ("False", "ModelLoadFailed")
+
+
 async def test_statistics_only_under_traffic_and_of_three_pods_at_most(world: World) -> None:
     obj = world.add(service(scaling={"minReplicas": 4}))
     reconcile = ServiceReconciler(world.deps)

@@ -58,7 +58,7 @@ class Tuning:
     retry_refused_seconds: float = 600  # before settings that a server refused are tried on it again
     batch_apply_seconds: float = 300
     storage_seconds: float = 15
-    load_error_seconds: float = 10
+    load_error_seconds: float = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ log = structlog.get_logger("service")
 
 SOON_SECONDS = 2.0
 NOTHING_SERVES_SECONDS = 60.0
+LOADING_SECONDS = 5.0
 
 
 class ServiceReconciler:
@@ -83,7 +84,9 @@ class ServiceReconciler:
                 if not error.terminal:
                     raise
                 refusal, rejected = _rejected(error), error
-        if not seen.view.serving and delay >= tuning.decision_interval:
+        if _loading(seen.view):
+            delay = min(delay, LOADING_SECONDS)
+        elif not seen.view.serving and delay >= tuning.decision_interval:
             delay = max(delay, NOTHING_SERVES_SECONDS)  # pods wake it when they come
         updates = [
             *workload_conditions(replace(seen.view, replicas=replicas), refusal, storage_missing=seen.storage_missing),
@@ -147,6 +150,11 @@ class ServiceReconciler:
         patch = replicas_patch(name, seen.identity.namespace, decision.replicas)
         self._deps.objects.put(await self._deps.kube.apply(patch, field_manager=SCALER))
         return decision.replicas
+
+
+def _loading(view: ServiceView) -> bool:
+    """Whether some server runs that neither serves nor has said why not: it tells nobody when it gives up."""
+    return any(p.container_id and not (p.ready or p.terminating or p.waiting_reason or p.load_error) for p in view.pods)
 
 
 def _rejected(error: ApiError) -> Refusal:
