@@ -1,4 +1,8 @@
-"""Load by perf_analyzer, NVIDIA's own generator, in a pod: open loop (Poisson) or closed loop (callers that wait)."""
+"""Load by perf_analyzer, NVIDIA's own generator, in a pod: Poisson arrivals, or callers that wait for their answers.
+
+Both have an end: CALLERS_AT_MOST requests under way. A generator without one (its --async mode) makes a queue of many
+thousands and as many connections within seconds of overload, and then measures itself.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 # perf_analyzer ends after three measurement windows that agree, and with this tolerance all do.
 WINDOWS = 3
 TOLERANCE_PERCENT = 999
-THREADS = 16
+CALLERS_AT_MOST = 256
 START_SECONDS = 30.0
 
 
@@ -93,13 +97,13 @@ class Load:
         self.cluster.kubectl("delete", "pod", self.name, "-n", self.namespace, "--ignore-not-found", "--wait=false")
 
     def rate(self, model: str, per_second: float, seconds: float, **more: Any) -> Result:
-        """Poisson arrivals, sent whether or not answers come."""
-        mode = ["--async", f"--max-threads={THREADS}", f"--request-rate-range={per_second:g}"]
+        """Poisson arrivals, of as many callers as CALLERS_AT_MOST, each with a connection of its own."""
+        mode = ["--sync", f"--max-threads={CALLERS_AT_MOST}", f"--request-rate-range={per_second:g}"]
         return self._run(model, f"{per_second:g}/s", seconds, [*mode, "--request-distribution=poisson"], **more)
 
     def concurrency(self, model: str, callers: int, seconds: float, **more: Any) -> Result:
         """So many callers, each of which sends again when it has its answer."""
-        mode = ["--async", f"--max-threads={min(callers, THREADS)}", f"--concurrency-range={callers}"]
+        mode = ["--sync", f"--max-threads={callers}", f"--concurrency-range={callers}"]
         return self._run(model, f"{callers} callers", seconds, mode, **more)
 
     def _run(

@@ -148,6 +148,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         judged
         and batch.trial is None
         and not ctx.slow
+        and (demand.p99_us is None or demand.p99_us <= ctx.slo_us)
         and len(view.serving) >= current
         and all(p.metrics is not None for p in view.serving)
         and ctx.seconds_since(ctx.control.last_scale_change) >= ctx.observe_seconds
