@@ -130,6 +130,8 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
     )
     if demand is None:
         return memory
+    if view.metrics_time_seconds is not None and view.metrics_time_seconds == memory.metrics_time_seconds:
+        return memory  # woken by something else: the same look twice is no second observation
     unloaded = {name: memory.unloaded_since.get(name, view.now_seconds) for name in demand.unloaded}
     per_replica = demand.in_flight / max(1, len(view.serving))
     smooth = (
@@ -137,6 +139,7 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
     )
     return replace(
         memory,
+        metrics_time_seconds=view.metrics_time_seconds,
         unloaded_since=unloaded,
         in_flight=smooth,
         arrivals=(*memory.arrivals, demand.arrivals_per_second)[-ARRIVALS_KEPT:],

@@ -23,6 +23,7 @@ class LoopMemory:
     # (Unix time, replicas that were needed then): the window of the scale-down stabilization
     needed: tuple[tuple[float, int], ...] = ()
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
+    metrics_time_seconds: float | None = None  # of the last look at the metrics
     # arrivals per second, one per look at the metrics, for their variability
     arrivals: tuple[float, ...] = ()
     in_flight: float | None = None  # smoothed
