@@ -1,6 +1,7 @@
 """The loop in a small world of virtual time: it must find, hold, explain and take back."""
 
 import dataclasses
+import random
 
 import pytest
 from throughline.api.inferenceservice import BatchSettings
@@ -369,3 +370,30 @@ def test_another_model_forgets_what_was_learned_but_keeps_the_settings():
     assert decision.settings == world.durable
     assert memory.model_hash == "other"
     assert decision.control.trial is None
+
+
+# ---------------------------------------------------------------- what no setting explains
+
+
+def spiky(share, factor):
+    """A model that now and then takes `factor` times as long, for reasons of its own."""
+    rng = random.Random(5)
+    return lambda b, _instances: (40_000 + 2000 * b) * (factor if rng.random() < share else 1)
+
+
+def test_latency_that_no_prediction_explains_is_answered_within_bounds_and_never_ignored():
+    world = World(spiky(0.02, 40), 60, minReplicas=2, maxReplicas=5)
+    world.run(600)
+    assert world.condition("SLOMet").status == "False"
+    assert world.condition("SLOMet").reason in {"LoopInert", "AtMaxReplicas"}
+    changes = len(world.changes)
+    world.run(300)
+    assert len(world.changes) - changes <= 6
+
+
+def test_a_server_slower_than_predicted_gets_more_room_by_the_measured_error():
+    world = settle(World(BATCHES_WELL, 200, slo_ms=400), 300)
+    plain = world.replicas
+    slow = settle(World(spiky(0.05, 4), 200, slo_ms=400), 300)
+    assert slow.replicas >= plain
+    assert slow.status.control.service_time.error_permille > world.status.control.service_time.error_permille

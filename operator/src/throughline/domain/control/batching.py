@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from throughline.api.status import Alternative, DecisionRecord
     from throughline.domain.control.context import Context
 
-# A change is worth its reload when the score grows by this factor; less when the SLO is missed.
-WORTH = 1.15
-WORTH_WHEN_SLOW = 1.05
+# A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
+WORTH = 1.2
+WORTH_WHEN_SLOW = 1.15
 COOL_DOWN_SECONDS = 60.0
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0

@@ -27,7 +27,7 @@ UNLOADED_SECONDS = 45.0
 MIN_TELLING_BATCH = 4.0
 TOGETHER = 1.5
 MIN_REQUESTS_JUDGED = 100.0
-ERROR_BOUNDS = (0.4, 3.0)
+ERROR_BOUNDS = (0.4, 4.0)
 ERROR_GAIN = 0.3
 # What was learned is written down again only when it has moved by more than this.
 LEARNED_NOISE = 0.08
@@ -71,7 +71,7 @@ class Context:
         d = self.demand
         if d is None:
             return False
-        if d.saturated and d.mean_us is not None and d.mean_us > self.slo_us / 2:
+        if d.overloaded:
             return True
         return d.p99_us is not None and d.p99_us > self.slo_us and self.steady
 
@@ -114,7 +114,7 @@ def dispersion(memory: LoopMemory, window_seconds: float) -> float:
 def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, settings: BatchSettings) -> LoopMemory:
     key = f"{settings}|{view.replicas}|{len(view.serving)}"
     # An overloaded pod's latency tells how long it has been overloaded, nothing of the settings.
-    calm = demand is not None and not demand.saturated
+    calm = demand is not None and not demand.overloaded
     in_force = calm and bool(view.serving) and all(p.settings == settings for p in view.serving)
     since = memory.settings_since
     if not in_force:
@@ -148,14 +148,12 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
 
 def _corrected(view: ServiceView, known: ServiceTime, demand: Demand, settings: BatchSettings, disp: float) -> int:
     """Measured over predicted p99, smoothed; permille."""
-    if demand.p99_us is None or demand.saturated or not view.serving:
+    if demand.p99_us is None or demand.overloaded or not view.serving:
         return known.error_permille
     if demand.requests_per_second * SUMMARY_SECONDS < MIN_REQUESTS_JUDGED:
         return known.error_permille
     busiest = demand.arrivals_per_second / len(view.serving) * demand.skew
     predicted = p99_us(Curve.of(known), settings, busiest, disp)
-    if not math.isfinite(predicted):
-        return known.error_permille
     ratio = min(max(demand.p99_us / predicted, ERROR_BOUNDS[0]), ERROR_BOUNDS[1])
     error = known.error_permille / 1000
     return round(1000 * (error + ERROR_GAIN * (ratio - error)))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Above this busy share of its instances a pod serves what it can, not what arrives.
 SATURATED_UTILIZATION = 0.9
+# A mean latency above this share of the SLO, on a saturated pod, is that of a queue.
+OVERLOAD_SHARE = 0.5
 # A pod with less than this share of its peers' mean rate is one that the load does not reach.
 UNLOADED_SHARE = 0.1
 # A backlog is to be gone within this time.
@@ -39,6 +41,7 @@ class Demand:
     mean_us: float | None  # request time at the server
     p99_us: float | None  # the worst pod's
     saturated: bool
+    overloaded: bool  # saturated, and a queue has made latency unbearable: what is measured is how long that has lasted
     still: bool  # the queue neither grows nor shrinks
     mean_batch: float | None  # items per execution
     skew: float  # busiest pod over the mean, 1 when even
@@ -110,6 +113,7 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
         mean_us=mean_us,
         p99_us=p99,
         saturated=saturated,
+        overloaded=saturated and mean_us is not None and mean_us > OVERLOAD_SHARE * slo_us,
         still=still,
         mean_batch=items / executions if executions > 0 else None,
         skew=min(MAX_SKEW, max(1.0, skew)),

@@ -40,11 +40,13 @@ def metrics_available(ctx: Context) -> ConditionUpdate:
 
 
 def _fastest_us(ctx: Context) -> float | None:
-    """p99 of an idle replica under the smallest settings, corrected: nothing can be below it."""
+    """p99 of an idle replica under the smallest settings: nothing can be below it. A correction upwards was measured
+    under load and says nothing of an idle replica.
+    """
     if ctx.problem is None:
         return None
     smallest = ctx.settings.model_copy(update={"max_batch_size": 1, "max_queue_delay_microseconds": 0, "instances": 1})
-    return ctx.problem.error * p99_us(ctx.problem.curve, smallest, 1e-6)
+    return min(1.0, ctx.problem.error) * p99_us(ctx.problem.curve, smallest, 1e-6)
 
 
 def _lacking(ctx: Context, needed: int) -> tuple[str, str] | None:
@@ -89,7 +91,7 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
         )
     if batch.memory_bound:
         return "MemoryBound", batch.message
-    if ctx.demand is not None and ctx.demand.saturated:
+    if ctx.demand is not None and ctx.demand.overloaded:
         return "Draining", "what came in while the service was overloaded is being worked off"
     if len(ctx.view.serving) < current or not ctx.settled or not ctx.steady:
         return "Converging", "replicas are starting, or what was changed last is still being measured"
