@@ -20,7 +20,7 @@ from throughline.domain.control.text import (
 from throughline.domain.control.watch import Outcome, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.api.status import Alternative, DecisionRecord
@@ -52,6 +52,7 @@ class BatchStep:
     coming: Option | None = None  # better settings that wait for the last change to settle
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
+    judged: Hashable | None = None  # the situation, where it was found that nothing is better
 
 
 def memory_allows(ctx: Context, target: BatchSettings) -> bool:
@@ -158,12 +159,15 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return keep
     taboo = {r.settings for r in rejected}
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
+    situation = (problem, ctx.settings, frozenset(taboo), seen, ctx.slow)
+    if situation in ctx.memory.judged:
+        return keep
     space = candidates(view.spec.batching, ctx.settings, seen, ctx.slo_us)
     options = [evaluate(problem, s) for s in space if s not in taboo]
     current = evaluate(problem, ctx.settings)
     best = choose([*options, current])
     if not worthwhile(ctx, best, current):
-        return BatchStep(ctx.settings, rejected=rejected, best=current)
+        return BatchStep(ctx.settings, rejected=rejected, best=current, judged=situation)
     roomy = [o for o in options if memory_allows(ctx, o.settings)]
     fitting = choose([*roomy, current])
     if not worthwhile(ctx, fitting, current):

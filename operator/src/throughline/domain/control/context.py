@@ -36,6 +36,8 @@ SMOOTHING = 0.3
 ARRIVALS_KEPT = 20
 # Curves nearer than this are one to the choice, which makes its predictions reusable.
 GRID = 0.02
+DEMAND_GRID = 0.04
+IN_FLIGHT_GRID = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class Context:
         return math.inf if timestamp is None else self.now - unix_seconds(timestamp)
 
 
-def _grid(value: float) -> float:
-    return math.exp(round(math.log(value) / GRID) * GRID) if value > 0 else 0.0
+def _grid(value: float, step: float = GRID) -> float:
+    return math.exp(round(math.log(value) / step) * step) if value > 0 else 0.0
 
 
 def rounded(curve: Curve) -> Curve:
@@ -227,8 +229,8 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     problem = Problem(
         curve=curve,
         slo_us=slo_us,
-        demand_per_second=max(demand.wanted_per_second * demand.skew, floor),
-        in_flight_per_replica=_grid(max(1.0, memory.in_flight or 1.0)),
+        demand_per_second=_grid(max(demand.wanted_per_second * demand.skew, floor), DEMAND_GRID),
+        in_flight_per_replica=_grid(max(1.0, memory.in_flight or 1.0), IN_FLIGHT_GRID),
         error=_grid(learned.error_permille / 1000),
         dispersion=disp,
         price_per_hour=price,

@@ -75,4 +75,4 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         recommended_settings=batch.recommended,
         requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
     )
-    return decision, scale.memory
+    return decision, scale.memory.with_judged(batch.judged)

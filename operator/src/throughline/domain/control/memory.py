@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from throughline.domain.control.service_time import Learner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from throughline.api.status import ServiceTime
+
+JUDGED_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,17 @@ class LoopMemory:
     # arrivals per second, one per look at the metrics, for their variability
     arrivals: tuple[float, ...] = ()
     in_flight: float | None = None  # smoothed
+    # Situations in which the settings in force were found to be as good as any, so that a steady service is not
+    # weighed anew at every look.
+    judged: tuple[Hashable, ...] = ()
     # pod name → since when no share of the load has reached it
     unloaded_since: Mapping[str, float] = field(default_factory=dict)
     settings_since: tuple[str, float] | None = None  # settings in force and since when they are seen on every pod
+
+    def with_judged(self, situation: Hashable | None) -> LoopMemory:
+        if situation is None or situation in self.judged:
+            return self
+        return replace(self, judged=(*self.judged, situation)[-JUDGED_KEPT:])
 
     def with_needed(self, now_seconds: float, needed: int, window_seconds: float) -> LoopMemory:
         kept = tuple((t, n) for t, n in self.needed if t > now_seconds - window_seconds)

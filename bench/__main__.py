@@ -1,0 +1,88 @@
+"""`make bench`: run all figures on one cluster, print them as a table and write out/bench.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from bench import core, rest, step
+from e2e.cluster import Cluster, PrerequisiteMissing
+from e2e.report import Figure, figures_table, write
+from e2e.stack import models, storage, up
+from e2e.stack.load import Load
+
+if TYPE_CHECKING:
+    from e2e.stack.scenario import Settings
+
+BATCHED: tuple[Settings, ...] = tuple(
+    (size, delay, instances) for size in (8, 32, 64) for delay in (0, 500) for instances in (1, 2)
+)
+GRID: tuple[Settings, ...] = ((1, 0, 1), (1, 0, 2), *BATCHED)
+ONNX_WIDTH = 1024
+STEPS = ("batches", "serial", "onnx")
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    print(f"[{time.monotonic() - _started:5.0f} s] {text}", flush=True)
+
+
+def cases() -> dict[str, step.Case]:
+    """The two models of the tour, which wait instead of computing, and a real network on the CPU."""
+    scaling = {"maxReplicas": 8, "scaleDownStabilizationSeconds": 60}
+    batching = {"instances": {"min": 1, "max": 2}}
+    levels = ((4.0, 150.0), (10.0, 180.0), (1.0, 150.0))
+
+    def waiting(name: str, alpha_us: int, beta_us: int, parallel: int) -> dict[str, object]:
+        model = models.waiting_model(alpha_us, beta_us, parallel=parallel)
+        return models.service(name, model, scaling=scaling, batching=batching)
+
+    onnx = models.service(
+        "onnx",
+        {**models.onnx_model(ONNX_WIDTH), "storage": {"uri": f"pvc://{storage.CLAIM}/onnx"}},
+        pool="cpu",
+        slo_ms=250,
+        scaling={"maxReplicas": 2, "scaleDownStabilizationSeconds": 60},
+        batching=batching,
+    )
+    return {
+        "batches": step.Case("batches", waiting("batches", 4000, 200, 2), 100, levels, GRID, 64, 5.0, 1e6 / 4200),
+        "serial": step.Case("serial", waiting("serial", 1000, 2000, 1), 100, levels, GRID, 64, None, 1e6 / 3000),
+        # Two cores carry everything here, so the levels end where the cores do.
+        "onnx": step.Case("onnx", onnx, 250, ((2.0, 150.0), (3.0, 150.0), (0.3, 120.0)), GRID, 32, None),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*STEPS, "rest", "core", []], help="all of them when none is named")
+    parts = parser.parse_args().parts or [*STEPS, "rest", "core"]
+    figures: list[Figure] = core.run() if "core" in parts else []
+    try:
+        if set(parts) - {"core"}:
+            with Cluster.start(say) as cluster:
+                up.install(cluster)
+                if "rest" in parts:
+                    figures += rest.run(cluster, say)
+                if "onnx" in parts:
+                    folder = storage.install(cluster)
+                    storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12)
+                load = Load(cluster).start()
+                for name in STEPS:
+                    if name in parts:
+                        figures += step.run(cluster, load, cases()[name], say)
+                        print(figures_table(figures), flush=True)
+    except PrerequisiteMissing as missing:
+        print(missing, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(figures_table(figures))
+    print(f"\nwritten to out/{write('bench', figures).name}")
+    return 0 if all(f.met is not False for f in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

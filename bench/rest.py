@@ -1,0 +1,107 @@
+"""What the operator costs at rest: memory, CPU and API writes, with one service and with many."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import TYPE_CHECKING
+
+from e2e import helm
+from e2e.report import Figure, at_most
+from e2e.stack import models, up
+from e2e.stack.objects import apply, condition, items, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from e2e.cluster import Cluster
+
+MANY = 100
+WATCH_SECONDS = 60.0
+SETTLE_SECONDS = 900.0
+WRITES = {"create", "update", "patch", "delete", "deletecollection"}
+
+
+def process(cluster: Cluster) -> tuple[float, float]:
+    """(CPU seconds so far, resident MiB) of the operator, from its own metrics."""
+    path = f"/api/v1/namespaces/{helm.NAMESPACE}/pods/{up.operator_pod(cluster)}:8081/proxy/metrics"
+    text = cluster.kubectl("get", "--raw", path).stdout
+
+    def value(name: str) -> float:
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        if found is None:
+            raise RuntimeError(f"the operator's metrics have no {name}")
+        return float(found[1])
+
+    return value("process_cpu_seconds_total"), value("process_resident_memory_bytes") / 2**20
+
+
+def operator_writes(cluster: Cluster, since_bytes: int) -> list[str]:
+    """Writes of the operator in the audit log from that offset on, but those of its Lease."""
+    assert cluster.audit_log is not None
+    found = []
+    with cluster.audit_log.open("rb") as log:
+        log.seek(since_bytes)
+        for line in log:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # a line that is being written
+            ours = event["user"]["username"].startswith(f"system:serviceaccount:{helm.NAMESPACE}:")
+            what = event.get("objectRef", {})
+            if ours and event["verb"] in WRITES and what.get("resource") != "leases":
+                found.append(f"{event['verb']} {what.get('resource')}/{what.get('name')}")
+    return found
+
+
+def _watch(cluster: Cluster, count: int) -> list[Figure]:
+    log = cluster.audit_log
+    offset = log.stat().st_size if log is not None else 0
+    cpu_before, _ = process(cluster)
+    time.sleep(WATCH_SECONDS)
+    cpu_after, memory = process(cluster)
+    figures = [
+        Figure(f"operator memory at rest, {count} service(s)", memory, "MiB"),
+        Figure(
+            f"operator CPU at rest, {count} service(s)", 100 * (cpu_after - cpu_before) / WATCH_SECONDS, "% of a core"
+        ),
+    ]
+    if log is not None:
+        writes = operator_writes(cluster, offset)
+        figures.append(
+            at_most(f"API writes in {WATCH_SECONDS:.0f} s at rest, {count} service(s)", len(writes), "writes", 0)
+        )
+    return figures
+
+
+def _settled(cluster: Cluster, count: int) -> bool:
+    found = items(cluster, "inferenceservices")
+    ready = [s for s in found if condition(s, "Ready").get("status") == "True"]
+    measured = [s for s in ready if condition(s, "MetricsAvailable").get("status") == "True"]
+    return len(measured) == count
+
+
+def run(cluster: Cluster, progress: Callable[[str], None]) -> list[Figure]:
+    """Figures with 1 and with MANY idle services, all of them real servers."""
+    figures: list[Figure] = []
+    for count in (1, MANY):
+        progress(f"at rest with {count} service(s)")
+        # Spread over the two nodes that ask for no accelerator; a replica of this model needs about 100 MiB.
+        services = [
+            models.service(
+                f"rest-{i:03d}",
+                models.waiting_model(1000, 0),
+                pool="cpu" if i % 2 else "edge",
+                runtime={"resources": {"requests": {"cpu": "1m", "memory": "16Mi"}}},
+            )
+            for i in range(count)
+        ]
+        at = time.monotonic()
+        apply(cluster, services)
+        until(f"{count} services to be ready", lambda n=count: _settled(cluster, n), seconds=SETTLE_SECONDS, every=5)
+        progress(f"  ready and measured after {time.monotonic() - at:.0f} s")
+        time.sleep(45.0)
+        figures += _watch(cluster, count)
+    cluster.kubectl("delete", "inferenceservices", "--all", "--wait=false")
+    return figures
