@@ -509,6 +509,26 @@ async def test_the_strategy_stays_while_there_is_nothing_to_roll_out(world: Worl
     assert rolling == {"maxSurge": 0, "maxUnavailable": 1}
 
 
+async def test_a_replica_that_fits_nowhere_takes_no_running_one_down(world: World) -> None:
+    world.add(service())
+    reconcile = ServiceReconciler(world.deps)
+    await reconcile(KEY)
+    live = world.live("InferenceService", "m")
+    runtime = {"resources": {"requests": {"memory": "10Ti"}}}
+    world.add({**live, "spec": {**live["spec"], "runtime": runtime}, "metadata": {**live["metadata"], "generation": 2}})
+    await reconcile(KEY)
+    deployment = world.live("Deployment", "m")["spec"]
+    assert "10Ti" in str(deployment["template"])
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+async def test_an_unknown_pool_is_told_which_ones_there_are(world: World) -> None:
+    world.add(service(placement={"pools": [{"name": "nowhere"}]}))
+    await ServiceReconciler(world.deps)(KEY)
+    assert world.conditions()["Accepted"] == ("False", "PoolNotFound")
+    assert "existing pools: gpu" in world.message("Accepted")
+
+
 def test_module_has_no_client_of_its_own() -> None:
     assert not {"kopf", "kubernetes", "tritonclient"} & set(vars(service_module))
     assert replace  # used by the fakes' callers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from throughline.domain.nodes import replica_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.servingpool import ServingPoolSpec
@@ -35,18 +35,20 @@ class Refusal:
     message: str
 
 
-def choose_pool(spec: InferenceServiceSpec, pools: Mapping[str, PoolView], current: str) -> PoolChoice | Refusal:
+def choose_pool(
+    spec: InferenceServiceSpec, pools: Mapping[str, PoolView], current: str, others: Iterable[str] = ()
+) -> PoolChoice | Refusal:
     """The pool that the service is on, while that is listed and exists; else the first listed one with room.
 
     Staying put even when a preferred pool has room again is on purpose: a move reloads the model on other hardware,
-    and what was learned of it does not hold there.
+    and what was learned of it does not hold there. `others`: names of pools that are not listed, for the message.
     """
     listed = [reference.name for reference in spec.placement.pools]
     if current in listed and current in pools:
         return PoolChoice(pools[current], "the service is there already")
     existing = [pools[name] for name in listed if name in pools]
     if not existing:
-        return _not_found(listed, pools)
+        return _not_found(listed, {*pools, *others})
     needed = spec.scaling.min_replicas
     for pool in existing:
         if pool.capacity_replicas is None:
@@ -56,7 +58,7 @@ def choose_pool(spec: InferenceServiceSpec, pools: Mapping[str, PoolView], curre
     return _full(existing, needed)
 
 
-def _not_found(listed: Sequence[str], pools: Mapping[str, PoolView]) -> Refusal:
+def _not_found(listed: Sequence[str], pools: Collection[str]) -> Refusal:
     there = f"existing pools: {', '.join(sorted(pools)[:8])}" if pools else "the cluster has no ServingPool yet"
     missing = ", ".join(listed)
     return Refusal(
@@ -70,7 +72,7 @@ def _full(existing: Sequence[PoolView], needed: int) -> Refusal:
         "PoolFull",
         FIELD,
         f"{FIELD}: no listed pool can hold the {needed} replicas of spec.scaling.minReplicas ({rooms}); "
-        "add nodes, list another pool, or lower spec.scaling.minReplicas or the replica's requests",
+        "add nodes, list another pool, or lower spec.scaling.minReplicas or spec.runtime.resources",
     )
 
 

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from throughline.domain.placement import Refusal
 
 MESSAGE_LIMIT = 1500
+# Field and fix of what the user can do something about; the cause follows in the words of whoever found it.
+PULL_FIX = "cannot pull {image}: correct spec.runtime.image (or the pool's spec.image), or add its pull secret"
+LOAD_FIX = "correct spec.model (backend, version, tensors, parameters) or the files of spec.model.storage"
+PROBE_FIX = "correct spec.model.inputs, or set spec.model.probe to ConfigOnly where zeros are no valid input"
+SCHEDULE_FIX = "(lower spec.runtime.resources, add nodes, or list another pool)"
 PULL_REASONS = frozenset(
     {
         "ErrImagePull",
@@ -155,7 +160,7 @@ def _image_pull(seen: _Seen) -> Finding | None:
     pool_image = seen.view.pool.spec.image if seen.view.pool else None
     image = seen.view.spec.runtime.image or pool_image or "the default image"
     said = f"{pod.waiting_reason}: {pod.waiting_message or 'no details'}"
-    return _FALSE, "ImagePullFailed", f"cannot pull {image} for pod {pod.name}: {said}{seen.still_serving}"
+    return _FALSE, "ImagePullFailed", f"{PULL_FIX.format(image=image)} (pod {pod.name}: {said}){seen.still_serving}"
 
 
 def _container_config(seen: _Seen) -> Finding | None:
@@ -172,7 +177,8 @@ def _crash_looping(seen: _Seen) -> Finding | None:
     if pod is None:
         return None
     said = f": {pod.waiting_message}" if pod.waiting_message else ""
-    return _FALSE, "CrashLooping", f"pod {pod.name} restarted {pod.restarts} times{said}{seen.still_serving}"
+    fix = f"; `kubectl logs {pod.name} -c triton --previous` says why"
+    return _FALSE, "CrashLooping", f"pod {pod.name} restarted {pod.restarts} times{said}{fix}{seen.still_serving}"
 
 
 def _unschedulable(seen: _Seen) -> Finding | None:
@@ -181,7 +187,7 @@ def _unschedulable(seen: _Seen) -> Finding | None:
         return None
     pool = seen.pool_name
     verdict = f"pool {pool} is full" if "Insufficient" in pod.unschedulable else f"no node of pool {pool} takes the pod"
-    return _FALSE, "Unschedulable", f"{verdict}: {pod.unschedulable}{seen.still_serving}"
+    return _FALSE, "Unschedulable", f"{verdict}: {pod.unschedulable} {SCHEDULE_FIX}{seen.still_serving}"
 
 
 def _scaled_to_zero(seen: _Seen) -> Finding | None:
@@ -257,7 +263,7 @@ def _load_failed(seen: _Seen) -> Finding | None:
         return (
             _FALSE,
             "ModelLoadFailed",
-            f"Triton on pod {pod.name}: {_short(pod.load_error or '')}{seen.still_serving}",
+            f"{LOAD_FIX}; Triton on pod {pod.name}: {_short(pod.load_error or '')}{seen.still_serving}",
         )
     if failed:
         pod = failed[0]
@@ -270,7 +276,7 @@ def _probe_failed(seen: _Seen) -> Finding | None:
     pod = next((p for p in seen.current if p.load_error and p.load_error.startswith(PROBE_FAILED)), None)
     if pod is None:
         return None
-    return _FALSE, "ProbeFailed", f"pod {pod.name}: {pod.load_error}"
+    return _FALSE, "ProbeFailed", f"{PROBE_FIX}; pod {pod.name}: {pod.load_error}"
 
 
 def _serving(seen: _Seen) -> Finding | None:

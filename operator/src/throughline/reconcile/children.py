@@ -46,7 +46,8 @@ async def apply(
 
     `replicas` is what the pool must hold now, for the room of a rollout.
     """
-    room = pool.capacity_replicas is None or pool.capacity_replicas > (replicas or 1)
+    # A replica that fits nowhere gains nothing from one that leaves: what runs stays, and the new one waits.
+    room = pool.capacity_replicas is None or pool.capacity_replicas == 0 or pool.capacity_replicas > (replicas or 1)
     agreed = _fingerprint(deps, state, identity, pool, settings, room)
     if state.agreed == agreed and state.conflict is None:
         return None

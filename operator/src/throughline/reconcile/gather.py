@@ -93,7 +93,9 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
         missing = await storage.missing(deps, state, spec, namespace)
 
     frame = deps.frame()
-    choice = choose_pool(spec, deps.cluster.pools((namespace, name), label_value(name), spec, usage), status.pool)
+    listed = deps.cluster.pools((namespace, name), label_value(name), spec, usage)
+    others = () if listed else [pool["metadata"]["name"] for pool in deps.objects.all("ServingPool")]
+    choice = choose_pool(spec, listed, status.pool, others)
     view = ServiceView(
         now_seconds=deps.clock(),
         name=name,
