@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from throughline.api import crd
 
+from tools import reference
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -159,6 +161,7 @@ def files() -> dict[Path, str]:
         **{CHART / "templates" / "crds" / name: chart_crd(text) for name, text in crds.items()},
         CHART / "README.md": chart_readme(),
         **kustomize_base(),
+        **reference.files(),
     }
 
 
