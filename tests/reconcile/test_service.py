@@ -198,6 +198,17 @@ async def test_missing_storage_is_named(world: World) -> None:
     assert "PersistentVolumeClaim models" in world.message("WorkloadReady")
 
 
+async def test_a_config_map_without_the_models_file_is_named(world: World) -> None:
+    """The python backend would wait for it for ever, and say nothing."""
+    data = {"metadata": {"name": "files", "namespace": "default"}, "data": {"readme": "x"}}
+    world.kube.seed({"apiVersion": "v1", "kind": "ConfigMap", **data})
+    model = {"storage": {"uri": "configmap://files"}, "backend": "python"}
+    world.add(service(model=model))
+    await ServiceReconciler(world.deps)(KEY)
+    assert world.conditions()["WorkloadReady"] == ("False", "VolumeNotReady")
+    assert "ConfigMap files has no key model.py" in world.message("WorkloadReady")
+
+
 async def test_replicas_are_scaled_by_their_own_field_manager(world: World) -> None:
     world.add(service(scaling={"minReplicas": 3}))
     await ServiceReconciler(world.deps)(KEY)

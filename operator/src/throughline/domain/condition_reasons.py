@@ -103,8 +103,8 @@ _TABLE = (
         WORKLOAD_READY,
         "VolumeNotReady",
         _U,
-        "The claim or ConfigMap of spec.model.storage.uri is missing, or cannot be mounted.",
-        "Create it in the service's namespace, or correct spec.model.storage.uri.",
+        "The claim or ConfigMap of spec.model.storage.uri is missing, cannot be mounted, or lacks the model's file.",
+        "Create or complete it in the service's namespace, or correct spec.model.storage.uri.",
     ),
     Meaning(
         WORKLOAD_READY,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("storage")
 
+# The file that a backend looks for. Without it Triton mostly says so; the python backend waits for it for ever.
+_FILES = {"onnxruntime": "model.onnx", "python": "model.py", "tensorrt": "model.plan"}
 _KINDS = {"pvc": "PersistentVolumeClaim", "configmap": "ConfigMap"}
 
 
@@ -30,5 +32,9 @@ async def missing(deps: Deps, state: ServiceState, spec: InferenceServiceSpec, n
         log.warning("storage not checked", kind=kind, name=name, error=str(error))
         return answer
     answer = None if found is not None else f"{kind} {name} does not exist in namespace {namespace}"
+    file = _FILES.get(spec.model.backend)
+    if found is not None and kind == "ConfigMap" and file is not None:
+        keys = {*(found.get("data") or ()), *(found.get("binaryData") or ())}
+        answer = None if file in keys else f"ConfigMap {name} has no key {file}, which backend {spec.model.backend} loads"
     state.storage = (deps.clock(), answer)
     return answer
