@@ -35,6 +35,8 @@ async def missing(deps: Deps, state: ServiceState, spec: InferenceServiceSpec, n
     file = _FILES.get(spec.model.backend)
     if found is not None and kind == "ConfigMap" and file is not None:
         keys = {*(found.get("data") or ()), *(found.get("binaryData") or ())}
-        answer = None if file in keys else f"ConfigMap {name} has no key {file}, which backend {spec.model.backend} loads"
+        answer = (
+            None if file in keys else f"ConfigMap {name} has no key {file}, which backend {spec.model.backend} loads"
+        )
     state.storage = (deps.clock(), answer)
     return answer
