@@ -33,7 +33,7 @@ def cases() -> dict[str, step.Case]:
     """The two models of the tour, which wait instead of computing, and a real network on the CPU."""
     scaling = {"maxReplicas": 8, "scaleDownStabilizationSeconds": 60}
     batching = {"instances": {"min": 1, "max": 2}}
-    levels = ((4.0, 150.0), (10.0, 180.0), (1.0, 150.0))
+    levels = ((4.0, 120.0), (10.0, 150.0), (1.0, 120.0))
 
     def waiting(name: str, alpha_us: int, beta_us: int, parallel: int) -> dict[str, object]:
         model = models.waiting_model(alpha_us, beta_us, parallel=parallel)
@@ -51,7 +51,7 @@ def cases() -> dict[str, step.Case]:
         "batches": step.Case("batches", waiting("batches", 4000, 200, 2), 100, levels, GRID, 64, 5.0, 1e6 / 4200),
         "serial": step.Case("serial", waiting("serial", 1000, 2000, 1), 100, levels, GRID, 64, None, 1e6 / 3000),
         # Two cores carry everything here, so the levels end where the cores do.
-        "onnx": step.Case("onnx", onnx, 250, ((2.0, 150.0), (3.0, 150.0), (0.3, 120.0)), GRID, 32, None),
+        "onnx": step.Case("onnx", onnx, 250, ((2.0, 120.0), (3.0, 120.0), (0.3, 90.0)), GRID, 32, None),
     }
 
 
