@@ -209,6 +209,22 @@ async def test_a_config_map_without_the_models_file_is_named(world: World) -> No
     assert "ConfigMap files has no key model.py" in world.message("WorkloadReady")
 
 
+async def test_a_node_that_falls_silent_is_named(world: World) -> None:
+    claim = {"metadata": {"name": "models", "namespace": "default"}}
+    world.kube.seed({"apiVersion": "v1", "kind": "PersistentVolumeClaim", **claim})
+    obj = world.add(service())
+    reconcile = ServiceReconciler(world.deps)
+    await reconcile(KEY)
+    lost = pod("m-0", revision_of(obj), ip="10.0.0.1", ready=False)
+    world.add(lost)
+    silent = node("n1")
+    silent["status"]["conditions"][0]["status"] = "Unknown"
+    world.add(silent)
+    await reconcile(KEY)
+    assert world.conditions()["WorkloadReady"] == ("False", "NodeNotReady")
+    assert "node n1 of pod m-0" in world.message("WorkloadReady")
+
+
 async def test_replicas_are_scaled_by_their_own_field_manager(world: World) -> None:
     world.add(service(scaling={"minReplicas": 3}))
     await ServiceReconciler(world.deps)(KEY)

@@ -141,6 +141,13 @@ _TABLE = (
         "No node of the pool has room for a replica, or none takes it.",
         "Add nodes to the pool, lower spec.scaling or spec.runtime.resources, or list another pool.",
     ),
+    Meaning(
+        WORKLOAD_READY,
+        "NodeNotReady",
+        _F,
+        "The node of a replica is silent or in trouble; replicas and settings are held.",
+        "Bring the node back, or delete it: Kubernetes then replaces its pods (after five minutes by itself).",
+    ),
     Meaning(WORKLOAD_READY, "RolloutInProgress", _P, "Pods of a new revision are replacing those of the old."),
     Meaning(
         WORKLOAD_READY,

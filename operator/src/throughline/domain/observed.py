@@ -73,6 +73,7 @@ class PodView:
     restarts: int = 0
     unschedulable: str | None = None  # message of PodScheduled=False
     container_id: str | None = None
+    silent_node: str | None = None  # its node, when that is not ready: the kubelet does not report, or reports trouble
     settings: BatchSettings | None = None  # read back from the server; None: not verified
     load_error: str | None = None  # Triton's own words when it refused the model or the settings
     metrics: PodMetrics | None = None

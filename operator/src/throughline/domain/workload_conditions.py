@@ -190,6 +190,15 @@ def _unschedulable(seen: _Seen) -> Finding | None:
     return _FALSE, "Unschedulable", f"{verdict}: {pod.unschedulable} {SCHEDULE_FIX}{seen.still_serving}"
 
 
+def _node_silent(seen: _Seen) -> Finding | None:
+    pod = next((p for p in seen.pods if p.silent_node and not p.ready), None)
+    if pod is None:
+        return None
+    serving = sum(p.ready for p in seen.pods)
+    text = f"node {pod.silent_node} of pod {pod.name} is not ready, so no traffic is sent there; {_pods(serving)} ready"
+    return _FALSE, "NodeNotReady", f"{text}; nothing is done until the node is back or Kubernetes evicts the pod"
+
+
 def _scaled_to_zero(seen: _Seen) -> Finding | None:
     if seen.view.replicas != 0:
         return None
@@ -236,6 +245,7 @@ _WORKLOAD_CHECKS: tuple[Callable[[_Seen], Finding | None], ...] = (
     _container_config,
     _crash_looping,
     _unschedulable,
+    _node_silent,
     _scaled_to_zero,
     _rolling,
     _restarted,

@@ -21,7 +21,7 @@ from throughline.domain.manifests import (
 from throughline.domain.observed import MetricsFrame, PodView, ServiceView, Unavailable
 from throughline.domain.placement import PoolChoice, Refusal, choose_pool
 from throughline.reconcile import servers, storage
-from throughline.reconcile.pods import pod_view, running
+from throughline.reconcile.pods import pod_view, running, silent_node
 from throughline.reconcile.settings_text import from_config_map, recognised
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ async def _pods(
 ) -> tuple[PodView, ...]:
     live = deps.objects.children(identity.namespace, identity.name, "Pod")
     frame = deps.frame()
-    pods = [pod_view(pod, deps.clock()) for pod in live]
+    pods = [pod_view(pod, deps.clock(), silent_node=silent_node(pod, deps.objects)) for pod in live]
     if isinstance(frame, MetricsFrame):
         pods = [
             replace(

@@ -11,8 +11,10 @@ from throughline.domain.observed import PodView
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from throughline.reconcile.context import ObjectReader
 
-def pod_view(pod: Mapping[str, Any], now: float) -> PodView:
+
+def pod_view(pod: Mapping[str, Any], now: float, *, silent_node: str | None = None) -> PodView:
     """The pod, without anything that only the server or Prometheus could tell."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     labels = metadata.get("labels") or {}
@@ -39,7 +41,17 @@ def pod_view(pod: Mapping[str, Any], now: float) -> PodView:
             else None
         ),
         container_id=container.get("containerID"),
+        silent_node=silent_node,
     )
+
+
+def silent_node(pod: Mapping[str, Any], objects: ObjectReader) -> str | None:
+    """Name of the pod's node, when that is not ready."""
+    name = (pod.get("spec") or {}).get("nodeName")
+    node = objects.get("Node", None, name) if name else None
+    conditions = ((node or {}).get("status") or {}).get("conditions") or ()
+    ready = next((c.get("status") for c in conditions if c.get("type") == "Ready"), None)
+    return None if ready in {None, "True"} else str(name)
 
 
 def container_status(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
