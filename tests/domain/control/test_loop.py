@@ -396,4 +396,4 @@ def test_a_server_slower_than_predicted_gets_more_room_by_the_measured_error():
     plain = world.replicas
     slow = settle(World(spiky(0.05, 4), 200, slo_ms=400), 300)
     assert slow.replicas >= plain
-    assert slow.status.control.service_time.error_permille > world.status.control.service_time.error_permille
+    assert slow.memory.known.error_permille > world.memory.known.error_permille

@@ -28,7 +28,6 @@ MIN_TELLING_BATCH = 4.0
 TOGETHER = 1.5
 MIN_REQUESTS_JUDGED = 100.0
 ERROR_BOUNDS = (0.4, 4.0)
-ERROR_GAIN = 0.3
 # What was learned is written down again only when it has moved by more than this.
 LEARNED_NOISE = 0.08
 ERROR_NOISE = 0.15
@@ -81,7 +80,8 @@ class Context:
     def steady(self) -> bool:
         """Nothing has been changed for as long as the latency summary looks back."""
         since = self.memory.settings_since
-        return since is not None and self.now - since[1] >= SUMMARY_SECONDS + SETTLE_SECONDS
+        # The calm is seen by means over the metrics window, so its first requests lie that much before the summary's.
+        return since is not None and self.now - since[1] >= SUMMARY_SECONDS + self.observe_seconds
 
     @property
     def unloaded(self) -> tuple[str, ...]:
@@ -113,6 +113,11 @@ def dispersion(memory: LoopMemory, window_seconds: float) -> float:
     return float(min(8.0, max(1.0, round(variance / mean))))
 
 
+def _look_seconds(view: ServiceView) -> float:
+    """When Prometheus was asked for what is seen here."""
+    return view.metrics_time_seconds if view.metrics_time_seconds is not None else view.now_seconds
+
+
 def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, settings: BatchSettings) -> LoopMemory:
     key = f"{settings}|{view.replicas}|{len(view.serving)}"
     # An overloaded pod's latency tells how long it has been overloaded, nothing of the settings.
@@ -132,7 +137,7 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
     )
     if demand is None:
         return memory
-    if view.metrics_time_seconds is not None and view.metrics_time_seconds == memory.metrics_time_seconds:
+    if _look_seconds(view) == memory.metrics_time_seconds:
         return memory  # woken by something else: the same look twice is no second observation
     unloaded = {name: memory.unloaded_since.get(name, view.now_seconds) for name in demand.unloaded}
     per_replica = demand.in_flight / max(1, len(view.serving))
@@ -141,15 +146,18 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
     )
     return replace(
         memory,
-        metrics_time_seconds=view.metrics_time_seconds,
+        metrics_time_seconds=_look_seconds(view),
         unloaded_since=unloaded,
         in_flight=smooth,
         arrivals=(*memory.arrivals, demand.arrivals_per_second)[-ARRIVALS_KEPT:],
     )
 
 
-def _corrected(view: ServiceView, known: ServiceTime, demand: Demand, settings: BatchSettings, disp: float) -> int:
-    """Measured over predicted p99, smoothed; permille."""
+def _corrected(context: Context, known: ServiceTime, disp: float, since_last_seconds: float) -> int:
+    """Measured over predicted p99, smoothed over as long as the summary looks back; permille."""
+    view, demand, settings = context.view, context.demand, context.settings
+    if demand is None:
+        return known.error_permille
     if demand.p99_us is None or demand.overloaded or not view.serving:
         return known.error_permille
     if demand.requests_per_second * SUMMARY_SECONDS < MIN_REQUESTS_JUDGED:
@@ -158,7 +166,8 @@ def _corrected(view: ServiceView, known: ServiceTime, demand: Demand, settings: 
     predicted = p99_us(Curve.of(known), settings, busiest, disp)
     ratio = min(max(demand.p99_us / predicted, ERROR_BOUNDS[0]), ERROR_BOUNDS[1])
     error = known.error_permille / 1000
-    return round(1000 * (error + ERROR_GAIN * (ratio - error)))
+    gain = min(1.0, since_last_seconds / SUMMARY_SECONDS)
+    return round(1000 * (error + gain * (ratio - error)))
 
 
 def _callers_wait(view: ServiceView, demand: Demand, curve: Curve, settings: BatchSettings) -> bool:
@@ -210,6 +219,7 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
         settings = clamp(view.settings or view.status.batch.settings or lower_bounds(batching), batching)
     slo_us = view.spec.slo.latency_p99_milliseconds * 1000.0
     demand = None if view.metrics_unavailable else measure(view, slo_us)
+    since_last = _look_seconds(view) - (memory.metrics_time_seconds or _look_seconds(view))
     memory = _remember(view, memory, demand, settings)
     # `_remember` may have learned from this look already; the persisted line fills in what it has not seen.
     learned = estimate(memory.learner, memory.known or control.service_time)
@@ -220,7 +230,7 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     price = float(quantities.parse(view.pool.spec.cost_per_hour)) if view.pool else 0.0
     context = Context(view, memory, control, demand, None, None, settings, slo_us, max_replicas, price)
     if learned is not None and demand is not None and context.steady and context.settled:
-        learned = learned.model_copy(update={"error_permille": _corrected(view, learned, demand, settings, disp)})
+        learned = learned.model_copy(update={"error_permille": _corrected(context, learned, disp, since_last)})
     context = replace(context, memory=replace(memory, known=learned))
     if learned is None or demand is None:
         return context, learned
