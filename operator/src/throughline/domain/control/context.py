@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
 SUMMARY_SECONDS = 60.0
 UNLOADED_SECONDS = 45.0
-MIN_TELLING_BATCH = 4.0
-TOGETHER = 1.5
+# Batches of at least so many, and so many times what a stream would make: small ones come of any burst.
+MIN_TELLING_BATCH = 16.0
+TOGETHER = 3.0
+WAITING_LOOKS = 3
 MIN_REQUESTS_JUDGED = 100.0
 ERROR_BOUNDS = (0.4, 4.0)
 # What was learned is written down again only when it has moved by more than this.
@@ -246,6 +248,10 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
         price_per_hour=price,
         max_replicas=max_replicas,
         min_replicas=min(view.spec.scaling.min_replicas, max_replicas),
-        callers_wait=_callers_wait(view, demand, curve, settings),
     )
-    return replace(context, curve=curve, problem=problem), learned
+    looks = context.memory.waiting_looks
+    if since_last > 0:
+        looks = looks + 1 if _callers_wait(view, demand, curve, settings) else 0
+    problem = replace(problem, callers_wait=looks >= WAITING_LOOKS)
+    memory = replace(context.memory, waiting_looks=looks)
+    return replace(context, curve=curve, problem=problem, memory=memory), learned

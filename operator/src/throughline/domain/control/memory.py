@@ -29,6 +29,7 @@ class LoopMemory:
     # arrivals per second, one per look at the metrics, for their variability
     arrivals: tuple[float, ...] = ()
     in_flight: float | None = None  # smoothed
+    waiting_looks: int = 0  # looks in a row at which the load was that of callers who wait for their answers
     # Situations in which the settings in force were found to be as good as any, so that a steady service is not
     # weighed anew at every look.
     judged: tuple[Hashable, ...] = ()
