@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,5 +51,7 @@ def write(name: str, figures: Sequence[Figure]) -> Path:
     """Write out/NAME.json: a list of {name, value, unit, goal, met}."""
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
-    path.write_text(json.dumps([asdict(f) for f in figures], indent=2) + "\n")
+    # JSON has no infinity: what never came is null.
+    rows = [{**asdict(f), "value": f.value if math.isfinite(f.value) else None} for f in figures]
+    path.write_text(json.dumps(rows, indent=2) + "\n")
     return path

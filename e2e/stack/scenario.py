@@ -109,17 +109,14 @@ class Phase:
     result: Result
     started_seconds: float
 
-    def within_slo_after_seconds(self, slo_us: float, bin_seconds: float = 5.0) -> float:
-        """From when on the p99 of every bin of `bin_seconds` is within the SLO; the whole phase when never."""
-        bins: dict[int, list[float]] = {}
-        for at, latency in zip(self.result.sent_seconds, self.result.latencies_us, strict=True):
-            bins.setdefault(int(at / bin_seconds), []).append(latency)
-        good_from = 0.0
-        for index in sorted(bins):
-            values = sorted(bins[index])
-            if values[int(0.99 * len(values))] > slo_us:
-                good_from = (index + 1) * bin_seconds
-        return good_from
+    def within_slo_after_seconds(self, slo_us: float, step_seconds: float = 5.0) -> float:
+        """From when on the p99 of all that came later is within the SLO; infinite when it never is."""
+        at = 0.0
+        while at < self.seconds - step_seconds:
+            if self.result.percentile_us(0.99, since_seconds=at) <= slo_us:
+                return at
+            at += step_seconds
+        return float("inf")
 
 
 def phase(load: Load, watch: Watch, name: str, model: str, per_second: float, seconds: float, **more: Any) -> Phase:
