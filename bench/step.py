@@ -45,7 +45,7 @@ def unbatched(cluster: Cluster, load: Load, case: Case) -> float:
 
 
 def _near_best(swept: Sequence[Swept], tuned: Settings, slo_us: float) -> tuple[float, float, Swept]:
-    """(tuned throughput, best throughput within the SLO, the best): the tuned point stands first and last in the sweep."""
+    """(tuned throughput, best throughput within the SLO, the best); the tuned point stands first and last."""
     mine = [s.throughput_per_second for s in swept if s.settings == tuned]
     within = [s for s in swept if s.p99_us <= slo_us] or list(swept)
     best = max(within, key=lambda s: s.throughput_per_second)

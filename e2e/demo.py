@@ -90,9 +90,7 @@ def run(cluster: Cluster) -> list[Figure]:
 
     def show(s: Sample) -> None:
         if sys.stdout.isatty() or int(s.at_seconds) % 15 < 3:
-            say(
-                f"  {s.ready}/{s.replicas} replicas, batch {s.text}, p99 {s.p99}, {s.throughput}, SLO {s.slo} {s.reason}"
-            )
+            say(f"  {s.ready}/{s.replicas} ready, batch {s.text}, p99 {s.p99}, {s.throughput}, SLO {s.slo} {s.reason}")
 
     phases: list[Phase] = []
     watch = Watch(cluster, NAME, show)
