@@ -12,7 +12,8 @@ from e2e import helm
 from e2e.stack import models, up
 from e2e.stack.load import Load
 from e2e.stack.objects import TimedOutError, apply, get, until
-from e2e.stack.watching import Api, SteadyLoad, pause, requests_in_audit_log, scratch
+from e2e.stack.traffic import SteadyLoad
+from e2e.stack.watching import Api, pause, requests_in_audit_log, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

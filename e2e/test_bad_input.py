@@ -15,7 +15,8 @@ import pytest
 from e2e.stack import models
 from e2e.stack.load import Load
 from e2e.stack.objects import apply, condition
-from e2e.stack.watching import Api, History, Requests, SteadyLoad, pause, scratch
+from e2e.stack.traffic import Requests, SteadyLoad
+from e2e.stack.watching import Api, History, pause, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ from e2e import helm
 from e2e.stack import models, prometheus, up
 from e2e.stack.load import Load
 from e2e.stack.objects import apply, condition, get, until
-from e2e.stack.watching import SECONDS, Api, Settings, SteadyLoad, kill_container, pause, scratch
+from e2e.stack.traffic import SteadyLoad
+from e2e.stack.watching import SECONDS, Api, Settings, kill_container, pause, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Scene:
     def agree(self) -> bool:
         """Whether every replica is there and all of them, and the file that a restart reads, have the same settings."""
         wanted = self.in_force()
-        (file,) = [c["data"]["throughline.pbtxt"] for c in self.api.list("configmaps", NAME)]
+        (file,) = [c["data"]["throughline.pbtxt"] for c in self.api.objects("configmaps", NAME)]
         return (
             self.api.all_settings(NAME) == REPLICAS * [wanted]
             and f"max_batch_size: {wanted.max_batch_size}\n" in file

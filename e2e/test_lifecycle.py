@@ -6,7 +6,8 @@ import base64
 import http.client
 import json
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,8 @@ from e2e import helm
 from e2e.stack import models, up
 from e2e.stack.load import Load
 from e2e.stack.objects import apply, get
-from e2e.stack.watching import CONTROL_KEY_HEADER, SERVICE_LABEL, Api, Settings, SteadyLoad, pause, scratch
+from e2e.stack.traffic import SteadyLoad
+from e2e.stack.watching import CONTROL_KEY_HEADER, SERVICE_LABEL, Api, Settings, pause, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +77,7 @@ def test_model_slo_and_pool_are_enough(api: Api) -> None:
 def test_everything_is_rendered_and_owned(api: Api) -> None:
     uid = (api.service("minimal") or {})["metadata"]["uid"]
     for resource, group in CHILDREN.items():
-        found = api.list(resource, "minimal", group)
+        found = api.objects(resource, "minimal", group)
         assert len(found) == 1, resource
         (owner,) = found[0]["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["name"], owner["uid"]) == ("InferenceService", "minimal", uid)
@@ -110,7 +112,7 @@ def test_the_control_api_asks_for_the_key(api: Api) -> None:
     wrong = {CONTROL_KEY_HEADER: "x" * 40}
     assert api.triton("POST", "minimal", "repository/index", {}, wrong)[0] == http.client.FORBIDDEN
     assert api.infer("minimal")[0] == http.client.OK
-    (secret,) = api.list("secrets", "minimal")
+    (secret,) = api.objects("secrets", "minimal")
     key = {CONTROL_KEY_HEADER: base64.b64decode(secret["data"]["key"]).decode()}
     assert api.triton("POST", "minimal", "repository/index", {}, key)[0] == http.client.OK
 
@@ -119,10 +121,10 @@ def check_answer(api: Api, name: str) -> None:
     """The server's answer is the network's."""
     rows = [[(7 * i % 11) / 11 for i in range(WIDTH)]]
     network = onnx.load_from_string(models.onnx_bytes(width=WIDTH, layers=LAYERS))
-    expected = ReferenceEvaluator(network).run(None, {"X": np.array(rows, "float32")})[0]
+    outputs: Any = ReferenceEvaluator(network).run(None, {"X": np.array(rows, "float32")})
     status, body = api.infer(name, rows)
     assert status == http.client.OK, body
-    assert json.loads(body)["outputs"][0]["data"] == pytest.approx(list(expected[0]), rel=1e-4, abs=1e-5)
+    assert json.loads(body)["outputs"][0]["data"] == pytest.approx(list(outputs[0][0]), rel=1e-4, abs=1e-5)
 
 
 def test_an_onnx_model_from_a_config_map_answers(api: Api) -> None:
@@ -164,6 +166,10 @@ def test_an_onnx_model_from_a_claim_answers(local: Cluster, api: Api) -> None:
         local.kubectl("delete", "pv", name, "--wait=false")
 
 
+def in_force(api: Api, name: str) -> Settings:
+    return Settings.of_spec((api.service(name) or {})["spec"]["batching"]["fixed"])
+
+
 def test_fixed_settings_reach_every_pod_and_lose_no_request(api: Api, load: Load) -> None:
     api.until_ready("busy", replicas=3)
     before = api.uids("busy")
@@ -178,10 +184,11 @@ def test_fixed_settings_reach_every_pod_and_lose_no_request(api: Api, load: Load
 
 
 def test_a_new_pod_starts_with_the_settings_in_force(api: Api, load: Load) -> None:
+    api.until_ready("busy", replicas=3)
     before = api.uids("busy")
     with SteadyLoad(load, "busy", 60) as steady:
-        gone = api.pods("busy")[0]["metadata"]
-        api.cluster.kubectl("delete", "pod", gone["name"], "-n", api.namespace, "--wait=false")
+        victim = api.pods("busy")[0]["metadata"]
+        api.cluster.kubectl("delete", "pod", victim["name"], "-n", api.namespace, "--wait=false")
         first: list[Settings | None] = []
 
         def come() -> bool:
@@ -191,10 +198,9 @@ def test_a_new_pod_starts_with_the_settings_in_force(api: Api, load: Load) -> No
 
         api.until("a new pod", come, "busy")
         # The old one leaves after its drain time, which is when a request could be lost.
-        everyone = lambda: {p["metadata"]["uid"] for p in api.list("pods", "busy")}  # noqa: E731
-        api.until("the old pod to leave", lambda: gone["uid"] not in everyone(), "busy")
+        api.until("the old pod to leave", lambda: len(api.objects("pods", "busy")) == 3, "busy")
     # Not loaded afterwards: what it says of itself first is it already.
-    assert first[0] == Settings.of_spec(LARGE)
+    assert first[0] == in_force(api, "busy")
     assert (steady.failed, steady.starts) == (0, 1), steady.said
 
 
@@ -203,10 +209,10 @@ def test_a_new_model_rolls_and_loses_no_request(api: Api, load: Load) -> None:
     with SteadyLoad(load, "busy", 60) as steady:
         api.patch("busy", {"model": models.waiting_model(5000, 200)})
         api.until_ready("busy", replicas=3)
-        api.until("the old pods to leave", lambda: len(api.list("pods", "busy")) == 3, "busy")
+        api.until("the old pods to leave", lambda: len(api.objects("pods", "busy")) == 3, "busy")
     assert (steady.failed, steady.starts) == (0, 1), steady.said
     assert not before & api.uids("busy")
-    assert api.all_settings("busy") == 3 * [Settings.of_spec(LARGE)]
+    assert api.all_settings("busy") == 3 * [in_force(api, "busy")]
 
 
 def test_an_upgrade_of_the_chart_touches_no_server(api: Api) -> None:
@@ -227,7 +233,7 @@ def test_an_upgrade_of_the_chart_touches_no_server(api: Api) -> None:
 def test_fewer_replicas_under_load_lose_no_request(api: Api, load: Load) -> None:
     with SteadyLoad(load, "busy", 60) as steady:
         api.patch("busy", {"scaling": {"minReplicas": 1, "maxReplicas": 1}})
-        api.until("two pods to leave", lambda: len(api.list("pods", "busy")) == 1, "busy")
+        api.until("two pods to leave", lambda: len(api.objects("pods", "busy")) == 1, "busy")
     assert (steady.failed, steady.starts) == (0, 1), steady.said
     api.until_ready("busy", replicas=1)
 
@@ -258,11 +264,13 @@ def test_deletion_answers_what_is_in_flight_and_leaves_nothing(api: Api) -> None
     api.until("everything to be gone", lambda: not owned(api.cluster, every, api, "slow"), "slow")
 
 
+def gone(api: Api, resource: str, group: str) -> bool:
+    """Whether no object of any service is left."""
+    return not any(SERVICE_LABEL in (o["metadata"].get("labels") or {}) for o in api.objects(resource, group=group))
+
+
 def test_deleting_the_last_leaves_nothing(api: Api) -> None:
     names = ("minimal", "dense", "busy", "claimed")
     api.cluster.kubectl("delete", "tis", *names, "-n", api.namespace, "--ignore-not-found", "--wait=false")
     for resource, group in {**CHILDREN, "pods": "/api/v1"}.items():
-        left = lambda resource=resource, group=group: [  # noqa: E731
-            o for o in api.list(resource, group=group) if SERVICE_LABEL in (o["metadata"].get("labels") or {})
-        ]
-        api.until(f"no {resource}", lambda left=left: not left(), "busy")
+        api.until(f"no {resource}", partial(gone, api, resource, group), "busy")

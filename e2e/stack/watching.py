@@ -1,4 +1,4 @@
-"""What tests watch: objects, servers and requests, through one `kubectl proxy` instead of a process per question."""
+"""What tests watch: objects and servers, through one `kubectl proxy` instead of a process per question."""
 
 from __future__ import annotations
 
@@ -14,25 +14,22 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from e2e.stack import models
-from e2e.stack.load import parse, pod
+from e2e.stack.load import pod
 from e2e.stack.objects import TimedOutError, apply, condition, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from e2e.cluster import Cluster
-    from e2e.stack.load import Load
 
 SERVICE_LABEL = "throughline.io/inferenceservice"
 CONTROL_KEY_HEADER = "throughline-control-key"
 TIMEOUT_SECONDS = 30.0
 # Generous: what is waited for comes within seconds on an idle machine.
 SECONDS = 120.0
-LOAD_START_SECONDS = 3.0
-PROFILE = "/tmp/profile.json"
 _GROUP = "/apis/throughline.io/v1alpha1"
 
 
@@ -124,7 +121,7 @@ class Api:
             raise OSError(f"GET {path}: {status} {body[:300]!r}")
         return json.loads(body)
 
-    def list(self, resource: str, service: str = "", group: str = "/api/v1") -> list[dict[str, Any]]:
+    def objects(self, resource: str, service: str = "", group: str = "/api/v1") -> list[dict[str, Any]]:
         selector = f"?labelSelector={SERVICE_LABEL}%3D{service}" if service else ""
         return list(self.read(f"{group}/namespaces/{self.namespace}/{resource}{selector}")["items"])
 
@@ -138,7 +135,7 @@ class Api:
 
     def pods(self, service: str) -> list[dict[str, Any]]:
         """Pods that are to stay."""
-        return [p for p in self.list("pods", service) if not p["metadata"].get("deletionTimestamp")]
+        return [p for p in self.objects("pods", service) if not p["metadata"].get("deletionTimestamp")]
 
     def uids(self, service: str) -> set[str]:
         return {p["metadata"]["uid"] for p in self.pods(service)}
@@ -148,7 +145,7 @@ class Api:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Events about the InferenceService."""
-        found = self.list("events", group="/apis/events.k8s.io/v1")
+        found = self.objects("events", group="/apis/events.k8s.io/v1")
         return [e for e in found if (e["regarding"]["kind"], e["regarding"]["name"]) == ("InferenceService", name)]
 
     def triton(
@@ -199,12 +196,12 @@ class Api:
     ) -> dict[str, Any]:
         """The condition, once it has that status (and one of the reasons) for the present generation."""
 
-        def check() -> dict[str, Any] | None:
+        def check() -> dict[str, Any]:
             found = self.service(name)
             have = condition(found, type_)
             if found is None or have.get("status") != status or (reasons and have["reason"] not in reasons):
-                return None
-            return have if have.get("observedGeneration") == found["metadata"]["generation"] else None
+                return {}
+            return have if have.get("observedGeneration") == found["metadata"]["generation"] else {}
 
         try:
             return until(f"{name}: {type_}={status} {'/'.join(reasons)}", check, seconds=seconds, every=0.5)
@@ -244,91 +241,6 @@ def scratch(cluster: Cluster, name: str) -> Iterator[Api]:
             yield api
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--wait=false", check=False)
-
-
-class Requests:
-    """One inference after the other, `per_second` at most, each through the Service; failures are kept."""
-
-    def __init__(self, api: Api, name: str, per_second: float = 2.0) -> None:
-        self.api, self.name, self.every = api, name, 1.0 / per_second
-        self.answered = 0
-        self.failed: list[str] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> Requests:
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self.every):
-            at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-            try:
-                status, body = self.api.infer(self.name)
-            except OSError as error:
-                self.failed.append(f"{at} {error}")
-                continue
-            if status == http.client.OK:
-                self.answered += 1
-            else:
-                self.failed.append(f"{at} {status} {body[:200]!r}")
-
-
-class SteadyLoad:
-    """perf_analyzer at a steady rate by gRPC until the block ends, started again where it gave up after an error."""
-
-    # One window after the other without end: by this tolerance none ever agree.
-    ENDLESS = ("--measurement-interval=1000", "--max-trials=3600", "--stability-percentage=0.0001", "--percentile=99")
-    INTERRUPT = (
-        "for p in /proc/[0-9]*; do read -r c 2>/dev/null < $p/comm; "
-        '[ "$c" = perf_analyzer ] && kill -INT ${p#/proc/}; done; true'
-    )
-
-    def __init__(self, load: Load, model: str, per_second: float) -> None:
-        self.load, self.model, self.per_second = load, model, per_second
-        self.answered = self.failed = self.starts = 0
-        self.said = ""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        pause(LOAD_START_SECONDS)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        while self._thread.is_alive():
-            self._in_pod("sh", "-c", self.INTERRUPT)
-            self._thread.join(timeout=3)
-
-    def _run(self) -> None:
-        address = f"{self.model}.{self.load.namespace}.svc.cluster.local:8001"
-        rate = ("--async", "--max-threads=8", f"--request-rate-range={self.per_second:g}")
-        while not self._stop.is_set():
-            self._in_pod("rm", "-f", PROFILE)
-            self.starts += 1
-            done = self._in_pod(
-                *("perf_analyzer", "-m", self.model, "-x", "1", "-u", address, "-i", "grpc", *rate, *self.ENDLESS),
-                f"--profile-export-file={PROFILE}",
-            )
-            self.said = (done.stdout + done.stderr).decode(errors="replace")[-600:]
-            profile = self._in_pod("cat", PROFILE).stdout
-            if profile:
-                _, latencies, failed = parse(profile)
-                self.answered, self.failed = self.answered + len(latencies), self.failed + failed
-            elif not self._stop.wait(1):  # the server was not reached at all
-                self.failed += 1
-
-    def _in_pod(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        place = ("exec", "-n", self.load.namespace, self.load.name, "--")
-        return subprocess.run(
-            [*self.load.cluster.kubectl_command, *place, *arguments], capture_output=True, check=False
-        )
 
 
 @dataclass
