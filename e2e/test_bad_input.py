@@ -160,10 +160,14 @@ def check_said(scene: Scene, name: str, mistake: Mistake) -> None:
     said = scene.api.until_condition(name, mistake.type, "False", *mistake.reasons, seconds=SECONDS)
     for word in mistake.words:
         assert word in said["message"], said
-    ready = scene.api.until_condition(name, "Ready", "False", said["reason"], seconds=SECONDS)
-    assert ready["message"] == said["message"]
-    events = scene.api.events(name)
-    assert any(e["type"] == "Warning" and e["reason"] == said["reason"] for e in events), events
+    scene.api.until_condition(name, "Ready", "False", said["reason"], seconds=SECONDS)
+    now = scene.api.service(name)
+    assert condition(now, "Ready")["message"] == condition(now, mistake.type)["message"]
+
+    def told() -> bool:  # a moment after the status
+        return any((e["type"], e["reason"]) == ("Warning", said["reason"]) for e in scene.api.events(name))
+
+    scene.api.until(f"an Event {said['reason']}", told, name, seconds=SECONDS)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
