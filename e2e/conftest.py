@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What tests the bare cluster comes first: on one with the product, the operator answers to what they make."""
+    items.sort(key=lambda item: "product" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     try:
