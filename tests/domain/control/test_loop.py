@@ -397,3 +397,11 @@ def test_a_server_slower_than_predicted_gets_more_room_by_the_measured_error():
     slow = settle(World(spiky(0.05, 4), 200, slo_ms=400), 500)
     assert slow.replicas >= plain
     assert slow.memory.known.error_permille > world.memory.known.error_permille
+
+
+def test_latency_that_load_does_not_cause_buys_no_replicas():
+    """At a hundredth of what one replica carries, a tail of its own is not a reason to double again and again."""
+    world = World(spiky(0.03, 12), 2, minReplicas=2, maxReplicas=10, slo_ms=200)
+    world.run(900)
+    assert world.replicas == 2
+    assert world.condition("SLOMet").status == "False"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from throughline.api.inferenceservice import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control.choose import DEMAND_HEADROOM, evaluate
-from throughline.domain.control.queueing import saturation_per_second
+from throughline.domain.control.queueing import p99_us, saturation_per_second
 from throughline.domain.control.text import inputs_text, predicted_text, rate, record
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ UP_MARGIN = 1.05
 DOWN_MARGIN = 1.25
 # Where no setting meets the SLO, more replicas only keep the queue from growing.
 INFEASIBLE_UTILIZATION = 0.8
+# Below this utilization, replicas are added only where they are predicted to bring p99 below this share of what it is.
+HELPED_UTILIZATION = 0.6
+# And never where next to none waits.
+IDLE_UTILIZATION = 0.2
+HELPED_SHARE = 0.8
 # One step at most doubles, or adds this many.
 MAX_STEP = 4
 
@@ -107,6 +112,21 @@ def _needs(ctx: Context, batch: BatchStep, demand_per_second: float, margin: flo
     return max(1, math.ceil(demand_per_second * margin / capacity - 1e-9)) if capacity > 0 else 1
 
 
+def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
+    """Whether more replicas make it faster. Where none waits for another, latency has a cause that they do not cure:
+    the measured error then lowers the trusted capacity without end, and every step would ask for the next.
+    """
+    problem = ctx.problem
+    if problem is None:
+        return True
+    rates = [problem.demand_per_second / n for n in (current, target)]
+    utilization = rates[0] / saturation_per_second(problem.curve, batch.settings)
+    if not IDLE_UTILIZATION < utilization < HELPED_UTILIZATION:
+        return utilization >= HELPED_UTILIZATION
+    before, after = (p99_us(problem.curve, batch.settings, r, problem.dispersion) for r in rates)
+    return after < HELPED_SHARE * before
+
+
 def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     """Without a learned service time: half as many again while the SLO is missed, once per window."""
     if not ctx.slow or batch.trial is not None or _wait(ctx, batch, current):
@@ -137,6 +157,9 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         target = _bounded(ctx, min(_needs(ctx, batch, wanted, DEMAND_HEADROOM), max(2 * current, current + MAX_STEP)))
         if target <= current:
             return replace(_hold(ctx, current, up), memory=memory)
+        if not _helps(ctx, batch, current, target):
+            text = "latency is over what the prediction explains, and more replicas are predicted to change little"
+            return replace(_hold(ctx, current, current, text), memory=memory)
         text = (
             f"{current} → {target} replicas: {rate(wanted)} wanted, one replica carries {rate(_capacity(ctx, batch))}"
         )
