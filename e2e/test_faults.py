@@ -114,9 +114,14 @@ def test_an_operator_killed_while_it_watches_a_change_goes_on(local: Cluster, sc
             "a change under watch", lambda: scene.status().get("control", {}).get("trial"), NAME, seconds=TUNING_SECONDS
         )
         kill_operator(local)
-        api.until_condition(NAME, "BatchTuned", "True", seconds=TUNING_SECONDS)
+
+        def tuned() -> bool:
+            # On a busy machine a change may be taken back and another one tried.
+            known = condition(api.service(NAME), "BatchTuned").get("status") == "True"
+            return known and scene.in_force().max_batch_size > 1
+
+        api.until("the tuning to end in batches", tuned, NAME, seconds=TUNING_SECONDS)
         scene.healed()
-    assert scene.in_force().max_batch_size > 1
     assert (steady.failed, steady.starts) == (0, 1), steady.said
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # perf_analyzer ends after three measurement windows that agree, and with this tolerance all do.
 WINDOWS = 3
 TOLERANCE_PERCENT = 1_000_000
-CALLERS_AT_MOST = 256
+CALLERS_AT_MOST = 96
 START_SECONDS = 30.0
 
 
