@@ -6,18 +6,16 @@ thousands and as many connections within seconds of overload, and then measures 
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import subprocess
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from e2e.stack.objects import apply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from e2e.cluster import Cluster
 
@@ -133,27 +131,6 @@ class Load:
     def _exec(self, *arguments: str, seconds: float) -> subprocess.CompletedProcess[bytes]:
         command = [*self.cluster.kubectl_command, "exec", "-n", self.namespace, self.name, "--", *arguments]
         return subprocess.run(command, capture_output=True, timeout=seconds, check=False)
-
-    @contextlib.contextmanager
-    def background(self, *arguments: Any, **more: Any) -> Iterator[dict[str, Any]]:
-        """Run `rate` or `concurrency` (first argument) beside the block; its result is in the dict afterwards."""
-        method, *rest = arguments
-        box: dict[str, Any] = {}
-
-        def work() -> None:
-            try:
-                box["result"] = getattr(self, method)(*rest, **more)
-            except (RuntimeError, subprocess.SubprocessError) as error:
-                box["error"] = error
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            yield box
-        finally:
-            thread.join()
-        if "error" in box:
-            raise box["error"]
 
 
 def parse(profile: bytes) -> tuple[list[float], list[float], int]:

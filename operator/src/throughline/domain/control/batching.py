@@ -48,7 +48,6 @@ class BatchStep:
     records: tuple[DecisionRecord, ...] = ()
     changed: bool = False
     recommended: BatchSettings | None = None
-    best: Option | None = None  # what the prediction would choose now
     coming: Option | None = None  # better settings that wait for the last change to settle
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
@@ -167,7 +166,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     current = evaluate(problem, ctx.settings)
     best = choose([*options, current])
     if not worthwhile(ctx, best, current):
-        return BatchStep(ctx.settings, rejected=rejected, best=current, judged=situation)
+        return BatchStep(ctx.settings, rejected=rejected, judged=situation)
     roomy = [o for o in options if memory_allows(ctx, o.settings)]
     fitting = choose([*roomy, current])
     if not worthwhile(ctx, fitting, current):
@@ -176,7 +175,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
             "that is not there or not known; raise spec.runtime.resources.limits.memory, or have cAdvisor's "
             "container_memory_working_set_bytes scraped"
         )
-        return BatchStep(ctx.settings, rejected=rejected, best=current, memory_bound=True, message=text)
+        return BatchStep(ctx.settings, rejected=rejected, memory_bound=True, message=text)
     best = fitting
     rows = alternatives(ctx, options, best, current)
     inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(view.serving))
@@ -198,14 +197,14 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
 
     if view.spec.batching.mode is BatchingMode.RECOMMEND:
         news = () if view.status.batch.recommended == best.settings else line(Action.RECOMMEND, "BetterSettings", why)
-        return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings, best=best)
+        return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
     if pause_seconds is None:
         pause_seconds = ctx.observe_seconds if urgent else max(COOL_DOWN_SECONDS, ctx.observe_seconds)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
-        return BatchStep(ctx.settings, rejected=rejected, best=current, coming=best, message=text)
+        return BatchStep(ctx.settings, rejected=rejected, coming=best, message=text)
     trial = Trial(
         settings=best.settings,
         previous=ctx.settings,
@@ -220,11 +219,11 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         text = f"{why}; tried first on pod {pod.name}"
         return BatchStep(
             ctx.settings, {pod.uid: best.settings}, trial, rejected, line(Action.TRIAL, "TryOnOnePod", text),
-            changed=True, best=best,
+            changed=True,
         )  # fmt: skip
     return BatchStep(
         best.settings, trial=trial, rejected=rejected, records=line(Action.BATCH, "BetterSettings", why),
-        changed=True, best=best,
+        changed=True,
     )  # fmt: skip
 
 
