@@ -23,12 +23,14 @@ KEYED = {
 
 
 def defaulted(manifest: dict[str, Any], data: st.DataObject) -> dict[str, Any]:
-    """The object as it may come back: more fields in every map, more items and another order in every keyed list."""
+    """The object as it may come back: more fields in every map that says anything, more items and another order in
+    every keyed list.
+    """
 
     def grow(value: Any, name: str) -> Any:
         if isinstance(value, dict):
             grown = {k: grow(v, k) for k, v in value.items()}
-            if data.draw(st.booleans()):
+            if grown and data.draw(st.booleans()):
                 grown["addedByTheServer"] = data.draw(st.sampled_from([None, "x", 1, {}, []]))
             return grown
         if isinstance(value, list):

@@ -2,7 +2,8 @@
 
 Two questions. Is the live object from this very desired state (its hash, in an annotation)? And does it still say all
 that the desired state says? Fields that only the live object has are the API server's defaults or belong to others:
-applying would not remove them, so they are no reason to apply.
+applying would not remove them, so they are no reason to apply. Only an empty map is meant as it stands: `{}` selects
+everything, and whatever somebody adds to it selects less.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def differences(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[str
 def _differences(desired: Any, live: Any, path: str) -> Iterator[str]:
     """Paths of `desired` that `live` does not confirm."""
     if isinstance(desired, dict) and isinstance(live, dict):
+        if live and not desired:
+            yield path
         for name, value in desired.items():
             where = f"{path}.{name}" if path else name
             if name not in live:
