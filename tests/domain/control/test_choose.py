@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.inferenceservice import Batching, BatchSettings
-from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds
+from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds, search
 from throughline.domain.control.service_time import Curve
 
 
@@ -117,3 +117,23 @@ def test_for_callers_who_wait_a_batch_is_what_one_instance_gets_of_them():
 def test_nothing_to_choose_from_is_an_error():
     with pytest.raises(ValueError, match="empty"):
         choose([])
+
+
+@given(
+    st.floats(100, 50_000), st.floats(10, 5_000), st.sampled_from([0.0, 0.5, 1.0]), st.floats(1, 20_000),
+    st.sampled_from([10, 50, 200, 1000]), st.integers(1, 12), st.floats(1, 200), st.booleans(),
+)  # fmt: skip
+def test_what_the_search_leaves_out_would_not_have_been_chosen(
+    alpha, beta, contention, demand, slo_ms, most, in_flight, waiting
+):
+    p = problem(Curve(alpha, beta, contention), demand, slo_ms=slo_ms, max_replicas=most, in_flight=in_flight)
+    p = dataclasses.replace(p, callers_wait=waiting)
+    space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
+    current = evaluate(p, lower_bounds(Batching()))
+    assert choose(search(p, space, current)) == choose([*(evaluate(p, s) for s in space), current])
+
+
+def test_the_search_leaves_much_out():
+    p = problem(Curve(4000, 200), 2380)
+    space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
+    assert len(search(p, space, evaluate(p, lower_bounds(Batching())))) < len(space) / 2

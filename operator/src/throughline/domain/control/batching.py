@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
-from throughline.domain.control.choose import Option, candidates, choose, evaluate
+from throughline.domain.control.choose import Option, candidates, choose, evaluate, search
 from throughline.domain.control.text import (
     alternative,
     inputs_text,
@@ -161,14 +161,16 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     situation = (problem, ctx.settings, frozenset(taboo), seen, ctx.slow)
     if situation in ctx.memory.judged:
         return keep
-    space = candidates(view.spec.batching, ctx.settings, seen, ctx.slo_us)
-    options = [evaluate(problem, s) for s in space if s not in taboo]
+    space = [s for s in candidates(view.spec.batching, ctx.settings, seen, ctx.slo_us) if s not in taboo]
     current = evaluate(problem, ctx.settings)
-    best = choose([*options, current])
+    options = search(problem, space, current)
+    best = choose(options)
     if not worthwhile(ctx, best, current):
         return BatchStep(ctx.settings, rejected=rejected, judged=situation)
-    roomy = [o for o in options if memory_allows(ctx, o.settings)]
-    fitting = choose([*roomy, current])
+    fitting = best
+    if not memory_allows(ctx, best.settings):
+        options = search(problem, [s for s in space if memory_allows(ctx, s)], current)
+        fitting = choose(options)
     if not worthwhile(ctx, fitting, current):
         text = (
             f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchSettings
-from throughline.domain.control.queueing import capacity_per_second, closed_loop_per_second, p99_us
+from throughline.domain.control.queueing import (
+    MAX_UTILIZATION,
+    capacity_per_second,
+    closed_loop_per_second,
+    p99_us,
+    saturation_per_second,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -92,6 +99,7 @@ def _between(low: int, high: int, points: Iterable[int]) -> list[int]:
     return sorted({low, high, *(p for p in points if low < p < high)})
 
 
+@lru_cache(maxsize=4096)
 def candidates(
     batching: Batching, current: BatchSettings, largest_seen: int, slo_us: float
 ) -> tuple[BatchSettings, ...]:
@@ -138,6 +146,41 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
         cost_per_hour=replicas * problem.price_per_hour,
         score=capacity ** (1.0 - weight) * closed**weight,
     )
+
+
+def search(problem: Problem, space: Iterable[BatchSettings], current: Option) -> list[Option]:
+    """Evaluate what may be chosen, and leave out what cannot: `choose` finds the same as if all had been evaluated.
+
+    A replica never carries more than its saturation throughput, which is known without a search, and which bounds both
+    the replicas from below and the score from above.
+    """
+    weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
+    wanted = problem.demand_per_second * DEMAND_HEADROOM
+    bounds = []
+    for settings in space:
+        most = MAX_UTILIZATION * saturation_per_second(problem.curve, settings)
+        closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
+        fewest = max(problem.min_replicas, math.ceil(wanted / most - 1e-9), 1)
+        bounds.append((fewest, -(most ** (1.0 - weight) * closed**weight), most, settings))
+    bounds.sort(key=lambda b: b[:2])
+    found, replicas, top = [current], math.inf, 0.0
+    most_seen, none_able = 0.0, True
+    if current.feasible:
+        replicas, top = current.replicas, current.score
+    for fewest, minus_score, most, settings in bounds:
+        if fewest > replicas or (fewest >= replicas and -minus_score < AS_GOOD * top):
+            continue
+        if replicas == math.inf and not none_able and most < most_seen:
+            continue  # others carry more and are still too few
+        option = evaluate(problem, settings)
+        found.append(option)
+        if option.feasible and option.replicas < replicas:
+            replicas, top = option.replicas, option.score
+        elif option.feasible and option.replicas == replicas:
+            top = max(top, option.score)
+        if option.needed is not None:
+            none_able, most_seen = False, max(most_seen, option.capacity_per_second)
+    return found
 
 
 def _size(settings: BatchSettings) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ to some tens of per cent, which is why every prediction is multiplied by the mea
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 MAX_UTILIZATION = 0.92
 TAIL = 0.01  # 1 − 0.99
 _NORMAL_99 = 2.326
-_BISECTIONS = 18
+_LOG_TAIL = math.log(1 / TAIL)
+_TRICKLE = 1e-6  # items per second, of a replica that is as good as idle
+_BISECTIONS = 10  # to a thousandth of the saturation throughput
 
 
 def largest_batch(settings: BatchSettings) -> int:
@@ -35,15 +38,66 @@ def saturation_per_second(curve: Curve, settings: BatchSettings) -> float:
     return 1e6 * settings.instances * batch / max(1.0, curve.service_us(batch, settings.instances))
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """What the formulas need of a curve and settings, worked out once for many rates."""
+
+    alpha_us: float  # of k instances that share the device
+    beta_us: float
+    limit: int
+    k: int
+    delay_us: float
+    dispersion: float
+    saturation: float
+
+    @classmethod
+    def of(cls, curve: Curve, settings: BatchSettings, dispersion: float) -> _Server:
+        limit, k = largest_batch(settings), settings.instances
+        inflation = 1.0 + curve.contention * (k - 1)
+        delay = float(settings.max_queue_delay_microseconds) if limit > 1 else 0.0
+        return cls(
+            curve.alpha_us * inflation, curve.beta_us * inflation, limit, k, delay, dispersion,
+            saturation_per_second(curve, settings),
+        )  # fmt: skip
+
+    def mean_batch(self, rate_us: float) -> float:
+        """The batch size that reproduces itself: as many items as arrive while one such batch is executed."""
+        spare = self.k - rate_us * self.beta_us
+        natural = rate_us * self.alpha_us / spare if spare > 0 else math.inf
+        return min(float(self.limit), max(1.0, natural, 1.0 + rate_us * self.delay_us))
+
+    def p99_us(self, rate_per_second: float) -> float:
+        if rate_per_second >= self.saturation:
+            return math.inf
+        rate_us, limit, k = rate_per_second / 1e6, self.limit, self.k
+        alpha_us, beta_us = self.alpha_us, self.beta_us
+        batch = self.mean_batch(rate_us)
+        cycle_us = (alpha_us + beta_us * batch) / k
+        # The batch a late request finds itself in: those that came during a long cycle, and itself. A long cycle makes
+        # the next batch large too, so the batch sizes are a first-order autoregression with this coefficient.
+        feedback = min(0.99, rate_us * beta_us / k)
+        arrivals = rate_us * cycle_us
+        unbounded = 1.0 + arrivals + _NORMAL_99 * math.sqrt(self.dispersion * arrivals / (1.0 - feedback * feedback))
+        high = max(batch, min(float(limit), unbounded))
+        service_us = alpha_us + beta_us * high
+        busy = min(1.0, rate_us * (alpha_us + beta_us) / k) ** k
+        wait_us = service_us / k * (1.0 - TAIL / busy) if busy > TAIL else 0.0
+        overflow_us = 0.0
+        if unbounded > limit:
+            # What full batches leave behind: an exponential tail of whole further cycles.
+            full_cycle_us = (alpha_us + beta_us * limit) / k
+            mean_arrivals = rate_us * full_cycle_us
+            left_behind = _LOG_TAIL * self.dispersion * mean_arrivals / (2.0 * (limit - mean_arrivals))
+            overflow_us = min(1.0, 2.0 * (unbounded - limit) / limit) * left_behind / limit * full_cycle_us
+        held_us = 0.0
+        if self.delay_us > 0 and rate_us > 0:
+            held_us = max(0.0, min(self.delay_us, (limit - 1) / rate_us) - wait_us)
+        return service_us + wait_us + overflow_us + held_us
+
+
 def mean_batch(curve: Curve, settings: BatchSettings, rate_per_second: float) -> float:
-    """The batch size that reproduces itself: as many items as arrive while one such batch is executed."""
-    limit, k = largest_batch(settings), settings.instances
-    rate_us = rate_per_second / 1e6
-    inflation = 1.0 + curve.contention * (k - 1)
-    spare = k - rate_us * curve.beta_us * inflation
-    natural = rate_us * curve.alpha_us * inflation / spare if spare > 0 else math.inf
-    held_back = 1.0 + rate_us * settings.max_queue_delay_microseconds if limit > 1 else 1.0
-    return min(float(limit), max(1.0, natural, held_back))
+    """Mean items per execution at that rate on one replica."""
+    return _Server.of(curve, settings, 1.0).mean_batch(rate_per_second / 1e6)
 
 
 def p99_us(curve: Curve, settings: BatchSettings, rate_per_second: float, dispersion: float = 1.0) -> float:
@@ -52,47 +106,21 @@ def p99_us(curve: Curve, settings: BatchSettings, rate_per_second: float, disper
     `rate_per_second`: items per second on this replica. `dispersion`: variance over mean of the arrivals in a short
     interval (1 for Poisson).
     """
-    limit, k = largest_batch(settings), settings.instances
-    utilization = rate_per_second / saturation_per_second(curve, settings)
-    if utilization >= 1.0:
-        return math.inf
-    rate_us = rate_per_second / 1e6
-    batch = mean_batch(curve, settings, rate_per_second)
-    cycle_us = curve.service_us(batch, k) / k
-    # The batch a late request finds itself in: those that came during a long cycle, and itself. A long cycle makes the
-    # next batch large too, so the batch sizes are a first-order autoregression with this coefficient.
-    feedback = min(0.99, rate_us * curve.beta_us * (1.0 + curve.contention * (k - 1)) / k)
-    arrivals = rate_us * cycle_us
-    unbounded = 1.0 + arrivals + _NORMAL_99 * math.sqrt(dispersion * arrivals / (1.0 - feedback**2))
-    high = max(batch, min(float(limit), unbounded))
-    service_us = curve.service_us(high, k)
-    busy = min(1.0, rate_us * curve.service_us(1, k) / k) ** k
-    wait_us = service_us / k * max(0.0, 1.0 - TAIL / busy) if busy > TAIL else 0.0
-    overflow_us = 0.0
-    if unbounded > limit:
-        # What full batches leave behind: an exponential tail of whole further cycles.
-        full_cycle_us = curve.service_us(limit, k) / k
-        mean_arrivals = rate_us * full_cycle_us
-        left_behind = math.log(1 / TAIL) * dispersion * mean_arrivals / (2.0 * (limit - mean_arrivals))
-        overflow_us = min(1.0, 2.0 * (unbounded - limit) / limit) * left_behind / limit * full_cycle_us
-    held_us = 0.0
-    if limit > 1 and rate_us > 0:
-        fill_us = (limit - 1) / rate_us
-        held_us = max(0.0, min(settings.max_queue_delay_microseconds, fill_us) - wait_us)
-    return service_us + wait_us + overflow_us + held_us
+    return _Server.of(curve, settings, dispersion).p99_us(rate_per_second)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=65536)
 def capacity_per_second(curve: Curve, settings: BatchSettings, limit_us: float, dispersion: float = 1.0) -> float:
     """Most items per second that one replica serves with p99 at most `limit_us`; 0 where even an idle one is slower."""
-    if p99_us(curve, settings, 1e-6, dispersion) > limit_us:
+    server = _Server.of(curve, settings, dispersion)
+    if server.p99_us(_TRICKLE) > limit_us:
         return 0.0
-    low, high = 0.0, MAX_UTILIZATION * saturation_per_second(curve, settings)
-    if p99_us(curve, settings, high, dispersion) <= limit_us:
+    low, high = _TRICKLE, MAX_UTILIZATION * server.saturation
+    if server.p99_us(high) <= limit_us:
         return high
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if p99_us(curve, settings, middle, dispersion) <= limit_us:
+        if server.p99_us(middle) <= limit_us:
             low = middle
         else:
             high = middle
