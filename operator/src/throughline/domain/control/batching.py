@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
-from throughline.domain.control.choose import Option, candidates, choose, evaluate, search
+from throughline.domain.control.choose import candidates, choose, evaluate, search
 from throughline.domain.control.text import (
     alternative,
     inputs_text,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.api.status import Alternative, DecisionRecord
+    from throughline.domain.control.choose import Option, Problem
     from throughline.domain.control.context import Context
 
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
@@ -150,35 +151,49 @@ def worthwhile(ctx: Context, best: Option, current: Option) -> bool:
     )
 
 
-def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
-    """Look for better settings, and start the change where one is worth it."""
-    view, demand, problem = ctx.view, ctx.demand, ctx.problem
-    keep = BatchStep(ctx.settings, rejected=rejected)
-    if demand is None or problem is None or demand.idle:
-        return keep
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    best: Option
+    current: Option
+    options: Sequence[Option]
+
+
+def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> _Weighed | BatchStep:
+    """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
     taboo = {r.settings for r in rejected}
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
     situation = (problem, ctx.settings, frozenset(taboo), seen, ctx.slow)
     if situation in ctx.memory.judged:
-        return keep
-    space = [s for s in candidates(view.spec.batching, ctx.settings, seen, ctx.slo_us) if s not in taboo]
+        return BatchStep(ctx.settings, rejected=rejected)
+    space = [s for s in candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us) if s not in taboo]
     current = evaluate(problem, ctx.settings)
     options = search(problem, space, current)
     best = choose(options)
     if not worthwhile(ctx, best, current):
         return BatchStep(ctx.settings, rejected=rejected, judged=situation)
-    fitting = best
-    if not memory_allows(ctx, best.settings):
-        options = search(problem, [s for s in space if memory_allows(ctx, s)], current)
-        fitting = choose(options)
-    if not worthwhile(ctx, fitting, current):
-        text = (
-            f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
-            "that is not there or not known; raise spec.runtime.resources.limits.memory, or have cAdvisor's "
-            "container_memory_working_set_bytes scraped"
-        )
-        return BatchStep(ctx.settings, rejected=rejected, memory_bound=True, message=text)
-    best = fitting
+    if memory_allows(ctx, best.settings):
+        return _Weighed(best, current, options)
+    options = search(problem, [s for s in space if memory_allows(ctx, s)], current)
+    fitting = choose(options)
+    if worthwhile(ctx, fitting, current):
+        return _Weighed(fitting, current, options)
+    text = (
+        f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
+        "that is not there or not known; raise spec.runtime.resources.limits.memory, or have cAdvisor's "
+        "container_memory_working_set_bytes scraped"
+    )
+    return BatchStep(ctx.settings, rejected=rejected, memory_bound=True, message=text)
+
+
+def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
+    """Look for better settings, and start the change where one is worth it."""
+    view, demand, problem = ctx.view, ctx.demand, ctx.problem
+    if demand is None or problem is None or demand.idle:
+        return BatchStep(ctx.settings, rejected=rejected)
+    weighed = _weigh(ctx, problem, rejected)
+    if isinstance(weighed, BatchStep):
+        return weighed
+    best, current, options = weighed.best, weighed.current, weighed.options
     rows = alternatives(ctx, options, best, current)
     inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(view.serving))
     gain = best.score / max(current.score, 1e-9)
