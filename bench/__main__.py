@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from bench import core, rest, step
+from bench import core, oracle, rest, step
 from e2e.cluster import Cluster, PrerequisiteMissing
 from e2e.report import Figure, figures_table, write
 from e2e.stack import models, storage, up
@@ -22,6 +22,7 @@ BATCHED: tuple[Settings, ...] = tuple(
 GRID: tuple[Settings, ...] = ((1, 0, 1), (1, 0, 2), *BATCHED)
 ONNX_WIDTH = 1024
 STEPS = ("batches", "serial", "onnx")
+PARTS = (*STEPS, "oracle", "rest", "core")
 _started = time.monotonic()
 
 
@@ -57,8 +58,8 @@ def cases() -> dict[str, step.Case]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*STEPS, "rest", "core", []], help="all of them when none is named")
-    parts = parser.parse_args().parts or [*STEPS, "rest", "core"]
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them when none is named")
+    parts = parser.parse_args().parts or list(PARTS)
     figures: list[Figure] = core.run() if "core" in parts else []
     try:
         if set(parts) - {"core"}:
@@ -70,6 +71,8 @@ def main() -> int:
                     folder = storage.install(cluster)
                     storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12)
                 load = Load(cluster).start()
+                if "oracle" in parts:
+                    figures += oracle.run(cluster, load, say)
                 for name in STEPS:
                     if name in parts:
                         figures += step.run(cluster, load, cases()[name], say)

@@ -31,17 +31,12 @@ class Case:
     callers: int
     gain: float | None  # throughput over unbatched on the same replicas; None: batching is not what helps
     unbatched_per_second: float | None = None  # None: measured first
-    shape: str = ""
-
-
-def _more(case: Case) -> dict[str, Any]:
-    return {"shape": case.shape} if case.shape else {}
 
 
 def unbatched(cluster: Cluster, load: Load, case: Case) -> float:
     """What one unbatched instance carries, by two callers that keep it busy."""
     fix(cluster, case.service, (1, 0, 1), 1)
-    return load.concurrency(case.name, 2, 10.0, **_more(case)).throughput_per_second
+    return load.concurrency(case.name, 2, 10.0).throughput_per_second
 
 
 def _near_best(swept: Sequence[Swept], tuned: Settings, slo_us: float) -> tuple[float, float, Swept]:
@@ -75,18 +70,18 @@ def run(cluster: Cluster, load: Load, case: Case, progress: Callable[[str], None
     with watch.running():
         for factor, seconds in case.factors:
             progress(f"{case.name}: {factor:g}× = {factor * base:.0f}/s for {seconds:.0f} s")
-            phases.append(phase(load, watch, f"{factor:g}×", case.name, factor * base, seconds, **_more(case)))
+            phases.append(phase(load, watch, f"{factor:g}×", case.name, factor * base, seconds))
             last = watch.samples[-1]
             progress(f"{case.name}: {last.ready}/{last.replicas} replicas, {last.text}, {last.reason}")
         progress(f"{case.name}: {case.callers} callers that wait for their answers")
-        load.concurrency(case.name, case.callers, 75.0, **_more(case))
+        load.concurrency(case.name, case.callers, 75.0)
     tuned, replicas = watch.samples[-1].settings, watch.samples[-1].replicas
     others = [g for g in case.grid if g != tuned]
     points: list[Settings] = [tuned, *others, tuned]
     progress(f"{case.name}: sweep of {len(points)} settings on {replicas} replicas, tuned {tuned}")
     swept = sweep(
         cluster, load, case.service, points,
-        replicas=replicas, callers=case.callers, seconds=6.0, progress=progress, **_more(case),
+        replicas=replicas, callers=case.callers, seconds=6.0, progress=progress,
     )  # fmt: skip
     mine, best, which = _near_best(swept, tuned, slo_us)
     plain = next(s for s in swept if s.settings == (1, 0, 1))

@@ -1,0 +1,99 @@
+"""The product itself as a contender: it sees what the operator would see, and the domain's own code decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceStatus, ReplicaStatus
+from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.text import with_records
+from throughline.domain.observed import BatchStatistic, PodView, PoolView, ServiceView, Unavailable
+from throughline.simulate.look import pod_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from throughline.api.inferenceservice import InferenceServiceSpec
+    from throughline.api.servingpool import ServingPoolSpec
+    from throughline.domain.decision import Decision
+    from throughline.simulate.server import Replica
+    from throughline.simulate.world import World
+
+# Virtual time 0; decisions write timestamps, which count from 1970.
+EPOCH_SECONDS = 1_700_000_000.0
+# A frame of Prometheus is trusted so long, as in runtime.poller.
+STALE_SECONDS = 45.0
+
+Decide = "Callable[[ServiceView, LoopMemory], tuple[Decision, LoopMemory]]"
+
+
+class Autopilot:
+    """One service under `domain.control.loop.decide`. `control`: what was known before, as after a restart."""
+
+    name = "Throughline"
+
+    def __init__(
+        self,
+        spec: InferenceServiceSpec,
+        pool: ServingPoolSpec,
+        *,
+        window_seconds: float = 60.0,
+        control: ControlStatus | None = None,
+        decider: Callable[[ServiceView, LoopMemory], tuple[Decision, LoopMemory]] = decide,
+    ) -> None:
+        self.spec, self.pool, self.window_seconds = spec, pool, window_seconds
+        self.memory = LoopMemory()
+        self.status = InferenceServiceStatus(control=control or ControlStatus())
+        self.decision: Decision | None = None
+        self.decisions = 0
+        self._decide = decider
+
+    def _pod(self, world: World, pod: Replica, *, metrics: bool) -> PodView:
+        ready = bool(pod.models)
+        if ready:
+            pod.settle(world.now)
+        statistics = pod.models[-1].statistics if ready else {}
+        return PodView(
+            name=pod.name, uid=pod.name, ip="10.0.0.1", ready=ready,
+            ready_seconds=max(0.0, world.now - pod.ready_seconds), terminating=pod.leaving, template_hash="t",
+            revision="r", settings=pod.in_force if ready else None,
+            metrics=pod_metrics(pod, world.now, self.window_seconds) if ready and metrics else None,
+            batch_statistics=tuple(
+                BatchStatistic(size, n, round(seconds * 1e9)) for size, (n, seconds) in sorted(statistics.items())
+            ),
+        )  # fmt: skip
+
+    def view(self, world: World) -> ServiceView:
+        """What gather would show of this moment."""
+        age = None if world.scraped_seconds is None else world.now - world.scraped_seconds
+        gone = None
+        if age is None or age > STALE_SECONDS:
+            gone = Unavailable("PrometheusUnreachable", "no scrape has come for too long")
+        return ServiceView(
+            now_seconds=EPOCH_SECONDS + world.now, name="simulated", namespace="default", generation=1, spec=self.spec,
+            status=self.status, pool=PoolView("pool", self.pool, world.capacity, 1),
+            pods=tuple(self._pod(world, p, metrics=gone is None) for p in world.pods),
+            replicas=world.ordered, settings=world.settings, model_hash="r", metrics_unavailable=gone,
+            metrics_window_seconds=self.window_seconds,
+            metrics_time_seconds=None if world.scraped_seconds is None else EPOCH_SECONDS + world.now,
+        )  # fmt: skip
+
+    def step(self, world: World) -> float:
+        """Look, decide and give the orders; seconds until the next look."""
+        decision, self.memory = self._decide(self.view(world), self.memory)
+        self.decision, self.decisions = decision, self.decisions + 1
+        world.configure(decision.settings, dict(decision.pod_settings))
+        if decision.replicas is not None:
+            world.scale(decision.replicas)
+        self.status = InferenceServiceStatus(
+            control=decision.control,
+            decisions=with_records(self.status.decisions, decision.records)
+            if decision.records
+            else self.status.decisions,
+            replicas=ReplicaStatus(
+                desired=world.ordered, ready=len(world.ready), recommended=decision.recommended_replicas
+            ),
+            batch=BatchStatus(settings=decision.settings, recommended=decision.recommended_settings),
+            slo=decision.slo,
+        )
+        return decision.requeue_seconds

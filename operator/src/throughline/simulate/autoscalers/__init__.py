@@ -1,0 +1,1 @@
+"""The autoscalers to compare with, each after its own source code."""

@@ -1,0 +1,187 @@
+"""Arrivals to simulate: steady, daily, sudden, bursty, drifting; the same seed gives the same arrivals.
+
+All are Poisson processes, given their intensity (for `bursty` the intensity is itself random). Rates are in requests
+per second, times in seconds from the start of the simulation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from throughline.simulate.types import Event, Traffic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+DAYS_PER_WEEK = 7
+SATURDAY = 5  # days count from Monday, where each simulation starts
+HOURS_PER_DAY = 24.0
+
+
+def poisson_arrivals(edges_seconds: Floats, rates: Floats, rng: np.random.Generator) -> Floats:
+    """Sorted arrivals of a Poisson process whose intensity is `rates[i]` between `edges_seconds[i]` and the next edge.
+
+    Given its number in a piece, each arrival is uniform in the piece (Lewis & Shedler 1979), so this is exact.
+    """
+    widths = np.diff(edges_seconds)
+    counts = rng.poisson(rates * widths)
+    times = np.repeat(edges_seconds[:-1], counts)
+    times += np.repeat(widths, counts) * rng.random(times.size)
+    times.sort()
+    return times
+
+
+def _seconds(duration_seconds: float) -> tuple[Floats, Floats]:
+    """Edges and middles of pieces of one second, the last one shorter where the duration is no whole number."""
+    edges = np.append(np.arange(0.0, duration_seconds, 1.0), duration_seconds)
+    return edges, (edges[:-1] + edges[1:]) / 2.0
+
+
+def poisson(rate: float, duration_seconds: float, *, seed: int, name: str = "poisson") -> Traffic:
+    """The same intensity all the time."""
+    edges = np.array([0.0, duration_seconds])
+    arrivals = poisson_arrivals(edges, np.array([rate]), np.random.default_rng(seed))
+    return Traffic(name, duration_seconds, arrivals)
+
+
+def diurnal(
+    mean_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    day_seconds: float = 86_400.0,
+    peak_hour: float = 14.0,
+    swing: float = 0.7,
+    weekend: float = 0.6,
+) -> Traffic:
+    """A sine over the day, 1 ± `swing` times the day's mean, and at the weekend `weekend` times a weekday.
+
+    The rate is scaled so that `mean_rate` is the mean over the whole duration. `day_seconds` compresses the day.
+    """
+    edges, middles = _seconds(duration_seconds)
+    hours = middles % day_seconds / day_seconds * HOURS_PER_DAY
+    shape = 1.0 + swing * np.cos((hours - peak_hour) / HOURS_PER_DAY * 2.0 * math.pi)
+    shape[middles // day_seconds % DAYS_PER_WEEK >= SATURDAY] *= weekend
+    rates = shape * (mean_rate * duration_seconds / float(shape @ np.diff(edges)))
+    return Traffic("diurnal", duration_seconds, poisson_arrivals(edges, rates, np.random.default_rng(seed)))
+
+
+def flash_crowd(
+    base_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    at_seconds: float = 1800.0,
+    factor: float = 10.0,
+    rise_seconds: float = 30.0,
+    hold_seconds: float = 300.0,
+    decay_seconds: float = 300.0,
+) -> Traffic:
+    """`base_rate`, from `at_seconds` linearly to `factor` times it, held, then back exponentially (time constant)."""
+    edges, middles = _seconds(duration_seconds)
+    rise = np.clip((middles - at_seconds) / rise_seconds, 0.0, 1.0)
+    decay = np.exp(-np.maximum(middles - (at_seconds + rise_seconds + hold_seconds), 0.0) / decay_seconds)
+    rates = base_rate * (1.0 + (factor - 1.0) * rise * decay)
+    return Traffic("flash crowd", duration_seconds, poisson_arrivals(edges, rates, np.random.default_rng(seed)))
+
+
+def bursty(
+    mean_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    factor: float = 4.0,
+    quiet_seconds: float = 60.0,
+    burst_seconds: float = 15.0,
+) -> Traffic:
+    """Two-state Markov-modulated Poisson process (MMPP-2): bursts have `factor` times the intensity of quiet times.
+
+    Sojourns are exponential with the given means; `mean_rate` is the long-run mean (Fischer & Meier-Hellstern 1993).
+    """
+    rng = np.random.default_rng(seed)
+    cycle_seconds = quiet_seconds + burst_seconds
+    quiet_rate = mean_rate * cycle_seconds / (quiet_seconds + factor * burst_seconds)
+    bursts = bool(rng.random() < burst_seconds / cycle_seconds)  # the stationary chance to begin in a burst
+    edges = [0.0]
+    rates = []
+    while edges[-1] < duration_seconds:
+        rates.append(quiet_rate * factor if bursts else quiet_rate)
+        edges.append(edges[-1] + rng.exponential(burst_seconds if bursts else quiet_seconds))
+        bursts = not bursts
+    edges[-1] = duration_seconds
+    return Traffic("bursty", duration_seconds, poisson_arrivals(np.array(edges), np.array(rates), rng))
+
+
+def slow_ramp(
+    start_rate: float, end_rate: float, duration_seconds: float, *, seed: int, name: str = "slow ramp"
+) -> Traffic:
+    """A straight line from one rate to the other."""
+    edges, middles = _seconds(duration_seconds)
+    rates = start_rate + (end_rate - start_rate) * middles / duration_seconds
+    return Traffic(name, duration_seconds, poisson_arrivals(edges, rates, np.random.default_rng(seed)))
+
+
+def on_off(
+    on_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    on_seconds: float = 600.0,
+    off_seconds: float = 600.0,
+    off_share: float = 0.02,
+) -> Traffic:
+    """In turn `on_rate` and `off_share` of it, as batch jobs make; begins on."""
+    cycles = math.ceil(duration_seconds / (on_seconds + off_seconds))
+    starts = np.arange(cycles) * (on_seconds + off_seconds)
+    edges = np.append(np.column_stack((starts, starts + on_seconds)).ravel(), np.inf)
+    rates = np.tile([on_rate, on_rate * off_share], cycles)
+    arrivals = poisson_arrivals(np.minimum(edges, duration_seconds), rates, np.random.default_rng(seed))
+    return Traffic("on-off", duration_seconds, arrivals)
+
+
+def cost_drift(
+    rate: float, duration_seconds: float, *, seed: int, final_factor: float = 1.6, steps: int = 12
+) -> Traffic:
+    """Steady, while in the middle half of the time the model becomes `final_factor` times dearer, in equal steps."""
+    first_seconds = duration_seconds / 4.0
+    step_seconds = duration_seconds / 2.0 / steps
+    events = tuple(
+        Event(first_seconds + i * step_seconds, "cost", 1.0 + (final_factor - 1.0) * (i + 1) / steps)
+        for i in range(steps)
+    )
+    return replace(poisson(rate, duration_seconds, seed=seed, name="cost drift"), events=events)
+
+
+def node_loss(
+    rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    pool_replicas: int,
+    left_replicas: int,
+    lost_seconds: float = 1800.0,
+    back_seconds: float = 3600.0,
+) -> Traffic:
+    """Steady, while the pool holds `left_replicas` instead of `pool_replicas` between two times."""
+    events = (Event(lost_seconds, "pool", left_replicas), Event(back_seconds, "pool", pool_replicas))
+    return replace(poisson(rate, duration_seconds, seed=seed, name="node loss"), events=events)
+
+
+def metrics_gap(
+    start_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    growth: float = 0.3,
+    gap_at_seconds: float = 1800.0,
+    gap_seconds: float = 600.0,
+) -> Traffic:
+    """A slow rise by the share `growth` over the whole time; for `gap_seconds` no scrape succeeds."""
+    traffic = slow_ramp(start_rate, start_rate * (1.0 + growth), duration_seconds, seed=seed, name="metrics gap")
+    return replace(traffic, events=(Event(gap_at_seconds, "metrics", gap_seconds),))

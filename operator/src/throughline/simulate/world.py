@@ -1,0 +1,264 @@
+"""The cluster in virtual time: replicas come, serve, are scraped and go, and all of it is paid for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from throughline.simulate.server import Replica, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.simulate.types import Environment, Event, Traffic, Truth
+
+BUCKET_SECONDS = 15.0
+KEEP_SAMPLES_SECONDS = 330.0
+NOISE_VALUES = 1 << 16
+GATEWAY_SAMPLES = 40
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of the record: what was so at a time."""
+
+    at_seconds: float
+    replicas: int
+    ready: int
+    settings: BatchSettings
+
+
+class World:
+    """One service on one pool. The driver advances it and gives it orders; it never decides."""
+
+    def __init__(
+        self,
+        truth: Truth,
+        environment: Environment,
+        traffic: Traffic,
+        *,
+        slo_us: float,
+        settings: BatchSettings,
+        replicas: int,
+        seed: int = 1,
+        sampling: bool = False,
+    ) -> None:
+        self.truth, self.environment, self.traffic = truth, environment, traffic
+        self._first_truth = truth
+        rng = np.random.default_rng(seed)
+        sigma = math.sqrt(math.log1p(truth.noise**2))
+        noise = np.exp(rng.normal(-sigma * sigma / 2, sigma, NOISE_VALUES)) if sigma else np.ones(1)
+        self.tally = Tally.over_time(
+            traffic.duration_seconds, BUCKET_SECONDS, slo_us, noise, environment.timeout_seconds
+        )
+        # The share of the pods at which a request goes in, drawn once: the same for every contender.
+        self._place = rng.random(traffic.arrivals.size)
+        self._next = 0  # arrival
+        self.now = 0.0
+        self.settings = settings
+        self.ordered = replicas
+        self.capacity = environment.pool_replicas
+        self.pods: list[Replica] = []
+        self.scrapes_fail_until = -1.0
+        self.scraped_seconds: float | None = None
+        self.gateway: list[tuple[float, int]] = []  # (time of scrape, requests so far)
+        self._named = 0
+        self._next_scrape = environment.scrape_seconds
+        self._events = sorted(traffic.events, key=lambda e: e.at_seconds)
+        self.sampling = sampling  # concurrency each second
+        self.concurrency: list[float] = []
+        self._next_sample = 1.0 if sampling else math.inf
+        self.paid_seconds = np.zeros(self.tally.lost.size)
+        self.moments: list[Moment] = []
+        self.on_change: Callable[[], None] | None = None
+        for _ in range(replicas):
+            self._create(ready_seconds=0.0)
+        self._note()
+
+    # ------------------------------------------------------------------ orders
+
+    def scale(self, replicas: int) -> None:
+        """Order a count. What the pool cannot hold stays pending and costs nothing."""
+        if replicas != self.ordered:
+            self.ordered = replicas
+            self._reconcile()
+            self._note()
+
+    def configure(self, settings: BatchSettings, exceptions: dict[str, BatchSettings] | None = None) -> None:
+        """Order settings for all replicas, other ones for those named."""
+        changed = settings != self.settings
+        self.settings = settings
+        for pod in self.pods:
+            wanted = (exceptions or {}).get(pod.name, settings)
+            if not pod.leaving and pod.settings != wanted:
+                pod.change(wanted, self.now, self.environment.reload_seconds)
+                changed = True
+        if changed:
+            self._note()
+
+    def _create(self, ready_seconds: float) -> None:
+        self._named += 1
+        pod = Replica(f"pod-{self._named}", self.now, ready_seconds, self.settings)
+        if ready_seconds <= self.now:
+            pod.start(self.truth.parallel)
+        self.pods.append(pod)
+
+    def _reconcile(self) -> None:
+        """As a ReplicaSet: create what lacks; remove what is not ready first, then the youngest."""
+        staying = [p for p in self.pods if not p.leaving]
+        wanted = min(self.ordered, self.capacity)
+        e = self.environment
+        for _ in range(wanted - len(staying)):
+            self._create(self.now + e.pod_start_seconds + e.model_load_seconds)
+        for pod in sorted(staying, key=lambda p: (bool(p.models), -p.created_seconds))[: max(0, len(staying) - wanted)]:
+            pod.leaving = True
+        self._bury()
+
+    def _bury(self) -> None:
+        """A leaving replica is gone when its last request is done."""
+        for pod in self.pods:
+            if pod.leaving:
+                pod.settle(self.now)
+        self.pods = [p for p in self.pods if not p.leaving or p.waiting or p.executing]
+
+    def _note(self) -> None:
+        self.moments.append(Moment(self.now, self.ordered, len(self.ready), self.settings))
+
+    # ------------------------------------------------------------------ what is
+
+    @property
+    def ready(self) -> list[Replica]:
+        return [p for p in self.pods if p.models and not p.leaving]
+
+    # ------------------------------------------------------------------ time
+
+    def advance(self, until: float) -> None:
+        """Serve until then, with everything that happens on the way."""
+        while self.now < until - _EPSILON:
+            due = [p.ready_seconds for p in self.pods if not p.models]
+            due += [p.reload[0] for p in self.pods if p.reload is not None]
+            due += [e.at_seconds for e in self._events[:1]]
+            step = min(until, self._next_scrape, self._next_sample, *due)
+            self._serve(max(step, self.now))
+            self._happen()
+
+    def _serve(self, until: float) -> None:
+        arrivals = self.traffic.arrivals
+        end = int(np.searchsorted(arrivals, until, side="right"))
+        coming, place = arrivals[self._next : end], self._place[self._next : end]
+        self._next = end
+        ready = self.ready
+        if not ready:
+            self.tally.lose(coming)
+        elif len(ready) == 1:
+            ready[0].models[-1].take(coming)
+        else:
+            index = (place * len(ready)).astype(np.int64)
+            for i, pod in enumerate(ready):
+                pod.models[-1].take(coming[index == i])
+        for pod in self.pods:
+            pod.run(until, self.truth, self.tally)
+        bucket = min(int(self.now / BUCKET_SECONDS), self.paid_seconds.size - 1)
+        self.paid_seconds[bucket] += (until - self.now) * len(self.pods)
+        self.now = until
+
+    def _happen(self) -> None:
+        """Whatever is due now."""
+        now = self.now
+        changed = self._pods_change()
+        while self._events and self._events[0].at_seconds <= now:
+            changed |= self._event(self._events.pop(0))
+        if self._next_sample <= now:
+            self._next_sample += 1.0
+            for pod in self.pods:
+                pod.settle(now)
+            self.concurrency.append(float(sum(p.waiting + p.executing for p in self.pods)))
+        if self._next_scrape <= now:
+            self._next_scrape += self.environment.scrape_seconds
+            self._bury()
+            self._scrape()
+        if changed:
+            self._note()
+            if self.on_change is not None:
+                self.on_change()
+
+    def _pods_change(self) -> bool:
+        """Start the servers and finish the reloads that are due."""
+        changed = False
+        for pod in self.pods:
+            if not pod.models and pod.ready_seconds <= self.now:
+                pod.start(self.truth.parallel)
+                changed = True
+            if pod.reload is not None and pod.reload[0] <= self.now:
+                pod.reload_done()
+                changed = True
+        return changed
+
+    def _event(self, event: Event) -> bool:
+        """Let it happen; whether a pod was affected."""
+        if event.kind == "cost":
+            self.truth = replace(self._first_truth, factor=event.value)
+        elif event.kind == "metrics":
+            self.scrapes_fail_until = self.now + event.value
+        elif event.kind == "pool":
+            self._resize_pool(int(event.value))
+            return True
+        else:
+            raise ValueError(f"unknown event {event.kind!r}: cost, metrics or pool")
+        return False
+
+    def _scrape(self) -> None:
+        if self.now <= self.scrapes_fail_until:
+            return
+        self.scraped_seconds = self.now
+        self.gateway.append((self.now, self._next))
+        del self.gateway[:-GATEWAY_SAMPLES]
+        for pod in self.ready:
+            pod.scrape(self.now, self.environment.summary_seconds, KEEP_SAMPLES_SECONDS)
+
+    def _resize_pool(self, capacity: int) -> None:
+        """The pool holds so many from now on; the oldest replicas were on what is lost."""
+        self.capacity = capacity
+        staying = [p for p in self.pods if not p.leaving]
+        for pod in staying[: max(0, len(staying) - capacity)]:
+            pod.settle(self.now)
+            for model in pod.models:
+                self.tally.lose(model.waiting)
+                # Requests that were executing: their arrivals are not kept by request, their number is.
+                self.tally.lose(np.full(model.executing, self.now))
+            self.pods.remove(pod)
+        self._reconcile()
+
+    # ------------------------------------------------------------------ the account
+
+    def counted(self) -> slice:
+        """Buckets after the warm-up."""
+        return slice(int(self.traffic.warmup_seconds / BUCKET_SECONDS), None)
+
+    def replica_hours(self) -> float:
+        return float(self.paid_seconds[self.counted()].sum()) / 3600
+
+    def requests(self) -> tuple[int, int, int]:
+        """(answered in time, over the SLO, lost) after the warm-up; what still waits at the end is lost."""
+        for pod in self.pods:
+            for model in pod.models:
+                self.tally.lose(model.waiting)
+                model.waiting = model.waiting[:0]
+        s = self.counted()
+        answered, over = int(self.tally.histogram[s].sum()), int(self.tally.over[s].sum())
+        return answered - over, over, int(self.tally.lost[s].sum())
+
+
+def changes(moments: Sequence[Moment], since_seconds: float = 0.0) -> int:
+    """How often the ordered replicas or the settings were changed."""
+    return sum(
+        (a.replicas, a.settings) != (b.replicas, b.settings)
+        for a, b in pairwise(moments)
+        if b.at_seconds >= since_seconds
+    )
