@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
-from throughline.simulate import traffic
+from throughline.simulate import traces, traffic
 from throughline.simulate.arena import UNBATCHED, first_replicas, hindsight, run_contenders
 from throughline.simulate.autopilot import Autopilot
 from throughline.simulate.loadtest import hand_tuned
@@ -16,16 +16,23 @@ from throughline.simulate.types import Environment, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from throughline.simulate.run import Result
     from throughline.simulate.types import Traffic
 
 MAX_INSTANCES = 2
 HOUR = 3600.0
-# An encoder on a shared accelerator: 40 ms for an execution, 8 ms for each item of it, two instances share the device.
-ENCODER = Truth(40_000, 8_000, contention=0.8)
-ENCODER_SLO_US = 500_000.0
-UNBATCHED_RATE = 700.0  # requests per second, where a trace has a steady mean
+DAY = 24 * HOUR
+POOL_REPLICAS = 200
+# An encoder on a shared accelerator: 100 ms for an execution, 20 ms for each item of it, two instances share the device.
+ENCODER = Truth(100_000, 20_000, contention=0.8)
+ENCODER_SLO_US = 1_250_000.0
+RATE = 700.0  # requests per second, which is the load of about twenty replicas that batch, and of a hundred that do not
+# The same, twice as large, for traffic of days.
+LARGE = Truth(200_000, 40_000, contention=0.8)
+LARGE_SLO_US = 2_500_000.0
+LARGE_RATE = 120.0
 
 
 def spec(slo_us: float, pool_replicas: int, **more: Any) -> InferenceServiceSpec:
@@ -48,24 +55,31 @@ def pool(environment: Environment) -> ServingPoolSpec:
     )
 
 
-def generated(seed: int = 1) -> list[Traffic]:
+def generated(seed: int = 1, days: int = 7) -> list[Case]:
     """All kinds of traffic of the product's promise."""
-    r, s = UNBATCHED_RATE, {"seed": seed}
-    return [
-        traffic.poisson(r, 2 * HOUR, **s),
-        traffic.diurnal(r / 2, 3 * 24 * HOUR, day_seconds=24 * HOUR, **s),
-        traffic.flash_crowd(r / 7, 2 * HOUR, **s),
-        traffic.bursty(r / 2, 2 * HOUR, **s),
-        traffic.slow_ramp(r / 10, r, 3 * HOUR, **s),
-        traffic.on_off(r, 3 * HOUR, **s),
-        traffic.cost_drift(r / 2, 3 * HOUR, **s),
-        traffic.node_loss(r, 2 * HOUR, pool_replicas=60, left_replicas=10, **s),
-        traffic.metrics_gap(r, 2 * HOUR, **s),
+    s = {"seed": seed}
+    encoder = [
+        traffic.poisson(RATE, 2 * HOUR, **s),
+        traffic.flash_crowd(RATE / 7, 2 * HOUR, **s),
+        traffic.bursty(RATE / 2, 2 * HOUR, **s),
+        traffic.slow_ramp(RATE / 10, RATE, 3 * HOUR, **s),
+        traffic.on_off(RATE, 3 * HOUR, **s),
+        traffic.cost_drift(RATE / 2, 3 * HOUR, **s),
+        traffic.node_loss(RATE, 2 * HOUR, pool_replicas=POOL_REPLICAS, left_replicas=150, **s),
+        traffic.metrics_gap(RATE, 2 * HOUR, **s),
     ]
+    large = [traffic.diurnal(LARGE_RATE, days * DAY, **s)]
+    return [*(_case(t, ENCODER, ENCODER_SLO_US) for t in encoder), *(_case(t, LARGE, LARGE_SLO_US) for t in large)]
 
 
-def case(t: Traffic, **environment: Any) -> Case:
-    return Case(ENCODER, Environment(pool_replicas=60, **environment), t, ENCODER_SLO_US)
+def recorded(folder: Path) -> list[Case]:
+    """The traces of a folder, scaled to the pool under test; their names say by how much."""
+    found = [traces.from_csv(p, rate_per_second=RATE / 2) for p in sorted(folder.glob("*.csv"))]
+    return [_case(t, ENCODER, ENCODER_SLO_US) for t in found]
+
+
+def _case(t: Traffic, truth: Truth, slo_us: float) -> Case:
+    return Case(truth, Environment(pool_replicas=POOL_REPLICAS), t, slo_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,11 @@ def test_the_cost_rises_in_steps_to_its_last_factor():
 
 def test_a_pool_shrinks_and_comes_back():
     made = traffic.node_loss(5, 7200, seed=1, pool_replicas=8, left_replicas=3)
-    assert [(e.at_seconds, e.kind, e.value) for e in made.events] == [(1800, "pool", 3), (3600, "pool", 8)]
+    assert [(e.at_seconds, e.kind, e.value) for e in made.events] == [
+        (1800, "pool", 3),
+        (1800, "node", 0.625),
+        (3600, "pool", 8),
+    ]
 
 
 def test_metrics_fail_for_ten_minutes_while_traffic_rises():

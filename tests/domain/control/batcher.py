@@ -1,57 +1,41 @@
-"""A discrete-event model of Triton's dynamic batcher, as the oracle of the predictor's tests."""
+"""Triton's dynamic batcher as the oracle of the predictor's tests: the simulator's own, which is itself checked against
+the real server (docs/simulator.md), and a model of callers that wait for their answers.
+"""
 
 import heapq
 import random
 from collections import deque
 
+import numpy as np
+from throughline.simulate.server import Model, Tally
+from throughline.simulate.types import Truth
+
 
 def simulate(curve, settings, rate_per_second, *, requests=20_000, seed=1):
     """Poisson arrivals of single items; returns (p99 latency in µs, throughput per second, mean batch)."""
-    rng = random.Random(seed)
-    limit, delay, k = max(1, settings.max_batch_size), settings.max_queue_delay_microseconds, settings.instances
-    if limit == 1:
-        delay = 0
-    arrivals, now = [], 0.0
-    for _ in range(requests):
-        now += rng.expovariate(rate_per_second / 1e6)
-        arrivals.append(now)
-    queue, free, busy, latencies, batches = deque(), k, [], [], 0
-    index, now = 0, 0.0
-    while len(latencies) < requests:
-        # start what may start
-        while free and queue and (len(queue) >= limit or now >= queue[0] + delay - 1e-6):
-            batch = [queue.popleft() for _ in range(min(limit, len(queue)))]
-            free -= 1
-            batches += 1
-            heapq.heappush(busy, (now + curve.service_us(len(batch), k), batches, batch))
-        next_times = []
-        if index < requests:
-            next_times.append(arrivals[index])
-        if busy:
-            next_times.append(busy[0][0])
-        if free and queue:
-            next_times.append(queue[0] + delay)
-        now = min(next_times)
-        if index < requests and arrivals[index] <= now:
-            queue.append(arrivals[index])
-            index += 1
-        while busy and busy[0][0] <= now:
-            _, _, batch = heapq.heappop(busy)
-            free += 1
-            latencies.extend(now - a for a in batch)
-    latencies = sorted(latencies[requests // 10 :])
-    return latencies[int(0.99 * len(latencies))], 1e6 * requests / now, requests / batches
+    rng = np.random.default_rng(seed)
+    arrivals = np.cumsum(rng.exponential(1 / rate_per_second, requests))
+    model = Model(settings, 0.0)
+    model.take(arrivals)
+    truth = Truth(curve.alpha_us, curve.beta_us, curve.contention, noise=0.0)
+    tally = Tally.over_time(float(arrivals[-1]), 60.0, np.inf, np.ones(1))
+    finish, latency = model.run(np.inf, truth, tally, np.zeros(0))
+    late = np.sort(latency[requests // 10 :])
+    return late[int(0.99 * late.size)], requests / finish.max(), requests / len(model.open)
 
 
 def simulate_closed(curve, settings, clients, *, think_us=500.0, executions=4000):
-    """`clients` callers that each send again `think_us` after an answer; returns throughput per second."""
+    """`clients` callers that each send again `think_us` after an answer; returns throughput per second.
+
+    With a queue delay a batch is closed when its oldest request has waited for it and the batch ahead has started.
+    """
     limit, delay, k = max(1, settings.max_batch_size), settings.max_queue_delay_microseconds, settings.instances
     if limit == 1:
         delay = 0
     rng = random.Random(2)
     events = [(rng.random() * think_us, i, "arrive", None) for i in range(clients)]
     heapq.heapify(events)
-    queue, free, done, batches, now, n = deque(), k, 0, 0, 0.0, clients
+    queue, closed, free, done, batches, now, n = deque(), 0, k, 0, 0, 0.0, clients
     while batches < executions:
         now, _, kind, batch = heapq.heappop(events)
         if kind == "arrive":
@@ -62,11 +46,19 @@ def simulate_closed(curve, settings, clients, *, think_us=500.0, executions=4000
             done += batch
             for _ in range(batch):
                 heapq.heappush(events, (now + think_us * (0.5 + rng.random()), n := n + 1, "arrive", None))
-        while free and queue and (len(queue) >= limit or now >= queue[0] + delay - 1e-6):
-            size = min(limit, len(queue))
-            for _ in range(size):
-                queue.popleft()
+        while True:
+            if not closed and queue and (len(queue) >= limit or now >= queue[0] + delay - 1e-6):
+                closed = min(limit, len(queue))
+                for _ in range(closed):
+                    queue.popleft()
+            if not closed or not free:
+                break
+            if not delay:  # open until it starts
+                while closed < limit and queue:
+                    queue.popleft()
+                    closed += 1
             free -= 1
             batches += 1
-            heapq.heappush(events, (now + curve.service_us(size, k), n := n + 1, "finish", size))
+            heapq.heappush(events, (now + curve.service_us(closed, k), n := n + 1, "finish", closed))
+            closed = 0
     return 1e6 * done / now

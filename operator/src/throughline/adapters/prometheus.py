@@ -33,7 +33,9 @@ def queries(window: int) -> dict[str, str]:
 
     return {
         "success": rate("nv_inference_request_success"),
-        "failure": rate("nv_inference_request_failure"),
+        # What a caller gives up is no failure of the model; a Triton that does not tell the reasons counts none.
+        "failure": rate('nv_inference_request_failure{reason!="CANCELED"}'),
+        "cancelled": rate('nv_inference_request_failure{reason="CANCELED"}'),
         "items": rate("nv_inference_count"),
         "executions": rate("nv_inference_exec_count"),
         "request_us": rate("nv_inference_request_duration_us"),
@@ -67,7 +69,7 @@ REQUIRED = (
     "age",
 )
 FIRST = "age"
-OPTIONAL = ("p99", "gpu_memory", "memory")
+OPTIONAL = ("p99", "cancelled", "gpu_memory", "memory")
 
 
 class Query(Protocol):
@@ -146,7 +148,7 @@ class Prometheus:
 def build_frame(found: Mapping[str, Sequence[Sample]], *, time_seconds: float, window_seconds: float) -> MetricsFrame:
     """The frame from the answers by query name; what is NaN or missing is not there."""
     values = {name: _by_key(samples) for name, samples in found.items()}
-    p99, gpu = values.get("p99", {}), values.get("gpu_memory", {})
+    p99, gpu, cancelled = (values.get(name, {}) for name in ("p99", "gpu_memory", "cancelled"))
     pods: dict[Key, PodMetrics] = {}
     for key in values["success"]:
         row = {name: values[name].get(key) for name in REQUIRED}
@@ -166,6 +168,7 @@ def build_frame(found: Mapping[str, Sequence[Sample]], *, time_seconds: float, w
             p99_us=p99.get(key),
             age_seconds=max(0.0, known["age"]),
             gpu_memory_used_ratio=gpu.get((key[0], key[1], "")),
+            cancelled_rate=cancelled.get(key, 0.0),
         )
     memory = {(namespace, pod): ratio for (namespace, pod, _), ratio in values.get("memory", {}).items()}
     return MetricsFrame(time_seconds=time_seconds, window_seconds=window_seconds, pods=pods, memory_used_ratio=memory)

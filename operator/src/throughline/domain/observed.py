@@ -45,6 +45,7 @@ class PodMetrics:
     p99_us: float | None  # None while idle: the summary is NaN then
     age_seconds: float  # since the newest sample
     gpu_memory_used_ratio: float | None = None  # used / total, None without nv_gpu_* (edge, CPU)
+    cancelled_rate: float = 0.0  # requests that their callers gave up; the server's fault only in that it was late
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,8 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one loop: a call inside it would be
     are changed in place. service_seconds[b]: mean time of a batch of b. noise: factors, taken in turn.
     Counted by the bucket of the arrival: histogram[bucket, bin], over[bucket] (answers over the SLO) and lost[bucket]
     (requests that waited longer than timeout_seconds). Written in order: finish and latency of each request (seconds,
-    µs; negative for a lost one), and rows of batches (finish, size, service seconds, sums of latency and of queue µs, start).
+    µs; negative for a lost one), and rows of batches: finish, size, service seconds, sums of latency and queue µs,
+    start.
     Returns (requests started or given up, batches started, next noise index).
     """
     taken = 0

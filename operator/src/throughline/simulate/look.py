@@ -40,6 +40,7 @@ def pod_metrics(pod: Replica, now: float, window_seconds: float) -> PodMetrics |
         pending_growth_rate=slope,
         p99_us=pod.p99_us,
         age_seconds=now - t1,
+        cancelled_rate=(b.cancelled - a.cancelled) / dt,
     )
 
 

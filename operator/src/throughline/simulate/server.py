@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -69,9 +69,7 @@ class Counters:
     request_us: float = 0.0
     queue_us: float = 0.0
     compute_us: float = 0.0
-
-    def copy(self) -> Counters:
-        return Counters(self.success, self.executions, self.request_us, self.queue_us, self.compute_us)
+    cancelled: float = 0.0
 
 
 class Model:
@@ -201,6 +199,7 @@ class Replica:
             started = model.run(until, truth, tally, self.device_at)
             if started is not None:
                 self.recent.append(started)
+                self.counters.cancelled += float((started[1] < 0).sum())
 
     def settle(self, now: float) -> None:
         for model in self.models:
@@ -220,7 +219,7 @@ class Replica:
     def scrape(self, now: float, summary_seconds: float, keep_seconds: float) -> None:
         """What Prometheus would store at this moment."""
         self.settle(now)
-        self.samples.append((now, self.counters.copy(), self.waiting, self.executing))
+        self.samples.append((now, replace(self.counters), self.waiting, self.executing))
         while self.samples[0][0] < now - keep_seconds:
             self.samples.pop(0)
         since = now - summary_seconds

@@ -168,8 +168,15 @@ def node_loss(
     lost_seconds: float = 1800.0,
     back_seconds: float = 3600.0,
 ) -> Traffic:
-    """Steady, while the pool holds `left_replicas` instead of `pool_replicas` between two times."""
-    events = (Event(lost_seconds, "pool", left_replicas), Event(back_seconds, "pool", pool_replicas))
+    """Steady, while a node dies and comes back: between two times the pool holds `left_replicas`, and at the first the
+    share of the replicas that was on the node is gone.
+    """
+    share = 1.0 - left_replicas / pool_replicas
+    events = (
+        Event(lost_seconds, "pool", left_replicas),
+        Event(lost_seconds, "node", share),
+        Event(back_seconds, "pool", pool_replicas),
+    )
     return replace(poisson(rate, duration_seconds, seed=seed, name="node loss"), events=events)
 
 

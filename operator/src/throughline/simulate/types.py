@@ -57,7 +57,8 @@ class Event:
     """Something that happens to the world at a time.
 
     kind "cost": the model's cost becomes `value` times the first one. kind "pool": the pool holds `value` replicas from
-    now on, and what is above that dies with its requests. kind "metrics": scrapes fail for `value` seconds.
+    now on, and what is above that dies with its requests. kind "node": this share of the replicas dies with its
+    requests, and is made anew. kind "metrics": scrapes fail for `value` seconds.
     """
 
     at_seconds: float

@@ -209,8 +209,12 @@ class World:
         elif event.kind == "pool":
             self._resize_pool(int(event.value))
             return True
+        elif event.kind == "node":
+            self._kill(math.ceil(event.value * len(self.ready)))
+            self._reconcile()
+            return True
         else:
-            raise ValueError(f"unknown event {event.kind!r}: cost, metrics or pool")
+            raise ValueError(f"unknown event {event.kind!r}: cost, metrics, node or pool")
         return False
 
     def _scrape(self) -> None:
@@ -225,15 +229,18 @@ class World:
     def _resize_pool(self, capacity: int) -> None:
         """The pool holds so many from now on; the oldest replicas were on what is lost."""
         self.capacity = capacity
-        staying = [p for p in self.pods if not p.leaving]
-        for pod in staying[: max(0, len(staying) - capacity)]:
+        self._kill(max(0, sum(not p.leaving for p in self.pods) - capacity))
+        self._reconcile()
+
+    def _kill(self, count: int) -> None:
+        """The oldest replicas die with all their requests."""
+        for pod in [p for p in self.pods if not p.leaving][:count]:
             pod.settle(self.now)
             for model in pod.models:
                 self.tally.lose(model.waiting)
                 # Requests that were executing: their arrivals are not kept by request, their number is.
                 self.tally.lose(np.full(model.executing, self.now))
             self.pods.remove(pod)
-        self._reconcile()
 
     # ------------------------------------------------------------------ the account
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
 WORTH_WHEN_SLOW = 1.15
+# Replicas are saved only where they are saved with so much more demand, too.
+SAVING_MARGIN = 1.05
+# A change that is not urgent waits so long after the one before, twice as long after each further one of the last hour:
+# where two settings are as good as each other, noise would move the service between them for ever.
 COOL_DOWN_SECONDS = 60.0
+CHANGES_SECONDS = 3600.0
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
 MAX_REJECTED = 8
@@ -52,6 +57,7 @@ class BatchStep:
     coming: Option | None = None  # better settings that wait for the last change to settle
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
+    worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
     judged: Hashable | None = None  # the situation, where it was found that nothing is better
 
 
@@ -130,22 +136,28 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         text = f"{name} taken back, {settings_text(trial.previous)} again: {verdict.message}"
         lines = note(Action.ROLLBACK, "Worsened", trial.previous, text)
         return BatchStep(
-            trial.previous, rejected=(*rejected, entry)[-MAX_REJECTED:], records=lines, changed=True, message=text
-        )
+            trial.previous, rejected=(*rejected, entry)[-MAX_REJECTED:], records=lines, changed=True, message=text,
+            worse=trial.settings,
+        )  # fmt: skip
     if verdict.outcome is Outcome.CANCEL:
         lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)
         return BatchStep(trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message)
     return None
 
 
-def worthwhile(ctx: Context, best: Option, current: Option) -> bool:
+def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) -> bool:
     """Whether moving from the settings in force to the best ones pays for the reload."""
     if best.settings == current.settings:
         return False
-    if best.feasible and (not current.feasible or best.replicas < current.replicas):
+    if best.feasible and not current.feasible:
         return True
+    if best.feasible and best.replicas < current.replicas:
+        enough = evaluate(replace(problem, demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
+        return enough.feasible and enough.replicas < current.replicas
     if current.feasible and not best.feasible:
         return False
+    if best.settings.instances < current.settings.instances and best.score >= current.score:
+        return True  # an instance that does no good holds memory
     return best.score >= (WORTH_WHEN_SLOW if ctx.slow else WORTH) * max(current.score, 1e-9) or (
         not best.feasible and best.p99_us < current.p99_us / WORTH
     )
@@ -169,13 +181,13 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     current = evaluate(problem, ctx.settings)
     options = search(problem, space, current)
     best = choose(options)
-    if not worthwhile(ctx, best, current):
+    if not worthwhile(ctx, problem, best, current):
         return BatchStep(ctx.settings, rejected=rejected, judged=situation)
     if memory_allows(ctx, best.settings):
         return _Weighed(best, current, options)
     options = search(problem, [s for s in space if memory_allows(ctx, s)], current)
     fitting = choose(options)
-    if worthwhile(ctx, fitting, current):
+    if worthwhile(ctx, problem, fitting, current):
         return _Weighed(fitting, current, options)
     text = (
         f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
@@ -183,6 +195,11 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
         "container_memory_working_set_bytes scraped"
     )
     return BatchStep(ctx.settings, rejected=rejected, memory_bound=True, message=text)
+
+
+def _cool_down_seconds(ctx: Context) -> float:
+    recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.memory.batch_changes)
+    return float(min(CHANGES_SECONDS, COOL_DOWN_SECONDS * 2.0 ** max(0, recent - 1)))
 
 
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
@@ -218,7 +235,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
     if pause_seconds is None:
-        pause_seconds = ctx.observe_seconds if urgent else max(COOL_DOWN_SECONDS, ctx.observe_seconds)
+        pause_seconds = ctx.observe_seconds if urgent else max(_cool_down_seconds(ctx), ctx.observe_seconds)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         return BatchStep(ctx.settings, rejected=rejected, coming=best, message=text)

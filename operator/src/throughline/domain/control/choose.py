@@ -28,35 +28,38 @@ MAX_DELAY_SHARE = 0.1
 # Batches further than this beyond the largest one seen are extrapolation.
 MAX_BATCH_GROWTH = 8
 # Settings whose score is this near to the best are as good, and the smaller of them need less memory.
-AS_GOOD = 0.97
+AS_GOOD = 0.98
 # The prediction must leave this part of the SLO unused.
-SLO_HEADROOM = 0.15
+SLO_HEADROOM = 0.06
 # Share of the closed-loop throughput in the score, by the kind of caller.
 CLOSED_WEIGHT = 0.9
-OPEN_WEIGHT = 0.5
+OPEN_WEIGHT = 0.05
 # And replicas this much above the demand.
-DEMAND_HEADROOM = 1.15
+DEMAND_HEADROOM = 1.03
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What the choice is made from. Rates are items per second; `error` is measured over predicted p99."""
+    """What the choice is made from. Rates are items per second."""
 
     curve: Curve
     slo_us: float
     demand_per_second: float
     in_flight_per_replica: float
-    error: float
+    errors: tuple[tuple[BatchSettings, float], ...]  # measured over predicted p99, by settings that were in force
+    usual_error: float  # of all others
     dispersion: float
     price_per_hour: float
     max_replicas: int
     min_replicas: int
     callers_wait: bool = False  # each caller sends again when it has its answer
 
-    @property
-    def limit_us(self) -> float:
+    def error(self, settings: BatchSettings) -> float:
+        return next((error for known, error in self.errors if known == settings), self.usual_error)
+
+    def limit_us(self, settings: BatchSettings) -> float:
         """The p99 that the uncorrected prediction may reach."""
-        return self.slo_us * (1.0 - SLO_HEADROOM) / self.error
+        return self.slo_us * (1.0 - SLO_HEADROOM) / self.error(settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ def candidates(
 
 def evaluate(problem: Problem, settings: BatchSettings) -> Option:
     """What these settings would need and do."""
-    capacity = capacity_per_second(problem.curve, settings, problem.limit_us, problem.dispersion)
+    capacity = capacity_per_second(problem.curve, settings, problem.limit_us(settings), problem.dispersion)
     needed = None
     if capacity > 0:
         needed = max(problem.min_replicas, math.ceil(problem.demand_per_second * DEMAND_HEADROOM / capacity - 1e-9), 1)
@@ -142,7 +145,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
         capacity_per_second=capacity,
         needed=needed,
         replicas=replicas,
-        p99_us=problem.error * p99_us(problem.curve, settings, per_replica, problem.dispersion),
+        p99_us=problem.error(settings) * p99_us(problem.curve, settings, per_replica, problem.dispersion),
         cost_per_hour=replicas * problem.price_per_hour,
         score=capacity ** (1.0 - weight) * closed**weight,
     )

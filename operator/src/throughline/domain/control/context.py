@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from throughline.api.status import ControlStatus, ServiceTime
 from throughline.domain import quantities
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.demand import Demand, measure
+from throughline.domain.control.forecast import LOOKS_KEPT, Forecast, Look, dispersion, forecast
 from throughline.domain.control.memory import LoopMemory
-from throughline.domain.control.queueing import mean_batch, p99_us
-from throughline.domain.control.service_time import Curve, estimate, observe
+from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
+from throughline.domain.control.service_time import Curve, estimate, items_since, observe
 from throughline.domain.control.text import unix_seconds
 from throughline.domain.control.watch import SETTLE_SECONDS
 
@@ -27,6 +27,10 @@ UNLOADED_SECONDS = 45.0
 # Batches of at least so many, and so many times what a stream would make: small ones come of any burst.
 MIN_TELLING_BATCH = 16.0
 TOGETHER = 3.0
+# A stream is not served beyond this share of the saturation throughput; and so many times what one leaves under way at
+# its p99 is a queue of callers.
+STREAM_UTILIZATION = 0.95
+STANDING = 1.25
 WAITING_LOOKS = 3
 MIN_REQUESTS_JUDGED = 100.0
 ERROR_BOUNDS = (0.4, 4.0)
@@ -34,7 +38,14 @@ ERROR_BOUNDS = (0.4, 4.0)
 LEARNED_NOISE = 0.08
 ERROR_NOISE = 0.15
 SMOOTHING = 0.3
-ARRIVALS_KEPT = 20
+# Latency below the first share of the SLO tells nothing of the error near it, above the second all.
+RELEVANT_SHARES = (0.4, 0.8)
+# Two looks nearer than this are one.
+MIN_LOOK_SECONDS = 4.0
+# Between two looks at a calm service.
+LOOK_SECONDS = 15.0
+START_BOUNDS_SECONDS = (5.0, 600.0)
+FRESH_SECONDS = 45.0
 # Curves nearer than this are one to the choice, which makes its predictions reusable.
 GRID = 0.02
 DEMAND_GRID = 0.04
@@ -53,6 +64,8 @@ class Context:
     slo_us: float
     max_replicas: int  # of spec and pool
     price_per_hour: float
+    forecast: Forecast | None = None
+    ahead_per_second: float = 0.0  # items per second to provide for
 
     @property
     def now(self) -> float:
@@ -62,6 +75,12 @@ class Context:
     def observe_seconds(self) -> float:
         """How long after a change the measurements are of what is now."""
         return self.view.metrics_window_seconds + SETTLE_SECONDS
+
+    @property
+    def scaling(self) -> bool:
+        """Replicas were ordered so lately that the measurements do not show yet what they do."""
+        starting = len(self.view.serving) < (self.view.replicas or 0)
+        return starting or self.seconds_since(self.control.last_scale_change) < self.observe_seconds
 
     @property
     def settled(self) -> bool:
@@ -102,22 +121,59 @@ def rounded(curve: Curve) -> Curve:
     return Curve(_grid(curve.alpha_us), _grid(curve.beta_us), round(curve.contention, 1))
 
 
-def dispersion(memory: LoopMemory, window_seconds: float) -> float:
-    """Variance over mean of the arrivals in a window, from the looks at the metrics; at least Poisson's 1."""
-    counts = [a * window_seconds for a in memory.arrivals]
-    if len(counts) < ARRIVALS_KEPT // 2:
-        return 1.0
-    mean = sum(counts) / len(counts)
-    if mean <= 0:
-        return 1.0
-    # Differences of neighbours, so that a trend is not taken for variability.
-    variance = sum((b - a) ** 2 for a, b in pairwise(counts)) / (2 * (len(counts) - 1))
-    return float(min(8.0, max(1.0, round(variance / mean))))
-
-
 def _look_seconds(view: ServiceView) -> float:
     """When Prometheus was asked for what is seen here."""
     return view.metrics_time_seconds if view.metrics_time_seconds is not None else view.now_seconds
+
+
+def _queue(view: ServiceView, memory: LoopMemory, demand: Demand) -> tuple[float, float, float]:
+    """(time of the newest scrape, requests waiting, growth per second since the scrape before)."""
+    measured = [m for p in view.serving if (m := p.metrics) is not None]
+    scraped = _look_seconds(view) - min((m.age_seconds for m in measured), default=0.0)
+    before, waiting = memory.queue_seen, sum(m.pending for m in measured)
+    if before is None:
+        return scraped, waiting, sum(m.pending_growth_rate for m in measured) if demand.saturated else 0.0
+    if scraped - before[0] < MIN_LOOK_SECONDS:
+        return before
+    # Only a saturated server's queue says something of the arrivals; a short one comes and goes.
+    return scraped, waiting, (waiting - before[1]) / (scraped - before[0]) if demand.saturated else 0.0
+
+
+def _fresh(view: ServiceView) -> bool:
+    """Pods have come so lately that what is served is a backlog, too."""
+    return len(view.serving) > 1 and any(p.ready_seconds < FRESH_SECONDS for p in view.serving)
+
+
+def _looked(view: ServiceView, memory: LoopMemory, demand: Demand) -> LoopMemory:
+    """Add what has come since the last look: what the servers' own counters say was served, and what the queue grew."""
+    seconds = view.now_seconds - memory.learner.updated_seconds
+    items = items_since(memory.learner, view.serving, seconds) if memory.learner.updated_seconds else None
+    queue = _queue(view, memory, demand)
+    memory = replace(memory, queue_seen=queue)
+    if items is None:
+        recent = memory.looks and view.now_seconds - memory.looks[-1].at_seconds < SUMMARY_SECONDS
+        if recent or _look_seconds(view) == memory.metrics_time_seconds:
+            return memory
+        arrivals, seconds = demand.arrivals_per_second, view.metrics_window_seconds
+    elif seconds < MIN_LOOK_SECONDS:
+        return memory
+    else:
+        # Where pods have just come, what the scrapes say of the queue is of before, and is being served now.
+        unserved = 0.0 if _fresh(view) else queue[2] + demand.cancelled_per_second
+        arrivals = max(0.0, items / seconds + unserved * demand.items_per_request)
+    look = Look(view.now_seconds, seconds, arrivals)
+    return replace(memory, looks=(*memory.looks, look)[-LOOKS_KEPT:])
+
+
+def _started(view: ServiceView, memory: LoopMemory) -> LoopMemory:
+    """Learn how long replicas take from their order until they serve."""
+    lacking = view.replicas is not None and len(view.serving) < view.replicas
+    if lacking and memory.ordered_seconds is None:
+        return replace(memory, ordered_seconds=view.now_seconds)
+    if lacking or memory.ordered_seconds is None:
+        return memory
+    took = min(max(view.now_seconds - memory.ordered_seconds, START_BOUNDS_SECONDS[0]), START_BOUNDS_SECONDS[1])
+    return replace(memory, ordered_seconds=None, start_seconds=(memory.start_seconds + took) / 2)
 
 
 def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, settings: BatchSettings) -> LoopMemory:
@@ -130,8 +186,10 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
         since = None
     elif since is None or since[0] != key:
         since = (key, view.now_seconds)
+    if demand is not None:
+        memory = _looked(view, memory, demand)
     memory = replace(
-        memory,
+        _started(view, memory),
         learner=observe(memory.learner, view.serving, view.now_seconds),
         model_hash=view.model_hash,
         settings_since=since,
@@ -146,41 +204,48 @@ def _remember(view: ServiceView, memory: LoopMemory, demand: Demand | None, sett
     smooth = (
         per_replica if memory.in_flight is None else memory.in_flight + SMOOTHING * (per_replica - memory.in_flight)
     )
-    return replace(
-        memory,
-        metrics_time_seconds=_look_seconds(view),
-        unloaded_since=unloaded,
-        in_flight=smooth,
-        arrivals=(*memory.arrivals, demand.arrivals_per_second)[-ARRIVALS_KEPT:],
-    )
+    return replace(memory, metrics_time_seconds=_look_seconds(view), unloaded_since=unloaded, in_flight=smooth)
 
 
-def _corrected(context: Context, known: ServiceTime, disp: float, since_last_seconds: float) -> int:
-    """Measured over predicted p99, smoothed over as long as the summary looks back; permille."""
+def _corrected(context: Context, error: float, curve: Curve, disp: float, since_last_seconds: float) -> float:
+    """Measured over predicted p99 of the settings in force, smoothed over as long as the summary looks back."""
     view, demand, settings = context.view, context.demand, context.settings
-    if demand is None:
-        return known.error_permille
-    if demand.p99_us is None or demand.overloaded or not view.serving:
-        return known.error_permille
+    if demand is None or demand.p99_us is None or demand.overloaded or not view.serving:
+        return error
     if demand.requests_per_second * SUMMARY_SECONDS < MIN_REQUESTS_JUDGED:
-        return known.error_permille
-    busiest = demand.arrivals_per_second / len(view.serving) * demand.skew
-    predicted = p99_us(Curve.of(known), settings, busiest, disp)
-    ratio = min(max(demand.p99_us / predicted, ERROR_BOUNDS[0]), ERROR_BOUNDS[1])
-    error = known.error_permille / 1000
-    gain = min(1.0, since_last_seconds / SUMMARY_SECONDS)
-    return round(1000 * (error + gain * (ratio - error)))
+        return error
+    per_replica = demand.served_per_second / len(view.serving) * demand.skew
+    ratio = min(max(demand.p99_us / p99_us(curve, settings, per_replica, disp), ERROR_BOUNDS[0]), ERROR_BOUNDS[1])
+    # How far a prediction is off near the SLO is what counts; far below it, it says next to nothing of that.
+    low, high = RELEVANT_SHARES
+    relevance = min(1.0, max(0.0, (demand.p99_us / context.slo_us - low) / (high - low)))
+    gain = relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS)
+    return error + gain * (ratio - error)
+
+
+def _usual_error(memory: LoopMemory, learned: ServiceTime) -> float:
+    """What to expect of settings that were never in force: the mean of those that were, else what was written down."""
+    if not memory.errors:
+        return learned.error_permille / 1000
+    return math.exp(sum(math.log(e) for _, e in memory.errors) / len(memory.errors))
 
 
 def _callers_wait(view: ServiceView, demand: Demand, curve: Curve, settings: BatchSettings) -> bool:
-    """Whether the load is of callers who wait for their answers: the servers are busy and yet no queue grows, or
-    batches are larger than a stream of that rate would make them, since answered callers come back together.
+    """Whether the load is of callers who wait for their answers: more is under way than a stream of that rate would
+    ever leave waiting, and yet no queue grows; or batches are larger than a stream would make them, since answered
+    callers come back together.
     """
-    if demand.saturated and demand.still:
-        return True
-    if demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH or not view.serving:
+    if not view.serving:
         return False
-    stream = mean_batch(curve, settings, demand.served_per_second / len(view.serving))
+    per_replica = demand.served_per_second / len(view.serving)
+    if demand.saturated and demand.still:
+        steady = min(per_replica, STREAM_UTILIZATION * saturation_per_second(curve, settings))
+        most = per_replica * p99_us(curve, settings, steady) / 1e6
+        if demand.in_flight / len(view.serving) > STANDING * most:
+            return True
+    if demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH:
+        return False
+    stream = mean_batch(curve, settings, per_replica)
     return demand.mean_batch > TOGETHER * stream
 
 
@@ -225,33 +290,50 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     memory = _remember(view, memory, demand, settings)
     # `_remember` may have learned from this look already; the persisted line fills in what it has not seen.
     learned = estimate(memory.learner, memory.known or control.service_time)
-    disp = dispersion(memory, view.metrics_window_seconds)
+    disp = dispersion(memory.looks)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
         max_replicas = min(max_replicas, max(view.pool.capacity_replicas, 1))
     price = float(quantities.parse(view.pool.spec.cost_per_hour)) if view.pool else 0.0
     context = Context(view, memory, control, demand, None, None, settings, slo_us, max_replicas, price)
-    if learned is not None and demand is not None and context.steady and context.settled:
-        learned = learned.model_copy(update={"error_permille": _corrected(context, learned, disp, since_last)})
-    context = replace(context, memory=replace(memory, known=learned))
     if learned is None or demand is None:
-        return context, learned
-    floor = float(view.spec.slo.throughput_per_second or 0) * demand.items_per_request
+        return replace(context, memory=replace(memory, known=learned)), learned
+    known_error = memory.error_of(settings)
+    error = _usual_error(memory, learned) if known_error is None else known_error
+    if context.steady and context.settled:
+        corrected = _corrected(context, error, Curve.of(learned), disp, since_last)
+        if corrected != error:  # only what was measured is kept: a guess is no experience
+            error = corrected
+            memory = memory.with_error(settings, error)
+    learned = learned.model_copy(update={"error_permille": round(1000 * error)})
+    looks = memory.waiting_looks
     curve = rounded(Curve.of(learned))
+    if since_last > 0:
+        looks = looks + 1 if _callers_wait(view, demand, curve, settings) else 0
+    memory = replace(memory, known=learned, waiting_looks=looks)
+    horizon_seconds = 0.0 if _fresh(view) else memory.start_seconds + LOOK_SECONDS
+    seen = forecast(memory.looks, horizon_seconds) if memory.looks else None
+    coming = demand.wanted_per_second
+    if seen is not None:
+        # A backlog, and callers held back by latency, are not in the arrivals. Replicas that were just ordered are for
+        # those; what still arrives beyond is measured.
+        held_back = max(0.0, demand.wanted_per_second - demand.arrivals_per_second)
+        coming = seen.ahead + (0.0 if context.scaling else held_back)
+    floor = float(view.spec.slo.throughput_per_second or 0) * demand.items_per_request
+    # Pods that have just come, or a queue, make the load look uneven.
+    skew = 1.0 if context.scaling or demand.saturated else demand.skew
+    ahead = max(coming * skew, floor)
     problem = Problem(
         curve=curve,
         slo_us=slo_us,
-        demand_per_second=_grid(max(demand.wanted_per_second * demand.skew, floor), DEMAND_GRID),
+        demand_per_second=_grid(ahead, DEMAND_GRID),
         in_flight_per_replica=_grid(max(1.0, memory.in_flight or 1.0), IN_FLIGHT_GRID),
-        error=_grid(learned.error_permille / 1000),
+        errors=tuple((s, _grid(e)) for s, e in memory.errors),
+        usual_error=_grid(_usual_error(memory, learned)),
         dispersion=disp,
         price_per_hour=price,
         max_replicas=max_replicas,
         min_replicas=min(view.spec.scaling.min_replicas, max_replicas),
+        callers_wait=looks >= WAITING_LOOKS,
     )
-    looks = context.memory.waiting_looks
-    if since_last > 0:
-        looks = looks + 1 if _callers_wait(view, demand, curve, settings) else 0
-    problem = replace(problem, callers_wait=looks >= WAITING_LOOKS)
-    memory = replace(context.memory, waiting_looks=looks)
-    return replace(context, curve=curve, problem=problem, memory=memory), learned
+    return replace(context, memory=memory, curve=curve, problem=problem, forecast=seen, ahead_per_second=ahead), learned

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 # Above this busy share of its instances a pod serves what it can, not what arrives.
 SATURATED_UTILIZATION = 0.9
-# A mean latency above this share of the SLO, on a saturated pod, is that of a queue.
-OVERLOAD_SHARE = 0.5
+# A mean latency above this share of the SLO, on a saturated pod, is that of a queue; above the second share already
+# where the queue grows.
+OVERLOAD_SHARE = 0.75
+GROWING_OVERLOAD_SHARE = 0.5
 # A pod with less than this share of its peers' mean rate is one that the load does not reach.
 UNLOADED_SHARE = 0.1
 # A backlog is to be gone within this time.
@@ -24,6 +26,7 @@ DRAIN_SECONDS = 20.0
 STILL_SHARE = 0.05
 MAX_LATENT_GROWTH = 3.0
 MAX_SKEW = 1.5
+EVEN_SKEW = 1.1  # chance makes one of many pods busier by so much
 MIN_JUDGED_SECONDS = 60.0
 
 
@@ -36,10 +39,11 @@ class Demand:
     served_per_second: float
     requests_per_second: float
     failures_per_second: float
+    cancelled_per_second: float
     items_per_request: float
     in_flight: float  # items at the server, over all pods (Little's law)
     mean_us: float | None  # request time at the server
-    p99_us: float | None  # the worst pod's
+    p99_us: float | None  # mean of the pods', by traffic
     saturated: bool
     overloaded: bool  # saturated, and a queue has made latency unbearable: what is measured is how long that has lasted
     still: bool  # the queue neither grows nor shrinks
@@ -77,12 +81,15 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
     growth = sum(m.pending_growth_rate for _, m in measured)
     pending = sum(m.pending for _, m in measured)
     in_flight = sum(_in_flight(m) for _, m in measured)
-    # A queue that grows takes in more than is served, one that shrinks less.
-    arrivals = max(0.0, items + growth * per_request)
-    p99s = [m.p99_us for _, m in measured if m.p99_us is not None]
+    # A queue that grows takes in more than is served, one that shrinks less; and what was given up had come, too.
+    cancelled = sum(m.cancelled_rate for _, m in measured)
+    arrivals = max(0.0, items + (growth + cancelled) * per_request)
+    # Quantiles of several pods cannot be merged; their mean by traffic is near the whole's while load is even, and
+    # above it where one pod is worse than the others. The worst pod's alone grows with the number of pods by chance.
+    p99s = [(m.p99_us, max(m.success_rate, 1e-9)) for _, m in measured if m.p99_us is not None]
     mean_us = sum(m.request_us_rate for _, m in measured) / requests if requests > 0 else None
     saturated = any(utilization(p) > SATURATED_UTILIZATION for p, _ in measured)
-    p99 = max(p99s, default=None)
+    p99 = sum(p * w for p, w in p99s) / sum(w for _, w in p99s) if p99s else None
     slow = (p99 is not None and p99 > slo_us) or (mean_us is not None and mean_us > slo_us)
     still = abs(growth) < STILL_SHARE * max(requests, 1.0)
     executions = sum(m.executions_rate for _, m in measured)
@@ -108,14 +115,17 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
         served_per_second=items,
         requests_per_second=requests,
         failures_per_second=failures,
+        cancelled_per_second=cancelled,
         items_per_request=per_request,
         in_flight=in_flight * per_request,
         mean_us=mean_us,
         p99_us=p99,
         saturated=saturated,
-        overloaded=saturated and mean_us is not None and mean_us > OVERLOAD_SHARE * slo_us,
+        overloaded=saturated
+        and mean_us is not None
+        and mean_us > (OVERLOAD_SHARE if still or growth <= 0 else GROWING_OVERLOAD_SHARE) * slo_us,
         still=still,
         mean_batch=items / executions if executions > 0 else None,
-        skew=min(MAX_SKEW, max(1.0, skew)),
+        skew=min(MAX_SKEW, skew) if skew > EVEN_SKEW else 1.0,
         unloaded=unloaded,
     )

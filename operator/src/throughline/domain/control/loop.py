@@ -18,6 +18,8 @@ __all__ = ["LoopMemory", "decide"]
 
 BUSY_REQUEUE_SECONDS = 5.0
 REQUEUE_SECONDS = 15.0
+# Settings that were taken back are taken to be so much slower than predicted, until they are measured again.
+WORSE_ERROR = 1.3
 
 
 def _cost_per_thousand(ctx: Context, replicas: int) -> str:
@@ -75,4 +77,8 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         recommended_settings=batch.recommended,
         requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
     )
-    return decision, scale.memory.with_judged(batch.judged)
+    memory = scale.memory.with_judged(batch.judged)
+    if batch.worse is not None:
+        known = memory.error_of(batch.worse)
+        memory = memory.with_error(batch.worse, WORSE_ERROR * (1.0 if known is None else max(1.0, known)))
+    return decision, memory.with_batch_change(ctx.now) if batch.changed else memory

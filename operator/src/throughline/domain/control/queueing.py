@@ -1,10 +1,11 @@
 """Predict the latency and capacity of one replica: a queue served in batches by several instances.
 
-Triton's dynamic batcher starts a batch as soon as an instance is free, with up to `max_batch_size` of what waits, or
-holds it back until it is full or its oldest request has waited `max_queue_delay_microseconds`. Under load, batches
-form by themselves out of what arrives during an execution. The formulas are the usual approximations of a bulk-service
-queue M/D^[1,B]/k (Bailey 1954, doi:10.1111/j.2517-6161.1954.tb00149.x; heavy-traffic tail after Kingman 1962): good
-to some tens of per cent, which is why every prediction is multiplied by the measured error before it is used.
+Triton's dynamic batcher starts a batch as soon as an instance is free, with up to `max_batch_size` of what waits. With
+`max_queue_delay_microseconds` it holds a batch back until it is full or its oldest has waited so long, and while
+the server is busy it closes each batch when the one before has started (docs/simulator.md). Under load, batches form by
+themselves out of what arrives during an execution. The formulas are the usual approximations of a bulk-service queue
+M/D^[1,B]/k (Bailey 1954, doi:10.1111/j.2517-6161.1954.tb00149.x; heavy-traffic tail after Kingman 1962): good to some
+tens of per cent, which is why every prediction is multiplied by the measured error before it is used.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ class _Server:
             overflow_us = min(1.0, 2.0 * (unbounded - limit) / limit) * left_behind / limit * full_cycle_us
         held_us = 0.0
         if self.delay_us > 0 and rate_us > 0:
-            held_us = max(0.0, min(self.delay_us, (limit - 1) / rate_us) - wait_us)
+            # With a delay a busy server closes a batch when the one ahead of it starts: one more cycle of waiting.
+            closed_us = cycle_us * (1.0 - TAIL / busy) if busy > TAIL else 0.0
+            held_us = max(closed_us, min(self.delay_us, (limit - 1) / rate_us) - wait_us)
         return service_us + wait_us + overflow_us + held_us
 
 

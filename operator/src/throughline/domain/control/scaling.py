@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from throughline.api.inferenceservice import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control.choose import DEMAND_HEADROOM, evaluate
+from throughline.domain.control.memory import Keep
 from throughline.domain.control.queueing import p99_us, saturation_per_second
 from throughline.domain.control.text import inputs_text, predicted_text, rate, record
 
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
     from throughline.domain.control.context import Context
     from throughline.domain.control.memory import LoopMemory
 
-# The dead band: replicas are added when the demand is above what they carry by the first, and removed only to a count
-# that would carry the second.
-UP_MARGIN = 1.05
-DOWN_MARGIN = 1.25
+# The dead band around the demand that is provided for, which has its own margin for growth and chance: replicas are
+# added when they carry less than the first share of it, and removed only to a count that carries the second.
+UP_MARGIN = 0.99
+# Without a look at the servers' own counters yet, the metrics' rate must say it clearly.
+FIRST_UP_MARGIN = 0.9
+DOWN_MARGIN = 1.01
 # Where no setting meets the SLO, more replicas only keep the queue from growing.
 INFEASIBLE_UTILIZATION = 0.8
 # Below this utilization, replicas are added only where they are predicted to bring p99 below this share of what it is.
@@ -29,8 +32,15 @@ HELPED_UTILIZATION = 0.6
 # And never where next to none waits.
 IDLE_UTILIZATION = 0.2
 HELPED_SHARE = 0.8
-# One step at most doubles, or adds this many.
-MAX_STEP = 4
+# Replicas that had to come back so soon after they were removed, while the demand was the same within this share, stay
+# for this time, and twice as long each further time.
+REGRET_SECONDS = 1200.0
+SAME_DEMAND = 0.06
+KEEP_SECONDS = 1800.0
+MAX_KEEP_SECONDS = 6 * 3600.0
+# One step makes at most so many times as many, or adds so many.
+MAX_FACTOR = 4
+MAX_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +100,13 @@ def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int,
 def _wait(ctx: Context, batch: BatchStep, current: int) -> str | None:
     """Why more replicas are not asked for yet although the demand would need them."""
     demand = ctx.demand
-    starting = len(ctx.view.serving) < current
-    if starting and demand is not None and demand.saturated:
-        return "replicas are starting"
+    if ctx.forecast is None and ctx.scaling and demand is not None and demand.saturated:
+        return "the last step is still settling, and a saturated server does not show what arrives"
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
     if batch.coming is not None and batch.coming.replicas <= current and not ctx.slow:
         return "better batch settings are about to come, with which these are enough"
     if batch.trial is not None and seen <= 1:
         return "batches are tried for the first time; they cost nothing and come first"
-    if (
-        ctx.seconds_since(ctx.control.last_scale_change) < ctx.observe_seconds
-        and demand is not None
-        and demand.saturated
-    ):
-        return "the last step is still settling"
     return None
 
 
@@ -119,7 +122,7 @@ def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
     problem = ctx.problem
     if problem is None:
         return True
-    rates = [problem.demand_per_second / n for n in (current, target)]
+    rates = [ctx.ahead_per_second / n for n in (current, target)]
     utilization = rates[0] / saturation_per_second(problem.curve, batch.settings)
     if not IDLE_UTILIZATION < utilization < HELPED_UTILIZATION:
         return utilization >= HELPED_UTILIZATION
@@ -139,14 +142,31 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     return ScaleStep(target, ctx.memory, (line,), changed=True, needed=target)
 
 
+def _regretted(memory: LoopMemory, now: float, wanted: float, target: int) -> LoopMemory:
+    """Remember when what was removed is asked for again without more demand."""
+    down = memory.last_down
+    if down is None or now - down[0] > REGRET_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
+        return memory
+    wait = min(MAX_KEEP_SECONDS, 2.0 * memory.keep.wait_seconds) if memory.keep else KEEP_SECONDS
+    return replace(memory, keep=Keep(min(target, down[1]), now + wait, wanted, wait), last_down=None)
+
+
+def _kept(memory: LoopMemory, now: float, wanted: float) -> int:
+    """Replicas that are not to be removed, as fewer were not enough."""
+    keep = memory.keep
+    if keep is None or now > keep.until_seconds or wanted < (1.0 - SAME_DEMAND) * keep.demand_per_second:
+        return 1
+    return keep.replicas
+
+
 def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     view, demand = ctx.view, ctx.demand
     if demand is None:
         return _hold(ctx, current, message="metrics are not available: holding")
     if ctx.problem is None and not demand.idle:
         return _reactive(ctx, batch, current)
-    wanted = ctx.problem.demand_per_second if ctx.problem else 0.0
-    up = _needs(ctx, batch, wanted, UP_MARGIN)
+    wanted = ctx.ahead_per_second
+    up = _needs(ctx, batch, wanted, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
     enough = _bounded(ctx, _needs(ctx, batch, wanted, DOWN_MARGIN))
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
     memory = ctx.memory.with_needed(ctx.now, enough, window)
@@ -154,7 +174,9 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         reason = _wait(ctx, batch, current)
         if reason is not None:
             return replace(_hold(ctx, current, up, reason), memory=memory)
-        target = _bounded(ctx, min(_needs(ctx, batch, wanted, DEMAND_HEADROOM), max(2 * current, current + MAX_STEP)))
+        target = _bounded(
+            ctx, min(_needs(ctx, batch, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))
+        )
         if target <= current:
             return replace(_hold(ctx, current, up), memory=memory)
         if not _helps(ctx, batch, current, target):
@@ -164,8 +186,9 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
             f"{current} → {target} replicas: {rate(wanted)} wanted, one replica carries {rate(_capacity(ctx, batch))}"
         )
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
+        memory = _regretted(memory, ctx.now, wanted, target)
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    lowest = max(n for _, n in memory.needed)
+    lowest = max(_kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
     judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
     calm = (
         judged
@@ -181,6 +204,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         if target < current:
             text = f"{current} → {target} replicas: {lowest} have been enough for {window:.0f} s"
             line = _line(ctx, batch, "LessIsEnough", text, target, Action.SCALE)
+            memory = replace(memory, last_down=(ctx.now, current, wanted))
             return ScaleStep(target, memory, (line,), changed=True, needed=up)
     return replace(_hold(ctx, current, up), memory=memory)
 

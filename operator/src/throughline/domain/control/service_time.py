@@ -95,6 +95,26 @@ def growth(before: Seen | None, after: Seen) -> Iterable[tuple[int, float, float
             yield row.batch_size, float(executions), compute_ns / 1000
 
 
+def items_since(learner: Learner, pods: Iterable[PodView], seconds: float) -> float | None:
+    """Items executed in the `seconds` since the last look, by the servers' own counters; None where a pod's cannot be
+    told: a reload begins its counters anew, and the old model's last ones are gone. A pod that has become ready since
+    then began at zero.
+    """
+    items = 0.0
+    for pod in pods:
+        before = learner.seen.get(pod.uid)
+        if pod.settings is None or (before is None and pod.ready_seconds > seconds):
+            return None
+        if before is not None and before.settings != pod.settings:
+            return None
+        old = {row.batch_size: row.executions for row in before.statistics} if before else {}
+        grown = {row.batch_size: row.executions - old.get(row.batch_size, 0) for row in pod.batch_statistics}
+        if len(grown) < len(old) or min(grown.values(), default=0) < 0:
+            return None
+        items += sum(size * executions for size, executions in grown.items())
+    return items
+
+
 def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Learner:
     """Add what the pods have executed since the last look. The first look at a pod only sets its starting point,
     unless its counters are all that is known of the model.

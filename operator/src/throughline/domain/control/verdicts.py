@@ -46,7 +46,7 @@ def _fastest_us(ctx: Context) -> float | None:
     if ctx.problem is None:
         return None
     smallest = ctx.settings.model_copy(update={"max_batch_size": 1, "max_queue_delay_microseconds": 0, "instances": 1})
-    return min(1.0, ctx.problem.error) * p99_us(ctx.problem.curve, smallest, 1e-6)
+    return min(1.0, ctx.problem.usual_error) * p99_us(ctx.problem.curve, smallest, 1e-6)
 
 
 def _lacking(ctx: Context, needed: int) -> tuple[str, str] | None:

@@ -87,8 +87,10 @@ def _judge_all(demand: Demand, trial: Trial, slo_us: float) -> Verdict:
     rate_before = trial.baseline_rate_per_second
     overloaded = before is not None and before > slo_us
     if overloaded and rate_before is not None:
-        # The queue was growing already, so latency tells how long it has grown; what is served tells who is better.
-        if demand.saturated and demand.served_per_second * TOLERATED_SLOWDOWN < rate_before:
+        # The queue was growing already, so latency tells how long it has grown; what is served tells who is better, as
+        # long as there is a queue to serve.
+        queue = now is not None and now > COMFORTABLE_SHARE * slo_us
+        if queue and demand.saturated and demand.served_per_second * TOLERATED_SLOWDOWN < rate_before:
             return Verdict(
                 Outcome.ROLLBACK, f"{rate(demand.served_per_second)} served, {rate(rate_before)} before the change"
             )
