@@ -25,7 +25,7 @@ MAX_INSTANCES = 2
 HOUR = 3600.0
 DAY = 24 * HOUR
 POOL_REPLICAS = 200
-# An encoder on a shared accelerator: 100 ms for an execution, 20 ms for each item of it, two instances share the device.
+# An encoder on a shared accelerator: 100 ms for an execution, 20 ms for each item of it; two instances share a device.
 ENCODER = Truth(100_000, 20_000, contention=0.8)
 ENCODER_SLO_US = 1_250_000.0
 RATE = 700.0  # requests per second, which is the load of about twenty replicas that batch, and of a hundred that do not

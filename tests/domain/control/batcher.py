@@ -24,7 +24,7 @@ def simulate(curve, settings, rate_per_second, *, requests=20_000, seed=1):
     return late[int(0.99 * late.size)], requests / finish.max(), requests / len(model.open)
 
 
-def simulate_closed(curve, settings, clients, *, think_us=500.0, executions=4000):
+def simulate_closed(curve, settings, clients, *, think_us=500.0, executions=4000):  # noqa: C901 - one event loop
     """`clients` callers that each send again `think_us` after an answer; returns throughput per second.
 
     With a queue delay a batch is closed when its oldest request has waited for it and the batch ahead has started.
