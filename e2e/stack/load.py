@@ -109,8 +109,8 @@ class Load:
     ) -> Result:
         address = f"{service or model}.{self.namespace}.svc.cluster.local:8001"
         window_ms = max(500, int(seconds * 1000 / WINDOWS))
-        # Random inputs may be NaN, and a profile with one in it is written empty. The version is named, since without it
-        # a reload in the middle makes perf_analyzer give up.
+        # Random inputs may be NaN, and a profile with one in it is written empty. The version is named, since
+        # without it a reload in the middle makes perf_analyzer give up.
         arguments = [
             "perf_analyzer", "-m", model, "-x", "1", "-u", address, "-i", "grpc", *mode, "--input-data=zero",
             f"--measurement-interval={window_ms}", f"--max-trials={WINDOWS}",
