@@ -21,6 +21,7 @@ BATCHED: tuple[Settings, ...] = tuple(
 )
 GRID: tuple[Settings, ...] = ((1, 0, 1), (1, 0, 2), *BATCHED)
 ONNX_WIDTH = 1024
+ONNX_INPUTS = 16  # few, since perf_analyzer keeps all that it sends
 STEPS = ("batches", "serial", "onnx")
 PARTS = (*STEPS, "oracle", "rest", "core")
 _started = time.monotonic()
@@ -42,7 +43,7 @@ def cases() -> dict[str, step.Case]:
 
     onnx = models.service(
         "onnx",
-        {**models.onnx_model(ONNX_WIDTH), "storage": {"uri": f"pvc://{storage.CLAIM}/onnx"}},
+        {**models.onnx_model(ONNX_INPUTS), "storage": {"uri": f"pvc://{storage.CLAIM}/onnx"}},
         pool="cpu",
         slo_ms=250,
         scaling={"maxReplicas": 2, "scaleDownStabilizationSeconds": 60},
@@ -69,7 +70,7 @@ def main() -> int:
                     figures += rest.run(cluster, say)
                 if "onnx" in parts:
                     folder = storage.install(cluster)
-                    storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12)
+                    storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12, inputs=ONNX_INPUTS)
                 load = Load(cluster).start()
                 if "oracle" in parts:
                     figures += oracle.run(cluster, load, say)

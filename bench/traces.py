@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 MAX_INSTANCES = 2
 HOUR = 3600.0
 DAY = 24 * HOUR
-POOL_REPLICAS = 200
-# An encoder on a shared accelerator: 100 ms for an execution, 20 ms for each item of it; two instances share a device.
-ENCODER = Truth(100_000, 20_000, contention=0.8)
-ENCODER_SLO_US = 1_250_000.0
-RATE = 700.0  # requests per second, which is the load of about twenty replicas that batch, and of a hundred that do not
-# The same, twice as large, for traffic of days.
+POOL_REPLICAS = 150
+# An encoder on a shared accelerator: 40 ms for an execution, 8 ms for each item of it; two instances share a device.
+ENCODER = Truth(40_000, 8_000, contention=0.8)
+ENCODER_SLO_US = 500_000.0
+RATE = 1500.0  # requests per second: the load of about seventeen replicas that batch, and of ninety that do not
+# The same, five times as large, for traffic of days.
 LARGE = Truth(200_000, 40_000, contention=0.8)
 LARGE_SLO_US = 2_500_000.0
 LARGE_RATE = 120.0
@@ -65,7 +65,7 @@ def generated(seed: int = 1, days: int = 7) -> list[Case]:
         traffic.slow_ramp(RATE / 10, RATE, 3 * HOUR, **s),
         traffic.on_off(RATE, 3 * HOUR, **s),
         traffic.cost_drift(RATE / 2, 3 * HOUR, **s),
-        traffic.node_loss(RATE, 2 * HOUR, pool_replicas=POOL_REPLICAS, left_replicas=150, **s),
+        traffic.node_loss(RATE, 2 * HOUR, pool_replicas=POOL_REPLICAS, left_replicas=110, **s),
         traffic.metrics_gap(RATE, 2 * HOUR, **s),
     ]
     large = [traffic.diurnal(LARGE_RATE, days * DAY, **s)]

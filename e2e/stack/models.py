@@ -81,12 +81,13 @@ def pools() -> list[dict[str, Any]]:
     ]
 
 
-def onnx_bytes(width: int = 256, layers: int = 6, seed: int = 7) -> bytes:
-    """A dense network with random weights, X[N, width] → Y[N, 10], as an ONNX file. Deterministic by seed."""
+def onnx_bytes(width: int = 256, layers: int = 6, seed: int = 7, inputs: int | None = None) -> bytes:
+    """A dense network with random weights, X[N, inputs or width] → Y[N, 10], as an ONNX file. Deterministic by seed."""
+    inputs = inputs or width
     rng = np.random.default_rng(seed)
     nodes, weights, last = [], [], "X"
     sizes = [width] * layers + [10]
-    for i, (a, b) in enumerate(zip([width, *sizes[:-1]], sizes, strict=True)):
+    for i, (a, b) in enumerate(zip([inputs, *sizes[:-1]], sizes, strict=True)):
         matrix = (rng.standard_normal((a, b)) / a**0.5).astype(np.float32)
         weights.append(numpy_helper.from_array(matrix, f"W{i}"))
         final = i == len(sizes) - 1
@@ -95,7 +96,7 @@ def onnx_bytes(width: int = 256, layers: int = 6, seed: int = 7) -> bytes:
             nodes.append(helper.make_node("Relu", [f"H{i}"], [f"R{i}"]))
         last = f"R{i}"
     shape = lambda name, n: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", n])  # noqa: E731
-    graph = helper.make_graph(nodes, "dense", [shape("X", width)], [shape("Y", 10)], weights)
+    graph = helper.make_graph(nodes, "dense", [shape("X", inputs)], [shape("Y", 10)], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return model.SerializeToString()
 

@@ -36,6 +36,7 @@ SAVING_MARGIN = 1.05
 # where two settings are as good as each other, noise would move the service between them for ever.
 COOL_DOWN_SECONDS = 60.0
 CHANGES_SECONDS = 3600.0
+FREE_URGENT_CHANGES = 4
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
 MAX_REJECTED = 8
@@ -197,9 +198,11 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     return BatchStep(ctx.settings, rejected=rejected, memory_bound=True, message=text)
 
 
-def _cool_down_seconds(ctx: Context) -> float:
+def _cool_down_seconds(ctx: Context, *, free: int) -> float:
+    """How long after the last change the next may come; the first `free` of the last hour are not counted."""
     recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.memory.batch_changes)
-    return float(min(CHANGES_SECONDS, COOL_DOWN_SECONDS * 2.0 ** max(0, recent - 1)))
+    pause = COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free)
+    return max(ctx.observe_seconds, min(CHANGES_SECONDS, pause))
 
 
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
@@ -235,7 +238,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
     if pause_seconds is None:
-        pause_seconds = ctx.observe_seconds if urgent else max(_cool_down_seconds(ctx), ctx.observe_seconds)
+        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent else 1)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         return BatchStep(ctx.settings, rejected=rejected, coming=best, message=text)

@@ -13,7 +13,7 @@ from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.forecast import LOOKS_KEPT, Forecast, Look, dispersion, forecast
 from throughline.domain.control.memory import LoopMemory
 from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
-from throughline.domain.control.service_time import Curve, estimate, items_since, observe
+from throughline.domain.control.service_time import Curve, estimate, items_since, observe, parts
 from throughline.domain.control.text import unix_seconds
 from throughline.domain.control.watch import SETTLE_SECONDS
 
@@ -43,7 +43,7 @@ RELEVANT_SHARES = (0.4, 0.8)
 # Two looks nearer than this are one.
 MIN_LOOK_SECONDS = 4.0
 # Between two looks at a calm service.
-LOOK_SECONDS = 15.0
+LOOK_SECONDS = 10.0
 START_BOUNDS_SECONDS = (5.0, 600.0)
 FRESH_SECONDS = 45.0
 # Curves nearer than this are one to the choice, which makes its predictions reusable.
@@ -118,7 +118,8 @@ def _grid(value: float, step: float = GRID) -> float:
 
 
 def rounded(curve: Curve) -> Curve:
-    return Curve(_grid(curve.alpha_us), _grid(curve.beta_us), round(curve.contention, 1))
+    lines = tuple((limit, _grid(alpha), _grid(beta)) for limit, alpha, beta in curve.parts)
+    return Curve(_grid(curve.alpha_us), _grid(curve.beta_us), round(curve.contention, 1), lines)
 
 
 def _look_seconds(view: ServiceView) -> float:
@@ -301,13 +302,13 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     known_error = memory.error_of(settings)
     error = _usual_error(memory, learned) if known_error is None else known_error
     if context.steady and context.settled:
-        corrected = _corrected(context, error, Curve.of(learned), disp, since_last)
+        corrected = _corrected(context, error, parts(memory.learner, Curve.of(learned)), disp, since_last)
         if corrected != error:  # only what was measured is kept: a guess is no experience
             error = corrected
             memory = memory.with_error(settings, error)
     learned = learned.model_copy(update={"error_permille": round(1000 * error)})
     looks = memory.waiting_looks
-    curve = rounded(Curve.of(learned))
+    curve = rounded(parts(memory.learner, Curve.of(learned)))
     if since_last > 0:
         looks = looks + 1 if _callers_wait(view, demand, curve, settings) else 0
     memory = replace(memory, known=learned, waiting_looks=looks)
@@ -329,7 +330,8 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
         demand_per_second=_grid(ahead, DEMAND_GRID),
         in_flight_per_replica=_grid(max(1.0, memory.in_flight or 1.0), IN_FLIGHT_GRID),
         errors=tuple((s, _grid(e)) for s, e in memory.errors),
-        usual_error=_grid(_usual_error(memory, learned)),
+        # What makes the present settings slower than predicted is expected of others, too: hope is no reason to move.
+        usual_error=_grid(max(error, _usual_error(memory, learned))),
         dispersion=disp,
         price_per_hour=price,
         max_replicas=max_replicas,

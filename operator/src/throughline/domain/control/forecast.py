@@ -25,8 +25,10 @@ JUMP_SIGMAS = 4.0
 JUMP_SHARE = 0.12
 # Demand is provided for up to so many standard errors of its mean above it.
 SURE_SIGMAS = 2.0
-# A forecast is never above so many times what was seen.
+# A forecast is never above so many times what was seen; the second where it has jumped up more than once of late.
 MOST_GROWTH = 1.5
+MOST_GROWTH_AGAIN = 2.0
+AGAIN_SECONDS = 30.0
 LOOKS_KEPT = 64
 MAX_DISPERSION = 8.0
 
@@ -106,7 +108,10 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
     if len(present) == 1 and len(looks) > 1 and newest.per_second > looks[-2].per_second:
         # It has just begun to grow, and goes on as it went from the look before to this one.
         growth = (newest.per_second - looks[-2].per_second) / newest.seconds * ahead_seconds
-        return Forecast(newest.per_second, min(newest.per_second + growth, MOST_GROWTH * newest.per_second), True)
+        lately = [look for look in looks if look.at_seconds > newest.at_seconds - AGAIN_SECONDS]
+        jumps = sum(b.per_second > a.per_second and _jumps(a, b) for a, b in pairwise(lately))
+        most = MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH
+        return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second), True)
     level = [look for look in present if look.at_seconds > newest.at_seconds - LEVEL_SECONDS]
     mean, seconds = _mean(level), sum(look.seconds for look in level)
     slope = _slope([look for look in present if look.at_seconds > newest.at_seconds - TREND_SECONDS])

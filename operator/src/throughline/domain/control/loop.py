@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["LoopMemory", "decide"]
 
 BUSY_REQUEUE_SECONDS = 5.0
-REQUEUE_SECONDS = 15.0
+REQUEUE_SECONDS = 10.0
 # Settings that were taken back are taken to be so much slower than predicted, until they are measured again.
 WORSE_ERROR = 1.3
 

@@ -36,7 +36,7 @@ def largest_batch(settings: BatchSettings) -> int:
 def saturation_per_second(curve: Curve, settings: BatchSettings) -> float:
     """Items per second with every batch full and every instance busy."""
     batch = largest_batch(settings)
-    return 1e6 * settings.instances * batch / max(1.0, curve.service_us(batch, settings.instances))
+    return 1e6 * settings.instances * batch / max(1.0, curve.upto(batch).service_us(batch, settings.instances))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ class _Server:
     @classmethod
     def of(cls, curve: Curve, settings: BatchSettings, dispersion: float) -> _Server:
         limit, k = largest_batch(settings), settings.instances
-        inflation = 1.0 + curve.contention * (k - 1)
+        line, inflation = curve.upto(limit), 1.0 + curve.contention * (k - 1)
         delay = float(settings.max_queue_delay_microseconds) if limit > 1 else 0.0
         return cls(
-            curve.alpha_us * inflation, curve.beta_us * inflation, limit, k, delay, dispersion,
+            line.alpha_us * inflation, line.beta_us * inflation, limit, k, delay, dispersion,
             saturation_per_second(curve, settings),
         )  # fmt: skip
 
@@ -143,7 +143,7 @@ def closed_loop_per_second(curve: Curve, settings: BatchSettings, in_flight: flo
     max_batch_size allows; a group that the callers cannot fill is held back for the whole delay.
     """
     limit, k = largest_batch(settings), settings.instances
-    in_flight = max(1.0, in_flight)
+    curve, in_flight = curve.upto(limit), max(1.0, in_flight)
     delay_us = settings.max_queue_delay_microseconds if limit > 1 else 0
     if in_flight >= limit * (k + 1):
         return saturation_per_second(curve, settings)

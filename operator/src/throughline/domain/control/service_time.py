@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from throughline.domain.observed import BatchStatistic, PodView
 
 HALF_LIFE_SECONDS = 240.0
+# What the present settings do not show is not forgotten so soon, or it would be tried again and again.
+UNSEEN_HALF_LIFE_SECONDS = 3600.0
 # Below this many executions a row's mean is too noisy to be believed.
 MIN_EXECUTIONS = 10.0
 # One row cannot outweigh all others however often it was seen: the line must fit small and large batches alike.
 MAX_WEIGHT = 300.0
+# One line for all is one too few where the line of the small batches is this far from it at their largest.
+PART_DIFFERS = 0.12
+PART_LIMITS = (2, 4, 8, 16, 32, 64, 128)
 # With one batch size seen, the split of s(b) into α and βb is unknown; half and half makes a first larger batch
 # worth trying without promising too much.
 PRIOR_ALPHA_SHARE = 0.5
@@ -32,11 +37,25 @@ MAX_CONTENTION = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """s_k(b) in microseconds."""
+    """s_k(b) in microseconds. `parts`: (largest batch, α, β) of the lines that fit batches up to there better, where
+    one line for all does not: a kernel that spills, a cache that is too small, padding to the next power of two.
+    """
 
     alpha_us: float
     beta_us: float
     contention: float = 0.0
+    parts: tuple[tuple[int, float, float], ...] = ()
+
+    def upto(self, limit: int) -> Curve:
+        """The line for batches up to `limit`."""
+        if not self.parts:
+            return self
+        below = [part for part in self.parts if part[0] <= limit]
+        # Beyond the largest part all batches count; below the smallest, it is the nearest there is.
+        if limit > self.parts[-1][0]:
+            return Curve(self.alpha_us, self.beta_us, self.contention)
+        _, alpha_us, beta_us = below[-1] if below else self.parts[0]
+        return Curve(alpha_us, beta_us, self.contention)
 
     def service_us(self, batch: float, instances: int) -> float:
         return (self.alpha_us + self.beta_us * batch) * (1.0 + self.contention * (instances - 1))
@@ -115,18 +134,27 @@ def items_since(learner: Learner, pods: Iterable[PodView], seconds: float) -> fl
     return items
 
 
+def _faded(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float) -> dict[tuple[int, int], Total]:
+    """The totals, older by `seconds`: fast where new executions may show something else, slowly elsewhere."""
+    largest: dict[int, int] = {}
+    for instances, batch in grown:
+        largest[instances] = max(batch, largest.get(instances, 0))
+    shown, hidden = 0.5 ** (seconds / HALF_LIFE_SECONDS), 0.5 ** (seconds / UNSEEN_HALF_LIFE_SECONDS)
+    totals = {}
+    for (instances, batch), total in learner.totals.items():
+        fade = shown if batch <= largest.get(instances, 0) else hidden
+        if total.executions * fade >= 1.0:
+            totals[instances, batch] = Total(total.executions * fade, total.compute_us * fade)
+    return totals
+
+
 def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Learner:
     """Add what the pods have executed since the last look. The first look at a pod only sets its starting point,
     unless its counters are all that is known of the model.
     """
-    fade = 0.5 ** (max(0.0, now_seconds - learner.updated_seconds) / HALF_LIFE_SECONDS) if learner.totals else 1.0
-    totals = {
-        key: Total(total.executions * fade, total.compute_us * fade)
-        for key, total in learner.totals.items()
-        if total.executions * fade >= 1.0
-    }
     seen = dict(learner.seen)
     alive = set()
+    grown: dict[tuple[int, int], Total] = {}
     for pod in pods:
         alive.add(pod.uid)
         if pod.settings is None or not pod.batch_statistics:
@@ -134,9 +162,13 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
         look = Seen(pod.settings, pod.batch_statistics)
         for batch, executions, compute_us in growth(seen.get(pod.uid), look):
             key = (pod.settings.instances, batch)
-            old = totals.get(key, Total(0.0, 0.0))
-            totals[key] = Total(old.executions + executions, old.compute_us + compute_us)
+            old = grown.get(key, Total(0.0, 0.0))
+            grown[key] = Total(old.executions + executions, old.compute_us + compute_us)
         seen[pod.uid] = look
+    totals = _faded(learner, grown, max(0.0, now_seconds - learner.updated_seconds))
+    for key, total in grown.items():
+        old = totals.get(key, Total(0.0, 0.0))
+        totals[key] = Total(old.executions + total.executions, old.compute_us + total.compute_us)
     return Learner(totals, {uid: look for uid, look in seen.items() if uid in alive}, now_seconds)
 
 
@@ -167,6 +199,31 @@ def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
     beta = sum(w * (b - mean_b) * (s - mean_s) for b, s, w in points) / spread
     beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
     return _Line(mean_s - beta * mean_b, beta, spread)
+
+
+def parts(learner: Learner, curve: Curve) -> Curve:
+    """The curve with the lines of its smaller batches, where these are known and say something else."""
+    groups: dict[int, dict[int, Total]] = {}
+    for (instances, batch), total in learner.totals.items():
+        groups.setdefault(instances, {})[batch] = total
+    if not groups:
+        return curve
+    base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
+    scale = 1.0 + curve.contention * (base - 1)
+    rows = groups[base]
+    largest = max(rows)
+    found: list[tuple[int, float, float]] = []
+    differs = False
+    for limit in PART_LIMITS:
+        line = _fit({b: t for b, t in rows.items() if b <= limit}, 0.0)
+        if line is None or line.spread == 0.0:
+            continue
+        found.append((limit, line.alpha_us / scale, line.beta_us / scale))
+        whole = curve.service_us(limit, 1)
+        differs = differs or abs(line.at(limit) / scale - whole) > PART_DIFFERS * whole
+        if limit >= largest:
+            break
+    return Curve(curve.alpha_us, curve.beta_us, curve.contention, tuple(found)) if differs else curve
 
 
 def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, line: _Line) -> float | None:
