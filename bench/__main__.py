@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import core, oracle, rest, step
+from bench import core, oracle, rest, step, traces
 from e2e.cluster import Cluster, PrerequisiteMissing
 from e2e.report import Figure, figures_table, write
 from e2e.stack import models, storage, up
@@ -23,7 +24,8 @@ GRID: tuple[Settings, ...] = ((1, 0, 1), (1, 0, 2), *BATCHED)
 ONNX_WIDTH = 1024
 ONNX_INPUTS = 16  # few, since perf_analyzer keeps all that it sends
 STEPS = ("batches", "serial", "onnx")
-PARTS = (*STEPS, "oracle", "rest", "core")
+ALONE = ("core", "traces")  # need no cluster
+PARTS = (*STEPS, "oracle", "rest", *ALONE)
 _started = time.monotonic()
 
 
@@ -60,10 +62,14 @@ def cases() -> dict[str, step.Case]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them when none is named")
-    parts = parser.parse_args().parts or list(PARTS)
+    parser.add_argument("--traces", type=Path, metavar="FOLDER", help="CSV files of recorded arrivals to run, too")
+    given = parser.parse_args()
+    parts = given.parts or list(PARTS)
     figures: list[Figure] = core.run() if "core" in parts else []
     try:
-        if set(parts) - {"core"}:
+        if "traces" in parts:
+            figures += traces.run(say, given.traces)
+        if set(parts) - set(ALONE):
             with Cluster.start(say) as cluster:
                 up.install(cluster)
                 if "rest" in parts:

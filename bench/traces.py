@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.simulate import traces, traffic
-from throughline.simulate.arena import UNBATCHED, first_replicas, hindsight, run_contenders
+from throughline.simulate.arena import ALLOWED_VIOLATIONS, UNBATCHED, first_replicas, hindsight, run_contenders
 from throughline.simulate.autopilot import Autopilot
 from throughline.simulate.loadtest import hand_tuned
 from throughline.simulate.run import Case, run_autopilot
 from throughline.simulate.types import Environment, Truth
+from throughline.simulate.world import changes
+
+from e2e.report import OUT, Figure, at_most
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from throughline.simulate.run import Result
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_INSTANCES = 2
 HOUR = 3600.0
-DAY = 24 * HOUR
+DAY = 6 * HOUR  # a week of short days: four times as steep, and a quarter to compute
 POOL_REPLICAS = 150
 # An encoder on a shared accelerator: 40 ms for an execution, 8 ms for each item of it; two instances share a device.
 ENCODER = Truth(40_000, 8_000, contention=0.8)
@@ -33,6 +37,8 @@ RATE = 1500.0  # requests per second: the load of about seventeen replicas that 
 LARGE = Truth(200_000, 40_000, contention=0.8)
 LARGE_SLO_US = 2_500_000.0
 LARGE_RATE = 120.0
+STEADY = ("poisson", "diurnal")
+CONVERGED_SECONDS = HOUR
 
 
 def spec(slo_us: float, pool_replicas: int, **more: Any) -> InferenceServiceSpec:
@@ -55,7 +61,7 @@ def pool(environment: Environment) -> ServingPoolSpec:
     )
 
 
-def generated(seed: int = 1, days: int = 7) -> list[Case]:
+def generated(seed: int = 1) -> list[Case]:
     """All kinds of traffic of the product's promise."""
     s = {"seed": seed}
     encoder = [
@@ -68,7 +74,7 @@ def generated(seed: int = 1, days: int = 7) -> list[Case]:
         traffic.node_loss(RATE, 2 * HOUR, pool_replicas=POOL_REPLICAS, left_replicas=110, **s),
         traffic.metrics_gap(RATE, 2 * HOUR, **s),
     ]
-    large = [traffic.diurnal(LARGE_RATE, days * DAY, **s)]
+    large = [traffic.diurnal(LARGE_RATE, 7 * DAY, day_seconds=DAY, **s)]
     return [*(_case(t, ENCODER, ENCODER_SLO_US) for t in encoder), *(_case(t, LARGE, LARGE_SLO_US) for t in large)]
 
 
@@ -93,12 +99,18 @@ class Row:
     floor: Result
 
     def best(self, results: Sequence[Result]) -> Result:
-        """The cheapest that has no more violations than ours or than the SLO allows; the fewest where none has."""
-        able = [r for r in results if r.violations <= max(0.01, self.ours.violations)]
+        """The cheapest of those that keep the SLO (1 % may be late), or break it no more often than we do; where there
+        is none, the one that breaks it least.
+        """
+        able = [r for r in results if r.violations <= max(ALLOWED_VIOLATIONS, self.ours.violations)]
         return min(able, key=lambda r: r.cost) if able else min(results, key=lambda r: r.violations)
+
+    def named(self, name: str) -> Result:
+        return next(r for r in (*self.unbatched, *self.tuned) if r.contender == name)
 
 
 def one(c: Case) -> Row:
+    """Ours from nothing: unbatched, nothing learned. The others are set up from a load test."""
     tuned = hand_tuned(c.truth, c.slo_us, MAX_INSTANCES)
     pilot = Autopilot(spec(c.slo_us, c.environment.pool_replicas), pool(c.environment))
     ours = run_autopilot(c, pilot, UNBATCHED, replicas=first_replicas(c, tuned))
@@ -106,3 +118,53 @@ def one(c: Case) -> Row:
         c.traffic.name, ours, run_contenders(c, UNBATCHED, ""), run_contenders(c, tuned, ", tuned"),
         hindsight(c, MAX_INSTANCES),
     )  # fmt: skip
+
+
+def figures(row: Row) -> list[Figure]:
+    """The promises, for one trace."""
+    ours, unbatched, tuned = row.ours, row.best(row.unbatched), row.best(row.tuned)
+    found = [
+        at_most(f"{row.trace}: cost over {unbatched.contender}, unbatched", ours.cost / unbatched.cost, "×", 0.60),
+        at_most(f"{row.trace}: cost over {tuned.contender}", ours.cost / tuned.cost, "×", 0.85),
+    ]
+    if row.trace in STEADY:
+        found.append(at_most(f"{row.trace}: cost over constant by hindsight", ours.cost / row.floor.cost, "×", 1.25))
+    if row.trace == "poisson":
+        late = changes(ours.moments, CONVERGED_SECONDS)
+        found.append(at_most(f"{row.trace}: changes once it has converged", late, "", 0))
+    if row.trace == "flash crowd":
+        for name in ("KPA, tuned", "KPA"):
+            share = ours.violations / row.named(name).violations
+            found.append(at_most(f"{row.trace}: violations over those of {name}", share, "×", 0.5))
+    return found
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table of docs/simulator.md: cost, and the share of requests that were too late or lost."""
+    head = (
+        "| traffic | Throughline | constant, by hindsight | cheapest unbatched | cheapest with batching tuned by hand |"
+    )
+    lines = [head, "|" + "---|" * 5]
+    for row in rows:
+        cells = [f"{row.ours.cost:.1f}, {row.ours.violations:.2%}", f"{row.floor.cost:.1f}, {row.floor.violations:.2%}"]
+        cells += [
+            f"{best.contender.removesuffix(', tuned')} {best.cost:.1f}, {best.violations:.2%} "
+            f"(**{row.ours.cost / best.cost:.2f}×**)"
+            for best in (row.best(row.unbatched), row.best(row.tuned))
+        ]
+        lines.append(f"| {row.trace} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def run(progress: Callable[[str], None], folder: Path | None) -> list[Figure]:
+    """All traffic on all cores; the table goes to out/traces.md."""
+    cases = generated() + (recorded(folder) if folder else [])
+    rows, found = [], []
+    with ProcessPoolExecutor() as workers:
+        for row in workers.map(one, cases):
+            rows.append(row)
+            found += figures(row)
+            progress(f"{row.trace}: cost {row.ours.cost:.1f}, violations {row.ours.violations:.2%}")
+    OUT.mkdir(exist_ok=True)
+    (OUT / "traces.md").write_text(markdown(rows) + "\n")
+    return found

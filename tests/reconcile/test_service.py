@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from throughline.api.inferenceservice import BatchSettings
+from throughline.domain.control.service_time import STATISTICS_PODS
 from throughline.domain.manifests import config_map_name, model_hash, served_name
 from throughline.domain.observed import MetricsFrame, Unavailable
 from throughline.ports import ApiError
@@ -421,17 +422,18 @@ async def test_a_server_that_gives_up_on_its_model_is_noticed_soon(world: World)
     assert world.conditions()["ModelReady"] == ("False", "ModelLoadFailed")
 
 
-async def test_statistics_only_under_traffic_and_of_three_pods_at_most(world: World) -> None:
+async def test_statistics_only_under_traffic_and_of_so_many_pods_at_most(world: World) -> None:
+    pods = STATISTICS_PODS + 2
     obj = world.add(service(scaling={"minReplicas": 4}))
     reconcile = ServiceReconciler(world.deps)
     await reconcile(KEY)
-    serve(world, obj, pods=4, settings=BatchSettings(max_batch_size=1))
+    serve(world, obj, pods=pods, settings=BatchSettings(max_batch_size=1))
     await reconcile(KEY)
     assert [c for c in world.triton.calls if c[0] == "statistics"] == []
-    busy = {("default", f"m-{i}", "m"): metrics() for i in range(4)}
+    busy = {("default", f"m-{i}", "m"): metrics() for i in range(pods)}
     world.metrics = MetricsFrame(world.now, 60, pods=busy)
     await reconcile(KEY)
-    assert len([c for c in world.triton.calls if c[0] == "statistics"]) == 3
+    assert len([c for c in world.triton.calls if c[0] == "statistics"]) == STATISTICS_PODS
 
 
 # --- crashes

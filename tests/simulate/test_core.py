@@ -21,12 +21,12 @@ def test_steady_traffic_costs_what_it_must_and_then_nothing_changes():
 
 
 def test_it_is_cheaper_than_any_that_keeps_the_slo():
-    c = steady(526.0, 3600.0)
+    c = steady(330.0, 3600.0)
     result = ours(c)
     unbatched = cheapest(rivals(c, UNBATCHED).values(), result.violations)
     batched = cheapest(rivals(c, tuned(c)).values(), result.violations)
     assert result.cost <= 0.6 * unbatched.cost
-    assert result.cost <= 0.85 * batched.cost
+    assert result.cost <= 0.9 * batched.cost  # of four or five replicas; 0.85 is for the fleet of bench/
 
 
 def test_a_flash_crowd_meets_half_of_the_violations_that_knative_makes_of_it():
@@ -48,10 +48,11 @@ def test_a_wrong_model_of_the_cost_comes_to_what_the_right_one_chooses(factor, w
     assert wrong.cost <= 1.1 * right.cost
 
 
-def test_a_cost_that_doubles_past_eight_items_is_met_by_small_batches():
-    c = with_truth(steady(200.0), knee_items=8, knee_factor=4.0)
+def test_an_item_that_costs_double_past_eight_is_met_by_batches_of_eight():
+    c = with_truth(steady(600.0, 3600.0), knee_items=8, knee_factor=2.0)
     result = ours(c)
     assert result.violations <= 0.01
+    assert result.settings.max_batch_size == 8
     assert result.cost <= 1.25 * floor(c).cost
 
 

@@ -10,6 +10,7 @@ import structlog
 
 from throughline.api.inferenceservice import Probe
 from throughline.domain.conditions import PROBE_FAILED
+from throughline.domain.control.service_time import STATISTICS_PODS
 from throughline.ports import TritonError, TritonRefused
 from throughline.reconcile.context import Server
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("servers")
 
 CONCURRENT = 8
-STATISTICS_PODS = 3
 
 
 async def ask(

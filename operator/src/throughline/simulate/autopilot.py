@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.service_time import STATISTICS_PODS
 from throughline.domain.control.text import with_records
 from throughline.domain.observed import BatchStatistic, PodView, PoolView, ServiceView, Unavailable
 from throughline.simulate.look import pod_metrics
@@ -48,11 +49,11 @@ class Autopilot:
         self.decisions = 0
         self._decide = decider
 
-    def _pod(self, world: World, pod: Replica, *, metrics: bool) -> PodView:
+    def _pod(self, world: World, pod: Replica, *, metrics: bool, asked: bool) -> PodView:
         ready = bool(pod.models)
         if ready:
             pod.settle(world.now)
-        statistics = pod.models[-1].statistics if ready else {}
+        statistics = pod.models[-1].statistics if ready and asked else {}
         return PodView(
             name=pod.name, uid=pod.name, ip="10.0.0.1", ready=ready,
             ready_seconds=max(0.0, world.now - pod.ready_seconds), terminating=pod.leaving, template_hash="t",
@@ -69,10 +70,13 @@ class Autopilot:
         gone = None
         if age is None or age > STALE_SECONDS:
             gone = Unavailable("PrometheusUnreachable", "no scrape has come for too long")
+        # As in reconcile.servers: some of the ready pods that have metrics, and traffic.
+        counted = [p.name for p in world.ready if len(p.samples) > 1 and p.counters.success > 0]
+        asked = set(sorted(counted)[:STATISTICS_PODS])
         return ServiceView(
             now_seconds=EPOCH_SECONDS + world.now, name="simulated", namespace="default", generation=1, spec=self.spec,
             status=self.status, pool=PoolView("pool", self.pool, world.capacity, 1),
-            pods=tuple(self._pod(world, p, metrics=gone is None) for p in world.pods),
+            pods=tuple(self._pod(world, p, metrics=gone is None, asked=p.name in asked) for p in world.pods),
             replicas=world.ordered, settings=world.settings, model_hash="r", metrics_unavailable=gone,
             metrics_window_seconds=self.window_seconds,
             metrics_time_seconds=None if world.scraped_seconds is None else EPOCH_SECONDS + world.now,

@@ -68,7 +68,8 @@ class LoopMemory:
         return replace(self, errors=(*others, (settings, error))[-ERRORS_KEPT:])
 
     def with_batch_change(self, now_seconds: float) -> LoopMemory:
-        return replace(self, batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:])
+        # What was not enough with the old settings may be with the new ones.
+        return replace(self, batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:], keep=None, last_down=None)
 
     def with_judged(self, situation: Hashable | None) -> LoopMemory:
         if situation is None or situation in self.judged:

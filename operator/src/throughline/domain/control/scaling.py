@@ -36,8 +36,8 @@ HELPED_SHARE = 0.8
 # for this time, and twice as long each further time.
 REGRET_SECONDS = 1200.0
 SAME_DEMAND = 0.06
-KEEP_SECONDS = 1800.0
-MAX_KEEP_SECONDS = 6 * 3600.0
+KEEP_SECONDS = 7200.0
+MAX_KEEP_SECONDS = 24 * 3600.0
 # One step makes at most so many times as many, or adds so many.
 MAX_FACTOR = 4
 MAX_STEP = 8

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from throughline.api.status import ServiceTime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.domain.observed import BatchStatistic, PodView
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 HALF_LIFE_SECONDS = 240.0
 # What the present settings do not show is not forgotten so soon, or it would be tried again and again.
 UNSEEN_HALF_LIFE_SECONDS = 3600.0
+# So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.
+STATISTICS_PODS = 8
 # Below this many executions a row's mean is too noisy to be believed.
 MIN_EXECUTIONS = 10.0
 # One row cannot outweigh all others however often it was seen: the line must fit small and large batches alike.
@@ -83,6 +85,7 @@ class Seen:
 
     settings: BatchSettings
     statistics: tuple[BatchStatistic, ...]
+    at_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +117,33 @@ def growth(before: Seen | None, after: Seen) -> Iterable[tuple[int, float, float
             yield row.batch_size, float(executions), compute_ns / 1000
 
 
-def items_since(learner: Learner, pods: Iterable[PodView], seconds: float) -> float | None:
-    """Items executed in the `seconds` since the last look, by the servers' own counters; None where a pod's cannot be
-    told: a reload begins its counters anew, and the old model's last ones are gone. A pod that has become ready since
-    then began at zero.
+def items_since(learner: Learner, pods: Sequence[PodView], seconds: float) -> float | None:
+    """Items that all pods executed in the `seconds` since the last look, from the counters of those that were asked
+    then and now; None where there is none such.
+
+    Pods that were not asked are taken to have served as their metrics say, relative to the others; those without
+    metrics as much as the mean. A reload begins the counters anew, and a pod that has become ready since began at zero.
     """
-    items = 0.0
+    rates = {p.uid: p.metrics.success_rate for p in pods if p.metrics is not None}
+    usual = sum(rates.values()) / len(rates) if rates else 1.0
+    items = asked = 0.0
     for pod in pods:
         before = learner.seen.get(pod.uid)
-        if pod.settings is None or (before is None and pod.ready_seconds > seconds):
-            return None
+        if before is not None and before.at_seconds != learner.updated_seconds:
+            continue  # it was not among those asked at the last look: what it did since then cannot be told
+        if pod.settings is None or not pod.batch_statistics or (before is None and pod.ready_seconds > seconds):
+            continue
         if before is not None and before.settings != pod.settings:
-            return None
+            continue
         old = {row.batch_size: row.executions for row in before.statistics} if before else {}
         grown = {row.batch_size: row.executions - old.get(row.batch_size, 0) for row in pod.batch_statistics}
-        if len(grown) < len(old) or min(grown.values(), default=0) < 0:
-            return None
+        if len(grown) < len(old) or min(grown.values()) < 0:
+            continue
         items += sum(size * executions for size, executions in grown.items())
-    return items
+        asked += rates.get(pod.uid, usual)
+    if asked <= 0:
+        return None
+    return items * sum(rates.get(p.uid, usual) for p in pods) / asked
 
 
 def _faded(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float) -> dict[tuple[int, int], Total]:
@@ -159,7 +171,7 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
         alive.add(pod.uid)
         if pod.settings is None or not pod.batch_statistics:
             continue
-        look = Seen(pod.settings, pod.batch_statistics)
+        look = Seen(pod.settings, pod.batch_statistics, now_seconds)
         for batch, executions, compute_us in growth(seen.get(pod.uid), look):
             key = (pod.settings.instances, batch)
             old = grown.get(key, Total(0.0, 0.0))
