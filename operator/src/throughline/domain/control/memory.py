@@ -69,7 +69,9 @@ class LoopMemory:
 
     def with_batch_change(self, now_seconds: float) -> LoopMemory:
         # What was not enough with the old settings may be with the new ones.
-        return replace(self, batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:], keep=None, last_down=None)
+        return replace(
+            self, batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:], keep=None, last_down=None
+        )
 
     def with_judged(self, situation: Hashable | None) -> LoopMemory:
         if situation is None or situation in self.judged:

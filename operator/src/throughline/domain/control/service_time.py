@@ -23,7 +23,7 @@ HALF_LIFE_SECONDS = 240.0
 # What the present settings do not show is not forgotten so soon, or it would be tried again and again.
 UNSEEN_HALF_LIFE_SECONDS = 3600.0
 # So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.
-STATISTICS_PODS = 8
+STATISTICS_PODS = 32
 # Below this many executions a row's mean is too noisy to be believed.
 MIN_EXECUTIONS = 10.0
 # One row cannot outweigh all others however often it was seen: the line must fit small and large batches alike.
