@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # What is steady is averaged over so long.
-LEVEL_SECONDS = 60.0
+LEVEL_SECONDS = 180.0
 # A trend is read from so long, and believed when it is this many times its standard error.
 TREND_SECONDS = 240.0
 TREND_LOOKS = 6

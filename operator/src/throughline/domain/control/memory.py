@@ -49,6 +49,7 @@ class LoopMemory:
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
     keep: Keep | None = None
+    short_since: float | None = None  # since when a little more has been needed than there is
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
     in_flight: float | None = None  # smoothed

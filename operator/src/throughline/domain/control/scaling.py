@@ -34,10 +34,14 @@ IDLE_UTILIZATION = 0.2
 HELPED_SHARE = 0.8
 # Replicas that had to come back so soon after they were removed, while the demand was the same within this share, stay
 # for this time, and twice as long each further time.
-REGRET_SECONDS = 1200.0
+REGRET_SECONDS = 7200.0
 SAME_DEMAND = 0.06
 KEEP_SECONDS = 7200.0
 MAX_KEEP_SECONDS = 24 * 3600.0
+# Replicas that carry all but this share of what is needed may be enough after all: noise of the demand and of the
+# measured error is as much. It must last so long.
+SMALL_LACK = 0.05
+SMALL_LACK_SECONDS = 120.0
 # One step makes at most so many times as many, or adds so many.
 MAX_FACTOR = 4
 MAX_STEP = 8
@@ -174,6 +178,11 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         reason = _wait(ctx, batch, current)
         if reason is not None:
             return replace(_hold(ctx, current, up, reason), memory=memory)
+        since = memory.short_since if memory.short_since is not None else ctx.now
+        memory = replace(memory, short_since=since)
+        little = not ctx.slow and _needs(ctx, batch, wanted, 1.0 - SMALL_LACK) <= current
+        if little and ctx.now - since < SMALL_LACK_SECONDS:
+            return replace(_hold(ctx, current, up, "a little more is needed, as yet for a moment only"), memory=memory)
         target = _bounded(
             ctx, min(_needs(ctx, batch, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))
         )
@@ -188,6 +197,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
         memory = _regretted(memory, ctx.now, wanted, target)
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
+    memory = replace(memory, short_since=None) if memory.short_since is not None else memory
     lowest = max(_kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
     judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
     calm = (
