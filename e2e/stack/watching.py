@@ -92,7 +92,8 @@ class Api:
     @classmethod
     @contextlib.contextmanager
     def of(cls, cluster: Cluster, namespace: str) -> Iterator[Api]:
-        command = [*cluster.kubectl_command, "proxy", "--port=0"]
+        # It ends with us, also where we are killed.
+        command = ["setpriv", "--pdeathsig", "TERM", *cluster.kubectl_command, "proxy", "--port=0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 assert process.stdout is not None
