@@ -26,11 +26,11 @@ class Figure:
 
 
 def at_least(name: str, value: float, unit: str, goal: float) -> Figure:
-    return Figure(name, value, unit, f"at least {goal:g}", value >= goal)
+    return Figure(name, float(value), unit, f"at least {goal:g}", bool(value >= goal))
 
 
 def at_most(name: str, value: float, unit: str, goal: float) -> Figure:
-    return Figure(name, value, unit, f"at most {goal:g}", value <= goal)
+    return Figure(name, float(value), unit, f"at most {goal:g}", bool(value <= goal))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
