@@ -7,6 +7,8 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from throughline.adapters.prometheus import connect
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -56,7 +58,7 @@ def rate_series(
 ) -> list[tuple[float, float]]:
     """(Unix time, requests per second), `step` seconds apart, times without a value left out; HistoryError else."""
     url = url.rstrip("/")
-    answer = _ask(client or _connect(url), url, query, start_seconds, end_seconds, step)
+    answer = _ask(client or connect(url, TIMEOUT_SECONDS), url, query, start_seconds, end_seconds, step)
     if len(answer) > 1:
         raise HistoryError(f"the query has {len(answer)} series, where one is needed; write it as sum(…): {query}")
     points = _points(answer[0]) if answer else []
@@ -70,14 +72,6 @@ def rate_series(
     if negative is not None:
         raise HistoryError(f"the query gives {negative:g} requests per second; a rate is 0 or more: {query}")
     return points
-
-
-def _connect(url: str) -> RangeQuery:
-    from prometheus_api_client import PrometheusConnect  # noqa: PLC0415 - requests; only where it is used
-    from urllib3.util.retry import Retry  # noqa: PLC0415
-
-    client: RangeQuery = PrometheusConnect(url=url, timeout=TIMEOUT_SECONDS, retry=Retry(total=0))
-    return client
 
 
 def _ask(

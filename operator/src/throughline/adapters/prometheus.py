@@ -78,6 +78,15 @@ class Query(Protocol):
     def custom_query(self, query: str) -> list[Sample]: ...
 
 
+def connect(url: str, timeout_seconds: float) -> Any:
+    """A PrometheusConnect that gives up after one timeout."""
+    from prometheus_api_client import PrometheusConnect  # noqa: PLC0415 - requests; only where it is used
+    from urllib3.util.retry import Retry  # noqa: PLC0415
+
+    # Without a timeout requests waits for ever; without this Retry a dead server costs four of them.
+    return PrometheusConnect(url=url, timeout=timeout_seconds, retry=Retry(total=0))
+
+
 class Prometheus:
     """MetricsPort."""
 
@@ -92,11 +101,7 @@ class Prometheus:
 
     def _connect(self) -> Query:
         if self._client is None:
-            from prometheus_api_client import PrometheusConnect  # noqa: PLC0415 - requests; only where it is used
-            from urllib3.util.retry import Retry  # noqa: PLC0415
-
-            # Without a timeout requests waits for ever; without this Retry a dead server costs four of them.
-            self._client = PrometheusConnect(url=self._url, timeout=self._timeout, retry=Retry(total=0))
+            self._client = connect(self._url, self._timeout)
         return self._client
 
     async def _ask(self, query: str) -> list[Sample]:

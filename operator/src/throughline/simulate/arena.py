@@ -69,23 +69,23 @@ def run_contenders(case: Case, settings: BatchSettings, suffix: str) -> list[Res
     ]
 
 
-def hindsight(case: Case, max_instances: int) -> Result:
-    """The fewest constant replicas, on settings tuned by hand, that keep the SLO over the whole trace.
+def fewest(case: Case, settings: BatchSettings, low: int, high: int) -> Result:
+    """The fewest constant replicas that keep the SLO over the whole trace; the most there may be where none do."""
 
-    Where even the whole pool does not, the whole pool.
-    """
-    settings = hand_tuned(case.truth, case.slo_us, max_instances)
-    low, high = 1, case.environment.pool_replicas
-    best = None
+    def constant(replicas: int) -> Result:
+        return run_autoscaler(case, Fixed(settings, replicas, name="constant, by hindsight"), replicas=replicas)
 
-    def fixed(replicas: int) -> Result:
-        return run_autoscaler(case, Fixed(settings, replicas, name="fixed, by hindsight"), replicas=replicas)
-
+    best, most = None, high
     while low <= high:
         middle = (low + high) // 2
-        found = fixed(middle)
+        found = constant(middle)
         if found.violations <= ALLOWED_VIOLATIONS:
             best, high = found, middle - 1
         else:
             low = middle + 1
-    return best or fixed(case.environment.pool_replicas)
+    return best or constant(most)
+
+
+def hindsight(case: Case, max_instances: int) -> Result:
+    """The fewest, on settings tuned by hand."""
+    return fewest(case, hand_tuned(case.truth, case.slo_us, max_instances), 1, case.environment.pool_replicas)

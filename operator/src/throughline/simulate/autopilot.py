@@ -25,8 +25,6 @@ EPOCH_SECONDS = 1_700_000_000.0
 # A frame of Prometheus is trusted so long, as in runtime.poller.
 STALE_SECONDS = 45.0
 
-Decide = "Callable[[ServiceView, LoopMemory], tuple[Decision, LoopMemory]]"
-
 
 class Autopilot:
     """One service under `domain.control.loop.decide`. `control`: what was known before, as after a restart."""

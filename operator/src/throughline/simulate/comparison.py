@@ -5,18 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from throughline.api.inferenceservice import BatchingMode, BatchSettings
-from throughline.domain.control.choose import clamp, lower_bounds
-from throughline.simulate.arena import ALLOWED_VIOLATIONS, UNBATCHED, first_replicas, run_contenders
+from throughline.api.inferenceservice import BatchingMode
+from throughline.domain.control.choose import between, clamp, lower_bounds
+from throughline.simulate.arena import ALLOWED_VIOLATIONS, UNBATCHED, fewest, first_replicas, run_contenders
 from throughline.simulate.autopilot import Autopilot
-from throughline.simulate.autoscalers.fixed import Fixed
-from throughline.simulate.loadtest import HAND_TUNED_DELAYS_MICROSECONDS, HAND_TUNED_SIZES, capacity
-from throughline.simulate.run import run_autopilot, run_autoscaler
+from throughline.simulate.loadtest import HAND_TUNED_DELAYS_MICROSECONDS, HAND_TUNED_SIZES, best_settings, capacity
+from throughline.simulate.run import run_autopilot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from throughline.api.inferenceservice import Batching, InferenceServiceSpec
+    from throughline.api.inferenceservice import Batching, BatchSettings, InferenceServiceSpec
     from throughline.api.servingpool import ServingPoolSpec
     from throughline.simulate.run import Case, Result
 
@@ -83,21 +82,16 @@ def kept(result: Result) -> bool:
     return result.violations <= ALLOWED_VIOLATIONS
 
 
-def within(low: int, high: int, points: Iterable[int]) -> list[int]:
-    """The bounds, and of the points those between."""
-    return sorted({low, high, *(point for point in points if low < point < high)})
-
-
 def tuned(case: Case, batching: Batching) -> BatchSettings:
     """The settings with the highest capacity within the bounds, as a careful sweep would find them."""
     size, delay, count = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
-    space = [
-        BatchSettings(max_batch_size=b, max_queue_delay_microseconds=d, instances=k)
-        for b in within(size.min, size.max, HAND_TUNED_SIZES)
-        for d in (within(delay.min, delay.max, HAND_TUNED_DELAYS_MICROSECONDS) if b > 1 else [delay.min])
-        for k in within(count.min, count.max, TUNED_INSTANCES)
-    ]
-    return max(space, key=lambda settings: capacity(case.truth, settings, case.slo_us))
+    return best_settings(
+        case.truth,
+        case.slo_us,
+        between(size.min, size.max, HAND_TUNED_SIZES),
+        between(delay.min, delay.max, HAND_TUNED_DELAYS_MICROSECONDS),
+        between(count.min, count.max, TUNED_INSTANCES),
+    )
 
 
 def compare(
@@ -139,24 +133,4 @@ def compare(
         progress("autoscalers, tuned by hand")
         results += run_contenders(case, best, ", tuned")
     progress("constant replicas")
-    return Comparison(ours, tuple(results), _fewest(case, best, low, high))
-
-
-def _fewest(case: Case, settings: BatchSettings, low: int, high: int) -> Result:
-    """The fewest constant replicas that keep the SLO over the whole trace; the most there may be where none do."""
-
-    def constant(replicas: int) -> Result:
-        return run_autoscaler(case, Fixed(settings, replicas, name="constant, by hindsight"), replicas=replicas)
-
-    best = constant(high)
-    if not kept(best):
-        return best
-    high -= 1
-    while low <= high:
-        middle = (low + high) // 2
-        found = constant(middle)
-        if kept(found):
-            best, high = found, middle - 1
-        else:
-            low = middle + 1
-    return best
+    return Comparison(ours, tuple(results), fewest(case, best, low, high))

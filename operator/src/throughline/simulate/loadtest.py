@@ -12,6 +12,8 @@ from throughline.api.inferenceservice import BatchSettings
 from throughline.simulate.server import Model, Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from throughline.simulate.types import Truth
 
 TEST_SECONDS = 240.0
@@ -74,13 +76,21 @@ def capacity(truth: Truth, settings: BatchSettings, slo_us: float) -> float:
     return low
 
 
+def best_settings(
+    truth: Truth, slo_us: float, sizes: Iterable[int], delays: Sequence[int], counts: Sequence[int]
+) -> BatchSettings:
+    """The settings with the highest capacity, as a careful sweep would find them; one item has no use for a delay."""
+    space = [
+        BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=count)
+        for size in sizes
+        for delay in (delays if size > 1 else delays[:1])
+        for count in counts
+    ]
+    return max(space, key=lambda settings: capacity(truth, settings, slo_us))
+
+
 @lru_cache(maxsize=256)
 def hand_tuned(truth: Truth, slo_us: float, max_instances: int) -> BatchSettings:
-    """The settings with the highest capacity, as a careful sweep would find them."""
-    space = [
-        BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=k)
-        for size in HAND_TUNED_SIZES
-        for delay in (HAND_TUNED_DELAYS_MICROSECONDS if size > 1 else (0,))
-        for k in range(1, max_instances + 1)
-    ]
-    return max(space, key=lambda s: capacity(truth, s, slo_us))
+    """The best of the usual settings."""
+    counts = range(1, max_instances + 1)
+    return best_settings(truth, slo_us, HAND_TUNED_SIZES, HAND_TUNED_DELAYS_MICROSECONDS, counts)

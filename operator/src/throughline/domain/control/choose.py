@@ -98,7 +98,8 @@ def lower_bounds(batching: Batching) -> BatchSettings:
     )
 
 
-def _between(low: int, high: int, points: Iterable[int]) -> list[int]:
+def between(low: int, high: int, points: Iterable[int]) -> list[int]:
+    """The bounds, and of the points those between them; sorted."""
     return sorted({low, high, *(p for p in points if low < p < high)})
 
 
@@ -112,13 +113,13 @@ def candidates(
     """
     b, d, i = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
     reach = max(MAX_BATCH_GROWTH * max(1, largest_seen), current.max_batch_size)
-    sizes = [s for s in _between(b.min, b.max, (2**n for n in range(13))) if s <= reach] or [b.min]
+    sizes = [s for s in between(b.min, b.max, (2**n for n in range(13))) if s <= reach] or [b.min]
     most_delay = max(d.min, min(d.max, int(slo_us * MAX_DELAY_SHARE)))
-    delays = _between(d.min, most_delay, QUEUE_DELAYS_MICROSECONDS)
+    delays = between(d.min, most_delay, QUEUE_DELAYS_MICROSECONDS)
     most_instances = max(
         i.min, min(i.max, 2 * current.instances if largest_seen > 1 or b.max <= 1 else current.instances)
     )
-    counts = _between(min(i.min, most_instances), most_instances, range(1, 65))
+    counts = between(min(i.min, most_instances), most_instances, range(1, 65))
     return tuple(
         BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=count)
         for size in sizes

@@ -299,16 +299,17 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     context = Context(view, memory, control, demand, None, None, settings, slo_us, max_replicas, price)
     if learned is None or demand is None:
         return replace(context, memory=replace(memory, known=learned)), learned
+    fitted = parts(memory.learner, Curve.of(learned))
     known_error = memory.error_of(settings)
     error = _usual_error(memory, learned) if known_error is None else known_error
     if context.steady and context.settled:
-        corrected = _corrected(context, error, parts(memory.learner, Curve.of(learned)), disp, since_last)
+        corrected = _corrected(context, error, fitted, disp, since_last)
         if corrected != error:  # only what was measured is kept: a guess is no experience
             error = corrected
             memory = memory.with_error(settings, error)
     learned = learned.model_copy(update={"error_permille": round(1000 * error)})
     looks = memory.waiting_looks
-    curve = rounded(parts(memory.learner, Curve.of(learned)))
+    curve = rounded(fitted)
     if since_last > 0:
         looks = looks + 1 if _callers_wait(view, demand, curve, settings) else 0
     memory = replace(memory, known=learned, waiting_looks=looks)

@@ -213,11 +213,16 @@ def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
     return _Line(mean_s - beta * mean_b, beta, spread)
 
 
-def parts(learner: Learner, curve: Curve) -> Curve:
-    """The curve with the lines of its smaller batches, where these are known and say something else."""
+def _by_instances(learner: Learner) -> dict[int, dict[int, Total]]:
     groups: dict[int, dict[int, Total]] = {}
     for (instances, batch), total in learner.totals.items():
         groups.setdefault(instances, {})[batch] = total
+    return groups
+
+
+def parts(learner: Learner, curve: Curve) -> Curve:
+    """The curve with the lines of its smaller batches, where these are known and say something else."""
+    groups = _by_instances(learner)
     if not groups:
         return curve
     base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
@@ -261,9 +266,7 @@ def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, line: _Lin
 
 def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
     """The curve that fits what was observed; `known` fills in what was not. None: nothing is known yet."""
-    groups: dict[int, dict[int, Total]] = {}
-    for (instances, batch), total in learner.totals.items():
-        groups.setdefault(instances, {})[batch] = total
+    groups = _by_instances(learner)
     share = 1.0 - PRIOR_ALPHA_SHARE
     if known and known.largest_batch > 1 and known.alpha_microseconds + known.beta_microseconds > 0:
         share = known.beta_microseconds / (known.alpha_microseconds + known.beta_microseconds)
