@@ -13,7 +13,7 @@ from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.forecast import LOOKS_KEPT, Forecast, Look, dispersion, forecast
 from throughline.domain.control.memory import LoopMemory
 from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
-from throughline.domain.control.service_time import Curve, estimate, items_since, observe, parts
+from throughline.domain.control.service_time import Curve, estimate, observe, parts, since_last_look
 from throughline.domain.control.text import unix_seconds
 from throughline.domain.control.watch import SETTLE_SECONDS
 
@@ -148,10 +148,10 @@ def _fresh(view: ServiceView) -> bool:
 def _looked(view: ServiceView, memory: LoopMemory, demand: Demand) -> LoopMemory:
     """Add what has come since the last look: what the servers' own counters say was served, and what the queue grew."""
     seconds = view.now_seconds - memory.learner.updated_seconds
-    items = items_since(memory.learner, view.serving, seconds) if memory.learner.updated_seconds else None
+    since = since_last_look(memory.learner, view.serving, seconds) if memory.learner.updated_seconds else None
     queue = _queue(view, memory, demand)
     memory = replace(memory, queue_seen=queue)
-    if items is None:
+    if since is None:
         recent = memory.looks and view.now_seconds - memory.looks[-1].at_seconds < SUMMARY_SECONDS
         if recent or _look_seconds(view) == memory.metrics_time_seconds:
             return memory
@@ -159,9 +159,12 @@ def _looked(view: ServiceView, memory: LoopMemory, demand: Demand) -> LoopMemory
     elif seconds < MIN_LOOK_SECONDS:
         return memory
     else:
-        # Where pods have just come, what the scrapes say of the queue is of before, and is being served now.
-        unserved = 0.0 if _fresh(view) else queue[2] + demand.cancelled_per_second
-        arrivals = max(0.0, items / seconds + unserved * demand.items_per_request)
+        if since.queued is not None:
+            unserved = since.queued / seconds
+        else:
+            # Where pods have just come, what the scrapes say of the queue is of before, and is being served now.
+            unserved = 0.0 if _fresh(view) else queue[2] + demand.cancelled_per_second
+        arrivals = max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
     look = Look(view.now_seconds, seconds, arrivals)
     return replace(memory, looks=(*memory.looks, look)[-LOOKS_KEPT:])
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from throughline.api.status import ServiceTime
+from throughline.domain.observed import LiveQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,7 @@ class Seen:
     settings: BatchSettings
     statistics: tuple[BatchStatistic, ...]
     at_seconds: float = 0.0
+    queue: LiveQueue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,33 +119,52 @@ def growth(before: Seen | None, after: Seen) -> Iterable[tuple[int, float, float
             yield row.batch_size, float(executions), compute_ns / 1000
 
 
-def items_since(learner: Learner, pods: Sequence[PodView], seconds: float) -> float | None:
-    """Items that all pods executed in the `seconds` since the last look, from the counters of those that were asked
-    then and now; None where there is none such.
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What came to all pods between two looks. `queued`: requests by which the queues grew, and those that were given
+    up in them; None where the servers did not say.
+    """
+
+    executed_items: float
+    queued: float | None
+
+
+def since_last_look(learner: Learner, pods: Sequence[PodView], seconds: float) -> Since | None:
+    """What the pods' own counters say of the `seconds` since the last look, from those that were asked then and now;
+    None where there is none such.
 
     Pods that were not asked are taken to have served as their metrics say, relative to the others; those without
     metrics as much as the mean. A reload begins the counters anew, and a pod that has become ready since began at zero.
     """
     rates = {p.uid: p.metrics.success_rate for p in pods if p.metrics is not None}
     usual = sum(rates.values()) / len(rates) if rates else 1.0
-    items = asked = 0.0
+    items = asked = queued = 0.0
+    told = True
     for pod in pods:
         before = learner.seen.get(pod.uid)
         if before is not None and before.at_seconds != learner.updated_seconds:
             continue  # it was not among those asked at the last look: what it did since then cannot be told
-        if pod.settings is None or not pod.batch_statistics or (before is None and pod.ready_seconds > seconds):
+        # A server that says how long its queue is, and of no execution, has executed nothing.
+        answered = bool(pod.batch_statistics) or pod.queue is not None
+        if pod.settings is None or not answered or (before is None and pod.ready_seconds > seconds):
             continue
         if before is not None and before.settings != pod.settings:
             continue
         old = {row.batch_size: row.executions for row in before.statistics} if before else {}
         grown = {row.batch_size: row.executions - old.get(row.batch_size, 0) for row in pod.batch_statistics}
-        if len(grown) < len(old) or min(grown.values()) < 0:
+        if len(grown) < len(old) or min(grown.values(), default=0) < 0:
             continue
         items += sum(size * executions for size, executions in grown.items())
         asked += rates.get(pod.uid, usual)
+        began = LiveQueue(0, 0) if before is None else before.queue
+        if pod.queue is None or began is None or pod.queue.cancelled < began.cancelled:
+            told = False
+        else:
+            queued += pod.queue.pending - began.pending + pod.queue.cancelled - began.cancelled
     if asked <= 0:
         return None
-    return items * sum(rates.get(p.uid, usual) for p in pods) / asked
+    share = asked / sum(rates.get(p.uid, usual) for p in pods)
+    return Since(items / share, queued / share if told else None)
 
 
 def _faded(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float) -> dict[tuple[int, int], Total]:
@@ -171,7 +192,7 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
         alive.add(pod.uid)
         if pod.settings is None or not pod.batch_statistics:
             continue
-        look = Seen(pod.settings, pod.batch_statistics, now_seconds)
+        look = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
         for batch, executions, compute_us in growth(seen.get(pod.uid), look):
             key = (pod.settings.instances, batch)
             old = grown.get(key, Total(0.0, 0.0))
