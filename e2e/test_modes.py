@@ -1,4 +1,4 @@
-"""Ways to run the operator other than the usual one: bound to namespaces, with a standby, beside the Prometheus operator.
+"""Other ways to run the operator: bound to namespaces, with a standby, beside the Prometheus operator.
 
 One installation of its own, in a namespace of its own, that serves another one alone.
 """
@@ -37,7 +37,6 @@ POD_MONITORS = {
             "kind": "PodMonitor",
             "plural": "podmonitors",
             "singular": "podmonitor",
-            "listKind": "PodMonitorList",
         },
         "scope": "Namespaced",
         "versions": [
@@ -77,8 +76,10 @@ def served(local: Cluster) -> Iterator[tuple[str, str, str]]:
     apply(local, [namespace(n) for n in (home, mine, other)])
     apply(local, [POD_MONITORS])
     local.kubectl("wait", "--for=condition=Established", f"crd/{MONITORS}", "--timeout=30s")
+    ours = local.kubectl("get", *CRDS, check=False).returncode != 0
     values = {
         **image_values(local.images["operator"]),
+        "crds": {"enabled": ours},
         "replicas": 2,
         "settings": {"namespaces": [mine], "defaultTritonImage": local.images["triton"]},
     }
@@ -97,7 +98,7 @@ def served(local: Cluster) -> Iterator[tuple[str, str, str]]:
         local.kubectl("delete", *pools, "--ignore-not-found", check=False)
         for name in (home, mine, other):
             local.kubectl("delete", "namespace", name, "--wait=false", check=False)
-        local.kubectl("delete", f"crd/{MONITORS}", *CRDS, check=False)
+        local.kubectl("delete", f"crd/{MONITORS}", *(CRDS if ours else ()), check=False)
 
 
 def test_only_the_namespaces_that_are_named_are_served(local: Cluster, served: tuple[str, str, str]) -> None:
