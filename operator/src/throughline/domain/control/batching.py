@@ -74,7 +74,7 @@ def memory_allows(ctx: Context, target: BatchSettings) -> bool:
         now.max_queue_delay_microseconds,
     )
     factor = growth if in_place else 1.0 + growth
-    for pod in ctx.view.serving:
+    for pod in ctx.serving:
         gpu = pod.metrics.gpu_memory_used_ratio if pod.metrics else None
         if gpu is not None and gpu * factor > MEMORY_LIMIT:
             return False
@@ -114,7 +114,7 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     name = settings_text(trial.settings)
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
-        inputs = inputs_text(ctx.demand, ctx.curve, view.replicas or 0, len(view.serving)) if ctx.demand else ""
+        inputs = inputs_text(ctx.demand, ctx.curve, view.replicas or 0, len(ctx.serving)) if ctx.demand else ""
         line = record(ctx.now, action, reason, text, inputs=inputs, replicas=view.replicas or 0, settings=settings)
         return (line,)
 
@@ -215,7 +215,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return weighed
     best, current, options = weighed.best, weighed.current, weighed.options
     rows = alternatives(ctx, options, best, current)
-    inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(view.serving))
+    inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(ctx.serving))
     gain = best.score / max(current.score, 1e-9)
     why = (
         f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {best.replicas} replica(s) instead of "
@@ -250,8 +250,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         baseline_mean_microseconds=round(demand.mean_us) if demand.mean_us is not None else None,
         baseline_rate_per_second=round(demand.served_per_second),
     )
-    if not urgent and len(view.serving) > 1:
-        pod = min(view.serving, key=lambda p: p.name)
+    if not urgent and len(ctx.serving) > 1:
+        pod = min(ctx.serving, key=lambda p: p.name)
         trial = trial.model_copy(update={"pod": pod.name})
         text = f"{why}; tried first on pod {pod.name}"
         return BatchStep(

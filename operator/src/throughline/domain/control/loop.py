@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from throughline.api.status import Action, ControlStatus, SLOStatus
 from throughline.domain.control import batching, scaling, verdicts
 from throughline.domain.control.context import Context, kept, prepare
-from throughline.domain.control.memory import LoopMemory
+from throughline.domain.control.memory import LoopMemory, with_error
 from throughline.domain.control.text import duration, rate, record, rfc3339, sticky
 from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
+    from throughline.domain.control.demand import Demand
     from throughline.domain.observed import ServiceView
 
 __all__ = ["LoopMemory", "decide"]
@@ -22,24 +23,29 @@ REQUEUE_SECONDS = 10.0
 WORSE_ERROR = 1.3
 
 
-def _cost_per_thousand(ctx: Context, replicas: int) -> str:
-    """Pool price of the replicas over the inferences they make; `-` without traffic or price."""
-    demand = ctx.demand
-    if demand is None or demand.arrivals_per_second < 0.01 or ctx.price_per_hour <= 0:
-        return "-"
-    cost = ctx.price_per_hour * replicas / (demand.arrivals_per_second * 3.6)
-    return f"{cost:.2g}"
+def _cost(per_thousand: float | None) -> str:
+    return "-" if per_thousand is None else f"{per_thousand:.2g}"
 
 
 def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
-    shown = ctx.view.status.slo
-    if ctx.demand is None:
-        return SLOStatus()
-    return SLOStatus(
-        latency_p99=sticky(shown.latency_p99, duration(ctx.demand.p99_us)),
-        throughput=sticky(shown.throughput, rate(ctx.demand.requests_per_second)),
-        cost_per_thousand=sticky(shown.cost_per_thousand, _cost_per_thousand(ctx, replicas)),
+    return (
+        SLOStatus()
+        if ctx.demand is None
+        else slo_status(ctx.view.status.slo, ctx.demand, ctx.price_per_hour * replicas)
     )
+
+
+def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOStatus:
+    """What is shown of the measurements; the same object while it says the same."""
+    cost = None  # unknown without traffic or price
+    if demand.arrivals_per_second >= 0.01 and price_per_hour > 0:
+        cost = price_per_hour / (demand.arrivals_per_second * 3.6)
+    latency = sticky(shown.latency_p99, demand.p99_us, duration)
+    throughput = sticky(shown.throughput, demand.requests_per_second, rate)
+    per_thousand = sticky(shown.cost_per_thousand, cost, _cost)
+    if (latency, throughput, per_thousand) == (shown.latency_p99, shown.throughput, shown.cost_per_thousand):
+        return shown
+    return SLOStatus(latency_p99=latency, throughput=throughput, cost_per_thousand=per_thousand)
 
 
 def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]:
@@ -80,5 +86,6 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     memory = scale.memory.with_judged(batch.judged)
     if batch.worse is not None:
         known = memory.error_of(batch.worse)
-        memory = memory.with_error(batch.worse, WORSE_ERROR * (1.0 if known is None else max(1.0, known)))
+        worse = WORSE_ERROR * (1.0 if known is None else max(1.0, known))
+        memory = memory._replace(errors=with_error(memory.errors, batch.worse, worse))
     return decision, memory.with_batch_change(ctx.now) if batch.changed else memory

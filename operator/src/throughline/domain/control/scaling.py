@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import ScalingMode
 from throughline.api.status import Action
@@ -47,8 +47,7 @@ MAX_FACTOR = 4
 MAX_STEP = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleStep:
+class ScaleStep(NamedTuple):
     """`replicas` None: leave the count alone."""
 
     replicas: int | None
@@ -95,7 +94,7 @@ def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int,
     if ctx.problem is not None:
         spread = replace(ctx.problem, min_replicas=replicas, max_replicas=replicas)
         predicted = predicted_text(evaluate(spread, batch.settings))
-    inputs = inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.view.serving))
+    inputs = inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.serving))
     return record(
         ctx.now, action, reason, text, inputs=inputs, predicted=predicted, replicas=replicas, settings=batch.settings
     )
@@ -152,7 +151,7 @@ def _regretted(memory: LoopMemory, now: float, wanted: float, target: int) -> Lo
     if down is None or now - down[0] > REGRET_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
         return memory
     wait = min(MAX_KEEP_SECONDS, 2.0 * memory.keep.wait_seconds) if memory.keep else KEEP_SECONDS
-    return replace(memory, keep=Keep(min(target, down[1]), now + wait, wanted, wait), last_down=None)
+    return memory._replace(keep=Keep(min(target, down[1]), now + wait, wanted, wait), last_down=None)
 
 
 def _kept(memory: LoopMemory, now: float, wanted: float) -> int:
@@ -177,27 +176,27 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     if up > current:
         reason = _wait(ctx, batch, current)
         if reason is not None:
-            return replace(_hold(ctx, current, up, reason), memory=memory)
+            return _hold(ctx, current, up, reason)._replace(memory=memory)
         since = memory.short_since if memory.short_since is not None else ctx.now
-        memory = replace(memory, short_since=since)
+        memory = memory._replace(short_since=since)
         little = not ctx.slow and _needs(ctx, batch, wanted, 1.0 - SMALL_LACK) <= current
         if little and ctx.now - since < SMALL_LACK_SECONDS:
-            return replace(_hold(ctx, current, up, "a little more is needed, as yet for a moment only"), memory=memory)
+            return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(memory=memory)
         target = _bounded(
             ctx, min(_needs(ctx, batch, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))
         )
         if target <= current:
-            return replace(_hold(ctx, current, up), memory=memory)
+            return _hold(ctx, current, up)._replace(memory=memory)
         if not _helps(ctx, batch, current, target):
             text = "latency is over what the prediction explains, and more replicas are predicted to change little"
-            return replace(_hold(ctx, current, current, text), memory=memory)
+            return _hold(ctx, current, current, text)._replace(memory=memory)
         text = (
             f"{current} → {target} replicas: {rate(wanted)} wanted, one replica carries {rate(_capacity(ctx, batch))}"
         )
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
         memory = _regretted(memory, ctx.now, wanted, target)
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    memory = replace(memory, short_since=None) if memory.short_since is not None else memory
+    memory = memory._replace(short_since=None) if memory.short_since is not None else memory
     lowest = max(_kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
     judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
     calm = (
@@ -205,8 +204,8 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         and batch.trial is None
         and not ctx.slow
         and (demand.p99_us is None or demand.p99_us <= ctx.slo_us)
-        and len(view.serving) >= current
-        and all(p.metrics is not None for p in view.serving)
+        and len(ctx.serving) >= current
+        and all(p.metrics is not None for p in ctx.serving)
         and ctx.seconds_since(ctx.control.last_scale_change) >= ctx.observe_seconds
     )
     if lowest < current and calm:
@@ -214,9 +213,9 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         if target < current:
             text = f"{current} → {target} replicas: {lowest} have been enough for {window:.0f} s"
             line = _line(ctx, batch, "LessIsEnough", text, target, Action.SCALE)
-            memory = replace(memory, last_down=(ctx.now, current, wanted))
+            memory = memory._replace(last_down=(ctx.now, current, wanted))
             return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    return replace(_hold(ctx, current, up), memory=memory)
+    return _hold(ctx, current, up)._replace(memory=memory)
 
 
 def step(ctx: Context, batch: BatchStep) -> ScaleStep:

@@ -8,8 +8,10 @@ share each further instance costs the others (0: none, 1: all of it, as on a dev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.api.status import ServiceTime
 
@@ -69,8 +71,7 @@ class Curve:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(NamedTuple):
     executions: float
     compute_us: float
 
@@ -79,8 +80,7 @@ class Total:
         return self.compute_us / self.executions
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """The last look at one pod's statistics."""
 
     settings: BatchSettings
@@ -88,36 +88,62 @@ class Seen:
     at_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Learner:
-    """What has been observed, fading. Keys of `totals`: (instances, batch size)."""
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
-    totals: Mapping[tuple[int, int], Total] = field(default_factory=dict)
-    seen: Mapping[str, Seen] = field(default_factory=dict)
+
+class Counted(NamedTuple):
+    """The last look at the counters, by pod uid."""
+
+    seen: Mapping[str, Seen] = _NOTHING
     updated_seconds: float = 0.0
 
 
-def growth(before: Seen | None, after: Seen) -> Iterable[tuple[int, float, float]]:
+class Learner(NamedTuple):
+    """What has been observed, fading. Keys of `totals`: (instances, batch size)."""
+
+    totals: Mapping[tuple[int, int], Total] = _NOTHING
+    seen: Mapping[str, Seen] = _NOTHING
+    updated_seconds: float = 0.0
+
+
+def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     """(batch size, executions, compute µs) that came between two looks at one pod.
 
     A reload starts the counters anew; an instance count changed in place does not, and then it cannot be told which
     part belongs to which count, so nothing is taken.
     """
-    old = {row.batch_size: row for row in before.statistics} if before else {}
-    restarted = any(
-        row.executions < old[row.batch_size].executions for row in after.statistics if row.batch_size in old
-    ) or (old and not after.statistics)
+    rows = after.statistics
+    old = {row.batch_size: (row.executions, row.compute_ns) for row in before.statistics} if before else {}
+    none = (0, 0)
+    restarted = bool(old and not rows) or any(row.executions < old.get(row.batch_size, none)[0] for row in rows)
     if before and before.settings != after.settings and not restarted:
-        return
-    for row in after.statistics:
-        prior = None if restarted else old.get(row.batch_size)
-        executions = row.executions - (prior.executions if prior else 0)
-        compute_ns = row.compute_ns - (prior.compute_ns if prior else 0)
+        return []
+    if restarted:
+        old = {}
+    grown = []
+    for row in rows:
+        executions, compute_ns = old.get(row.batch_size, none)
+        executions, compute_ns = row.executions - executions, row.compute_ns - compute_ns
         if executions > 0 and compute_ns > 0:
-            yield row.batch_size, float(executions), compute_ns / 1000
+            grown.append((row.batch_size, float(executions), compute_ns / 1000))
+    return grown
 
 
-def items_since(learner: Learner, pods: Sequence[PodView], seconds: float) -> float | None:
+def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) -> int | None:
+    """Items executed between two looks at one pod; None where the counters have begun anew since."""
+    old = {row.batch_size: row.executions for row in before}
+    if len(after) < len(old):
+        return None
+    items = 0
+    for row in after:
+        grown = row.executions - old.get(row.batch_size, 0)
+        if grown < 0:
+            return None
+        items += row.batch_size * grown
+    return items
+
+
+def items_since(counted: Counted, pods: Sequence[PodView], seconds: float) -> float | None:
     """Items that all pods executed in the `seconds` since the last look, from the counters of those that were asked
     then and now; None where there is none such.
 
@@ -128,18 +154,17 @@ def items_since(learner: Learner, pods: Sequence[PodView], seconds: float) -> fl
     usual = sum(rates.values()) / len(rates) if rates else 1.0
     items = asked = 0.0
     for pod in pods:
-        before = learner.seen.get(pod.uid)
-        if before is not None and before.at_seconds != learner.updated_seconds:
+        before = counted.seen.get(pod.uid)
+        if before is not None and before.at_seconds != counted.updated_seconds:
             continue  # it was not among those asked at the last look: what it did since then cannot be told
         if pod.settings is None or not pod.batch_statistics or (before is None and pod.ready_seconds > seconds):
             continue
         if before is not None and before.settings != pod.settings:
             continue
-        old = {row.batch_size: row.executions for row in before.statistics} if before else {}
-        grown = {row.batch_size: row.executions - old.get(row.batch_size, 0) for row in pod.batch_statistics}
-        if len(grown) < len(old) or min(grown.values()) < 0:
+        grown = _items(before.statistics if before is not None else (), pod.batch_statistics)
+        if grown is None:
             continue
-        items += sum(size * executions for size, executions in grown.items())
+        items += grown
         asked += rates.get(pod.uid, usual)
     if asked <= 0:
         return None
@@ -164,28 +189,34 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
     """Add what the pods have executed since the last look. The first look at a pod only sets its starting point,
     unless its counters are all that is known of the model.
     """
-    seen = dict(learner.seen)
-    alive = set()
+    seen: dict[str, Seen] = {}
     grown: dict[tuple[int, int], Total] = {}
     for pod in pods:
-        alive.add(pod.uid)
+        before = learner.seen.get(pod.uid)
         if pod.settings is None or not pod.batch_statistics:
+            if before is not None:
+                seen[pod.uid] = before
             continue
-        look = Seen(pod.settings, pod.batch_statistics, now_seconds)
-        for batch, executions, compute_us in growth(seen.get(pod.uid), look):
-            key = (pod.settings.instances, batch)
-            old = grown.get(key, Total(0.0, 0.0))
-            grown[key] = Total(old.executions + executions, old.compute_us + compute_us)
-        seen[pod.uid] = look
+        look = seen[pod.uid] = Seen(pod.settings, pod.batch_statistics, now_seconds)
+        instances = pod.settings.instances
+        for batch, executions, compute_us in growth(before, look):
+            key = (instances, batch)
+            old = grown.get(key)
+            grown[key] = (
+                Total(executions, compute_us)
+                if old is None
+                else Total(old.executions + executions, old.compute_us + compute_us)
+            )
     totals = _faded(learner, grown, max(0.0, now_seconds - learner.updated_seconds))
     for key, total in grown.items():
-        old = totals.get(key, Total(0.0, 0.0))
-        totals[key] = Total(old.executions + total.executions, old.compute_us + total.compute_us)
-    return Learner(totals, {uid: look for uid, look in seen.items() if uid in alive}, now_seconds)
+        old = totals.get(key)
+        totals[key] = (
+            total if old is None else Total(old.executions + total.executions, old.compute_us + total.compute_us)
+        )
+    return Learner(totals, seen, now_seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     alpha_us: float
     beta_us: float
     spread: float  # weighted variance of the batch sizes behind it; 0: β is a guess
@@ -194,21 +225,28 @@ class _Line:
         return self.alpha_us + self.beta_us * batch
 
 
-def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
-    """Weighted least squares α, β ≥ 0 through the means; with one batch size β is `slope_share` of s(1)."""
-    points = [
-        (float(b), t.mean_us, min(t.executions, MAX_WEIGHT)) for b, t in rows.items() if t.executions >= MIN_EXECUTIONS
-    ]
-    if not points:
+def _fit(rows: Mapping[int, Total], slope_share: float, limit: float = math.inf) -> _Line | None:
+    """Weighted least squares α, β ≥ 0 through the means of the batches up to `limit`; with one batch size β is
+    `slope_share` of s(1).
+    """
+    weight = wb = ws = wbb = wbs = 0.0
+    for b, (executions, compute_us) in rows.items():
+        if executions >= MIN_EXECUTIONS and b <= limit:
+            w = min(executions, MAX_WEIGHT)
+            s = compute_us / executions
+            weight += w
+            wb += w * b
+            ws += w * s
+            wbb += w * b * b
+            wbs += w * b * s
+    if weight == 0.0:
         return None
-    weight = sum(w for _, _, w in points)
-    mean_b = sum(w * b for b, _, w in points) / weight
-    mean_s = sum(w * s for _, s, w in points) / weight
-    spread = sum(w * (b - mean_b) ** 2 for b, _, w in points)
+    mean_b, mean_s = wb / weight, ws / weight
+    spread = wbb - wb * mean_b
     if spread < 0.05 * weight:  # in effect one batch size
         whole = mean_s / (1.0 - slope_share + slope_share * mean_b)  # s(1)
         return _Line(whole * (1.0 - slope_share), whole * slope_share, 0.0)
-    beta = sum(w * (b - mean_b) * (s - mean_s) for b, s, w in points) / spread
+    beta = (wbs - wb * mean_s) / spread
     beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
     return _Line(mean_s - beta * mean_b, beta, spread)
 
@@ -225,14 +263,16 @@ def parts(learner: Learner, curve: Curve) -> Curve:
     groups = _by_instances(learner)
     if not groups:
         return curve
-    base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
+    base = next(iter(groups))
+    if len(groups) > 1:
+        base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
     scale = 1.0 + curve.contention * (base - 1)
     rows = groups[base]
     largest = max(rows)
     found: list[tuple[int, float, float]] = []
     differs = False
     for limit in PART_LIMITS:
-        line = _fit({b: t for b, t in rows.items() if b <= limit}, 0.0)
+        line = _fit(rows, 0.0, limit)
         if line is None or line.spread == 0.0:
             continue
         found.append((limit, line.alpha_us / scale, line.beta_us / scale))
