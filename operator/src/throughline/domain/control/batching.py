@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
-from throughline.domain.control.choose import candidates, choose, evaluate, search
+from throughline.domain.control.choose import Space, candidates, choose, evaluate, search
 from throughline.domain.control.text import (
     alternative,
     inputs_text,
@@ -178,7 +178,9 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     situation = (problem, ctx.settings, frozenset(taboo), seen, ctx.slow)
     if situation in ctx.memory.judged:
         return BatchStep(ctx.settings, rejected=rejected)
-    space = [s for s in candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us) if s not in taboo]
+    space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
+    if taboo:
+        space = Space(s for s in space if s not in taboo)
     current = evaluate(problem, ctx.settings)
     options = search(problem, space, current)
     best = choose(options)
@@ -186,7 +188,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
         return BatchStep(ctx.settings, rejected=rejected, judged=situation)
     if memory_allows(ctx, best.settings):
         return _Weighed(best, current, options)
-    options = search(problem, [s for s in space if memory_allows(ctx, s)], current)
+    options = search(problem, Space(s for s in space if memory_allows(ctx, s)), current)
     fitting = choose(options)
     if worthwhile(ctx, problem, fitting, current):
         return _Weighed(fitting, current, options)

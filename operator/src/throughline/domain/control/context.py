@@ -59,6 +59,7 @@ class Context(NamedTuple):
     max_replicas: int  # of spec and pool
     price_per_hour: float
     serving: tuple[PodView, ...]
+    fitted: Curve | None = None  # the curve before it was rounded
     forecast: Forecast | None = None
     ahead_per_second: float = 0.0  # items per second to provide for
 
@@ -162,6 +163,11 @@ def _differs(a: int, b: int, noise: float) -> bool:
     return abs(a - b) > noise * max(a, b, 1)
 
 
+def error_is_kept(old: ServiceTime | None, error: float) -> bool:
+    """Whether the error that is written down says the same."""
+    return old is not None and not _differs(old.error_permille, round(1000 * error), ERROR_NOISE)
+
+
 def kept(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None:
     """What to persist: the old line while the new one says the same."""
     if old is None or new is None:
@@ -170,7 +176,7 @@ def kept(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None
         not _differs(old.alpha_microseconds, new.alpha_microseconds, LEARNED_NOISE)
         and not _differs(old.beta_microseconds, new.beta_microseconds, LEARNED_NOISE)
         and abs(old.contention_permille - new.contention_permille) <= 100
-        and not _differs(old.error_permille, new.error_permille, ERROR_NOISE)
+        and error_is_kept(old, new.error_permille / 1000)
         and old.largest_batch == new.largest_batch
     ):
         return old
@@ -232,7 +238,7 @@ def _predicted(
     before = memory.problem
     fitted = parts(memory.learner, Curve.of(learned))
     curve = rounded(fitted, before.curve if before else None)
-    disp = dispersion(memory.looks)
+    disp = dispersion(memory.looks, before.dispersion if before else 0.0)
     errors = memory.errors
     known_error = memory.error_of(settings)
     error = usual_error(errors, learned) if known_error is None else known_error
@@ -267,4 +273,6 @@ def _predicted(
         callers_wait=waiting_looks >= WAITING_LOOKS,
     )
     memory = memory._replace(known=learned, errors=errors, waiting_looks=waiting_looks, problem=problem)
-    return context._replace(memory=memory, curve=curve, problem=problem, forecast=seen, ahead_per_second=ahead), learned
+    return context._replace(
+        memory=memory, curve=curve, fitted=fitted, problem=problem, forecast=seen, ahead_per_second=ahead
+    ), learned

@@ -32,6 +32,7 @@ MOST_GROWTH_AGAIN = 2.0
 AGAIN_SECONDS = 30.0
 LOOKS_KEPT = 64
 MAX_DISPERSION = 8.0
+DISPERSION_STAYS = 0.75
 _AT = itemgetter(0)
 
 
@@ -85,9 +86,10 @@ def follow(before: Look | None, at_seconds: float, seconds: float, per_second: f
     )  # fmt: skip
 
 
-def dispersion(looks: Sequence[Look]) -> float:
+def dispersion(looks: Sequence[Look], before: float = 0.0) -> float:
     """Variance over mean of the arrivals in a look, from differences of neighbours of one level, so that neither a
-    trend nor a jump is taken for variability; 1 is Poisson's, and the least.
+    trend nor a jump is taken for variability; 1 is Poisson's, and the least. Whole; and
+    as `before` while it is near that.
     """
     if len(looks) <= TREND_LOOKS:
         return 1.0
@@ -97,7 +99,8 @@ def dispersion(looks: Sequence[Look]) -> float:
     mean = (last.sum_items - first.sum_items + first.per_second * first.seconds) / seconds
     if pairs < TREND_LOOKS or mean <= 0:
         return 1.0
-    return float(min(MAX_DISPERSION, max(1.0, round((last.sum_squares - first.sum_squares) / pairs / mean))))
+    measured = min(MAX_DISPERSION, max(1.0, (last.sum_squares - first.sum_squares) / pairs / mean))
+    return before if before and abs(measured - before) <= DISPERSION_STAYS else float(round(measured))
 
 
 def _slope(looks: Sequence[Look]) -> float:

@@ -34,9 +34,3 @@ def rounded(curve: Curve, before: Curve | None) -> Curve:
     return Curve(
         near(curve.alpha_us, GRID, alpha), near(curve.beta_us, GRID, beta), round(curve.contention, 1), tuple(lines)
     )
-
-
-def cell(value: float, step: float = GRID) -> tuple[float, float]:
-    """The values that `near` takes for this one."""
-    wide = math.exp(STAY * step)
-    return value / wide, value * wide

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from throughline.api.status import Action, ControlStatus, SLOStatus
 from throughline.domain.control import batching, scaling, verdicts
 from throughline.domain.control.context import Context, kept, prepare
+from throughline.domain.control.glance import glance, hold
 from throughline.domain.control.memory import LoopMemory, with_error
-from throughline.domain.control.text import duration, rate, record, rfc3339, sticky
+from throughline.domain.control.text import record, rfc3339, slo_status
 from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
-    from throughline.domain.control.demand import Demand
     from throughline.domain.observed import ServiceView
 
 __all__ = ["LoopMemory", "decide"]
@@ -23,10 +23,6 @@ REQUEUE_SECONDS = 10.0
 WORSE_ERROR = 1.3
 
 
-def _cost(per_thousand: float | None) -> str:
-    return "-" if per_thousand is None else f"{per_thousand:.2g}"
-
-
 def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
     return (
         SLOStatus()
@@ -35,24 +31,14 @@ def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
     )
 
 
-def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOStatus:
-    """What is shown of the measurements; the same object while it says the same."""
-    cost = None  # unknown without traffic or price
-    if demand.arrivals_per_second >= 0.01 and price_per_hour > 0:
-        cost = price_per_hour / (demand.arrivals_per_second * 3.6)
-    latency = sticky(shown.latency_p99, demand.p99_us, duration)
-    throughput = sticky(shown.throughput, demand.requests_per_second, rate)
-    per_thousand = sticky(shown.cost_per_thousand, cost, _cost)
-    if (latency, throughput, per_thousand) == (shown.latency_p99, shown.throughput, shown.cost_per_thousand):
-        return shown
-    return SLOStatus(latency_p99=latency, throughput=throughput, cost_per_thousand=per_thousand)
-
-
 def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]:
     """The decision for this view. Pure: the same view and memory give the same decision.
 
     Without metrics everything is held as it is and the conditions say so; nothing is ever taken for zero.
     """
+    again = glance(view, memory)
+    if again is not None:
+        return again
     ctx, learned = prepare(view, memory)
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
@@ -88,4 +74,6 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         known = memory.error_of(batch.worse)
         worse = WORSE_ERROR * (1.0 if known is None else max(1.0, known))
         memory = memory._replace(errors=with_error(memory.errors, batch.worse, worse))
-    return decision, memory.with_batch_change(ctx.now) if batch.changed else memory
+    if batch.changed:
+        memory = memory.with_batch_change(ctx.now)
+    return decision, memory._replace(held=hold(ctx._replace(memory=memory), batch, scale, decision))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from throughline.api.status import MAX_DECISIONS, Action, Alternative, DecisionRecord
+from throughline.api.status import MAX_DECISIONS, Action, Alternative, DecisionRecord, SLOStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,6 +79,23 @@ def sticky(shown: str, value: float | None, write: Callable[[float | None], str]
     if old is None or new is None:
         return fresh
     return shown if abs(old - new) <= STICKY_SHARE * max(old, new) else fresh
+
+
+def _cost(per_thousand: float | None) -> str:
+    return "-" if per_thousand is None else f"{per_thousand:.2g}"
+
+
+def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOStatus:
+    """What is shown of the measurements; the same object while it says the same."""
+    cost = None  # unknown without traffic or price
+    if demand.arrivals_per_second >= 0.01 and price_per_hour > 0:
+        cost = price_per_hour / (demand.arrivals_per_second * 3.6)
+    latency = sticky(shown.latency_p99, demand.p99_us, duration)
+    throughput = sticky(shown.throughput, demand.requests_per_second, rate)
+    per_thousand = sticky(shown.cost_per_thousand, cost, _cost)
+    if (latency, throughput, per_thousand) == (shown.latency_p99, shown.throughput, shown.cost_per_thousand):
+        return shown
+    return SLOStatus(latency_p99=latency, throughput=throughput, cost_per_thousand=per_thousand)
 
 
 def settings_text(settings: BatchSettings) -> str:

@@ -1,0 +1,285 @@
+"""A glance at a calm service: whether what the last whole pass concluded still stands.
+
+A whole pass learns from every row of the servers' statistics, weighs settings, and writes what is to be shown. When it
+ends with nothing to do, it leaves what it rests on in the memory. A glance measures the demand, counts what arrived,
+forecasts and corrects the error by the same functions; where everything stays in the cells that the pass rounded to,
+the pass would solve the same problem again, so its decision is given again. Anything else is for a whole pass, at once:
+another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few; executions
+that take longer or shorter than learned. The counters are cumulative, so what was not learned meanwhile is learned
+then, in one, and not later than after `WHOLE_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from throughline.api.inferenceservice import BatchingMode, ScalingMode
+from throughline.domain.control import looks, scaling
+from throughline.domain.control.context import (
+    LOOK_SECONDS,
+    callers_wait,
+    corrected,
+    error_is_kept,
+    provided,
+    usual_error,
+)
+from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
+from throughline.domain.control.forecast import dispersion
+from throughline.domain.control.grid import DEMAND_GRID, IN_FLIGHT_GRID, near
+from throughline.domain.control.memory import needed_since, with_error
+from throughline.domain.control.service_time import Counted, Seen
+from throughline.domain.control.text import slo_status, unix_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.choose import Problem
+    from throughline.domain.control.context import Context
+    from throughline.domain.control.demand import Demand
+    from throughline.domain.control.memory import LoopMemory
+    from throughline.domain.control.scaling import ScaleStep
+    from throughline.domain.control.service_time import Curve
+    from throughline.domain.decision import Decision
+    from throughline.domain.observed import PodView, PoolView, ServiceView
+
+# After so long a whole pass is due, whatever was seen; up to this share earlier, by the service's name, so that those
+# of many services that began together do not stay together.
+WHOLE_SECONDS = 60.0
+EARLIER_SHARE = 0.3
+# Executions that took so much more or less than was learned are for a whole pass at once; chance, which is more the
+# fewer there were, is left to the next.
+COST_DIFFERS = 0.1
+
+
+class Held(NamedTuple):
+    """A decision to do nothing, and all that it rests on."""
+
+    decision: Decision
+    until_seconds: float
+    spec: InferenceServiceSpec
+    pool: PoolView | None
+    settings: BatchSettings
+    replicas: int
+    window_seconds: float
+    memory_limited: bool
+    pods: tuple[str, ...]  # uids of those that serve, in their order
+    problem: Problem
+    fitted: Curve
+    capacity_per_second: float
+    low: int  # bounds of the replicas
+    high: int
+    means_us: Mapping[tuple[int, int], float]  # of an execution, by (instances, batch size)
+
+
+def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
+    """What a glance may conclude again after this pass; None: the next must be whole, too."""
+    view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
+    if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
+        return None
+    decided = (
+        decision.records
+        or batch.changed
+        or scale.changed
+        or batch.trial is not None
+        or batch.coming is not None
+        or batch.recommended is not None
+        or batch.memory_bound
+        or ctx.memory.short_since is not None
+        or ctx.memory.unloaded_since
+        or ctx.memory.waiting_looks
+        or ctx.memory.ordered_seconds is not None
+    )
+    automatic = view.spec.scaling.mode is ScalingMode.AUTO and view.spec.batching.mode is not BatchingMode.RECOMMEND
+    whole = (
+        len(ctx.serving) == view.replicas <= ctx.max_replicas
+        and all(p.metrics is not None and p.ready_seconds >= MIN_JUDGED_SECONDS for p in ctx.serving)
+        and not ctx.scaling
+        and ctx.settled
+        and ctx.steady
+    )
+    if decided or not automatic or not whole or not _calm(demand, ctx.slo_us):
+        return None
+    early = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * EARLIER_SHARE
+    return Held(
+        decision=decision,
+        until_seconds=min(
+            (view.now_seconds + WHOLE_SECONDS * (1.0 - early), *(unix_seconds(r.until) for r in batch.rejected))
+        ),
+        spec=view.spec,
+        pool=view.pool,
+        settings=ctx.settings,
+        replicas=view.replicas,
+        window_seconds=view.metrics_window_seconds,
+        memory_limited=view.memory_limited,
+        pods=tuple(p.uid for p in ctx.serving),
+        problem=problem,
+        fitted=fitted,
+        capacity_per_second=scaling.capacity(ctx, batch),
+        low=scaling.bounded(ctx, 1),
+        high=scaling.bounded(ctx, ctx.max_replicas),
+        means_us={key: total.mean_us for key, total in ctx.memory.learner.totals.items()},
+    )
+
+
+def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory] | None:
+    """The held decision, where a whole pass would come to it again; None: a whole pass is needed."""
+    held = memory.held
+    if held is None or not _same(view, held, memory):
+        return None
+    slo_us = held.problem.slo_us
+    demand = measure(view, slo_us)
+    if demand is None or not _calm(demand, slo_us):
+        return None
+    serving = view.serving
+    items, seen = _count(serving, held, memory.counted, view.now_seconds)
+    if items is None:
+        return None
+    queue = looks.queue(view, serving, memory.queue_seen, demand)
+    seconds = view.now_seconds - memory.counted.updated_seconds
+    unserved = queue.growth_per_second + demand.cancelled_per_second
+    arrivals = max(0.0, items / seconds + unserved * demand.items_per_request)
+    memory = memory._replace(
+        counted=Counted(seen, view.now_seconds),
+        looks=looks.with_look(memory.looks, view.now_seconds, seconds, arrivals),
+        queue_seen=queue,
+    )
+    asked = looks.look_seconds(view)
+    if asked != memory.metrics_time_seconds:
+        measured = _measured(held, memory, demand, asked - (memory.metrics_time_seconds or asked))
+        if measured is None:
+            return None
+        memory = measured._replace(metrics_time_seconds=asked)
+    wanted = _wanted(view, held, memory, demand)
+    if wanted is None:
+        return None
+    enough = min(max(scaling.needs(held.capacity_per_second, wanted, scaling.DOWN_MARGIN), held.low), held.high)
+    needed = needed_since(
+        memory.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
+    )
+    if needed[0][1] < held.replicas and scaling.kept(memory, view.now_seconds, wanted) < held.replicas:
+        return None  # fewer may do
+    decision = held.decision
+    slo = slo_status(view.status.slo, demand, held.problem.price_per_hour * held.replicas)
+    return (decision if slo == decision.slo else replace(decision, slo=slo)), memory._replace(needed=needed)
+
+
+def _same(view: ServiceView, held: Held, memory: LoopMemory) -> bool:
+    """Whether all that was decided upon is as it was, but for what is measured."""
+    return (
+        view.now_seconds < held.until_seconds
+        and view.now_seconds - memory.counted.updated_seconds >= looks.MIN_LOOK_SECONDS
+        and view.metrics_unavailable is None
+        and not view.refused_settings
+        and view.replicas == held.replicas
+        and view.model_hash == memory.model_hash
+        and view.metrics_window_seconds == held.window_seconds
+        and view.memory_limited == held.memory_limited
+        and view.settings == held.settings
+        and (view.spec is held.spec or view.spec == held.spec)
+        and (view.pool is held.pool or view.pool == held.pool)
+        and view.status.control == held.decision.control
+    )
+
+
+def _calm(demand: Demand, slo_us: float) -> bool:
+    """Whether there is traffic, and neither a queue nor latency to be done something about."""
+    return (
+        not demand.saturated
+        and not demand.idle
+        and demand.p99_us is not None
+        and demand.p99_us <= slo_us
+        and not demand.unloaded
+    )
+
+
+def _count(
+    serving: Sequence[PodView], held: Held, counted: Counted, now_seconds: float
+) -> tuple[float | None, Mapping[str, Seen]]:
+    """(items executed since the last look, as `items_since` says; the counters of this look). None where another pod
+    serves, counters have begun anew, batches of a new size have come, or executions take another time than learned.
+    """
+    nothing: tuple[None, Mapping[str, Seen]] = None, {}
+    if len(serving) != len(held.pods):
+        return nothing
+    settings, k = held.settings, held.settings.instances
+    seen: dict[str, Seen] = {}
+    items = executions = compute_ns = 0
+    expected_us = asked = total = 0.0
+    for pod, uid in zip(serving, held.pods, strict=True):
+        if pod.uid != uid or pod.settings != settings or pod.metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
+            return nothing
+        rate = pod.metrics.success_rate
+        total += rate
+        before, rows = counted.seen.get(uid), pod.batch_statistics
+        was_asked = before is not None and before.at_seconds == counted.updated_seconds
+        if not rows:
+            if was_asked:
+                return nothing
+            continue
+        if before is None or not was_asked or len(rows) != len(before.statistics):
+            return nothing
+        for row, old in zip(rows, before.statistics, strict=True):
+            batch, grown = row.batch_size, row.executions - old.executions
+            if grown < 0 or batch != old.batch_size:
+                return nothing
+            if grown:
+                mean_us = held.means_us.get((k, batch))
+                if mean_us is None:
+                    return nothing
+                items += batch * grown
+                executions += grown
+                expected_us += mean_us * grown
+                compute_ns += row.compute_ns - old.compute_ns
+        asked += rate
+        seen[uid] = Seen(settings, rows, now_seconds)
+    chance = COST_DIFFERS + 1.0 / max(1, executions) ** 0.5
+    if asked <= 0 or abs(compute_ns / 1000 - expected_us) > chance * expected_us:
+        return nothing
+    return items * total / asked, seen
+
+
+def _measured(held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float) -> LoopMemory | None:
+    """The memory with what the metrics say of the queue and of the error; None where that changes the problem."""
+    problem, settings, ready = held.problem, held.settings, held.replicas
+    in_flight = looks.smoothed(memory.in_flight, demand.in_flight, ready)
+    if near(max(1.0, in_flight), IN_FLIGHT_GRID, problem.in_flight_per_replica) != problem.in_flight_per_replica:
+        return None
+    if callers_wait(demand, problem.curve, settings, ready):
+        return None
+    known, errors = memory.known, memory.errors
+    if known is None:
+        return None
+    before = memory.error_of(settings)
+    error = usual_error(errors, known) if before is None else before
+    after = corrected(
+        error, demand, problem.slo_us, held.fitted, settings, problem.dispersion, ready, since_last_seconds
+    )
+    if after != error:
+        errors = with_error(errors, settings, after)
+        rounded = problem.error(settings)
+        usual = max(after, usual_error(errors, known))
+        if (
+            before is None
+            or near(after, before=rounded) != rounded
+            or near(usual, before=problem.usual_error) != problem.usual_error
+            or not error_is_kept(held.decision.control.service_time, after)
+        ):
+            return None
+    return memory._replace(in_flight=in_flight, errors=errors)
+
+
+def _wanted(view: ServiceView, held: Held, memory: LoopMemory, demand: Demand) -> float | None:
+    """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
+    problem, spec = held.problem, view.spec
+    if dispersion(memory.looks, problem.dispersion) != problem.dispersion:
+        return None
+    horizon_seconds = memory.start_seconds + LOOK_SECONDS
+    floor = float(spec.slo.throughput_per_second or 0)
+    _, wanted = provided(demand, memory.looks, horizon_seconds, floor, scaling=False)
+    if near(wanted, DEMAND_GRID, problem.demand_per_second) != problem.demand_per_second:
+        return None
+    return wanted if scaling.needs(held.capacity_per_second, wanted, scaling.UP_MARGIN) <= held.replicas else None
