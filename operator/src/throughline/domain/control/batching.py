@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
-from throughline.domain.control.choose import Space, candidates, choose, evaluate, search
+from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
+from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
     alternative,
     inputs_text,
@@ -59,7 +60,7 @@ class BatchStep:
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
-    judged: Hashable | None = None  # the situation, where it was found that nothing is better
+    judged: Judged | None = None  # where it was found that nothing is better
 
 
 def memory_allows(ctx: Context, target: BatchSettings) -> bool:
@@ -153,7 +154,7 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
     if best.feasible and not current.feasible:
         return True
     if best.feasible and best.replicas < current.replicas:
-        enough = evaluate(replace(problem, demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
+        enough = evaluate(problem._replace(demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
         return enough.feasible and enough.replicas < current.replicas
     if current.feasible and not best.feasible:
         return False
@@ -171,13 +172,26 @@ class _Weighed:
     options: Sequence[Option]
 
 
+def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
+    """How far the demand may move before the settings in force may lose: they need as many replicas, and others were
+    not found to need fewer, while there is more; nor while there is less, where there cannot be fewer.
+    """
+    low = high = problem.demand_per_second
+    if current.feasible:
+        low = 0.0 if current.replicas == max(problem.min_replicas, 1) else low
+        high = max(high, current.capacity_per_second * current.replicas / DEMAND_HEADROOM)
+    return Judged(situation, low, high)
+
+
 def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> _Weighed | BatchStep:
     """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
     taboo = {r.settings for r in rejected}
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
-    situation = (problem, ctx.settings, frozenset(taboo), seen, ctx.slow)
-    if situation in ctx.memory.judged:
-        return BatchStep(ctx.settings, rejected=rejected)
+    situation = (problem._replace(demand_per_second=0.0), ctx.settings, frozenset(taboo), seen, ctx.slow)
+    demand = problem.demand_per_second
+    for known in ctx.memory.judged:
+        if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
+            return BatchStep(ctx.settings, rejected=rejected, judged=known)
     space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
     if taboo:
         space = Space(s for s in space if s not in taboo)
@@ -185,7 +199,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     options = search(problem, space, current)
     best = choose(options)
     if not worthwhile(ctx, problem, best, current):
-        return BatchStep(ctx.settings, rejected=rejected, judged=situation)
+        return BatchStep(ctx.settings, rejected=rejected, judged=_judged(problem, situation, current))
     if memory_allows(ctx, best.settings):
         return _Weighed(best, current, options)
     options = search(problem, Space(s for s in space if memory_allows(ctx, s)), current)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.control.queueing import (
@@ -43,8 +43,7 @@ _WHOLE = 1e-9
 _PROMISE = itemgetter(0, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """What the choice is made from. Rates are items per second."""
 
     curve: Curve
@@ -67,8 +66,7 @@ class Problem:
         return self.slo_us * (1.0 - SLO_HEADROOM) / self.error(settings)
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One point of the space, with what it would do."""
 
     settings: BatchSettings

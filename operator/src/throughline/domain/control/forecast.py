@@ -32,7 +32,8 @@ MOST_GROWTH_AGAIN = 2.0
 AGAIN_SECONDS = 30.0
 LOOKS_KEPT = 64
 MAX_DISPERSION = 8.0
-DISPERSION_STAYS = 0.75
+# The estimate from the looks that are kept errs by about a fifth.
+DISPERSION_STAYS = (0.75, 0.25)  # at least so much, or this share
 _AT = itemgetter(0)
 
 
@@ -100,7 +101,8 @@ def dispersion(looks: Sequence[Look], before: float = 0.0) -> float:
     if pairs < TREND_LOOKS or mean <= 0:
         return 1.0
     measured = min(MAX_DISPERSION, max(1.0, (last.sum_squares - first.sum_squares) / pairs / mean))
-    return before if before and abs(measured - before) <= DISPERSION_STAYS else float(round(measured))
+    least, share = DISPERSION_STAYS
+    return before if before and abs(measured - before) <= max(least, share * before) else float(round(measured))
 
 
 def _slope(looks: Sequence[Look]) -> float:

@@ -11,6 +11,7 @@ then, in one, and not later than after `WHOLE_SECONDS`.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,6 +70,7 @@ class Held(NamedTuple):
     pods: tuple[str, ...]  # uids of those that serve, in their order
     problem: Problem
     fitted: Curve
+    demand: tuple[float, float]  # for which no other settings are better
     capacity_per_second: float
     low: int  # bounds of the replicas
     high: int
@@ -80,14 +82,14 @@ def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -
     view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
+    judged = batch.judged
+    if judged is None and view.spec.batching.mode is not BatchingMode.FIXED:
+        return None
     decided = (
         decision.records
         or batch.changed
         or scale.changed
         or batch.trial is not None
-        or batch.coming is not None
-        or batch.recommended is not None
-        or batch.memory_bound
         or ctx.memory.short_since is not None
         or ctx.memory.unloaded_since
         or ctx.memory.waiting_looks
@@ -118,6 +120,7 @@ def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -
         pods=tuple(p.uid for p in ctx.serving),
         problem=problem,
         fitted=fitted,
+        demand=(0.0, math.inf) if judged is None else (judged.low_per_second, judged.high_per_second),
         capacity_per_second=scaling.capacity(ctx, batch),
         low=scaling.bounded(ctx, 1),
         high=scaling.bounded(ctx, ctx.max_replicas),
@@ -280,6 +283,6 @@ def _wanted(view: ServiceView, held: Held, memory: LoopMemory, demand: Demand) -
     horizon_seconds = memory.start_seconds + LOOK_SECONDS
     floor = float(spec.slo.throughput_per_second or 0)
     _, wanted = provided(demand, memory.looks, horizon_seconds, floor, scaling=False)
-    if near(wanted, DEMAND_GRID, problem.demand_per_second) != problem.demand_per_second:
+    if not held.demand[0] <= near(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
         return None
     return wanted if scaling.needs(held.capacity_per_second, wanted, scaling.UP_MARGIN) <= held.replicas else None

@@ -47,6 +47,14 @@ def needed_since(
     return (*(seen for seen in before if seen[1] > needed and seen[0] > begin), (now_seconds, needed))
 
 
+class Judged(NamedTuple):
+    """A situation in which no settings were found better than those in force, for demand between the two bounds."""
+
+    situation: Hashable  # all but the demand
+    low_per_second: float
+    high_per_second: float
+
+
 class LoopMemory(NamedTuple):
     """Volatile state of one service's loop. A tuple, as it is made anew at every look: frozen dataclasses take several
     times as long.
@@ -73,9 +81,7 @@ class LoopMemory(NamedTuple):
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
     in_flight: float | None = None  # smoothed
     waiting_looks: int = 0  # looks in a row at which the load was that of callers who wait for their answers
-    # Situations in which the settings in force were found to be as good as any, so that a steady service is not
-    # weighed anew at every look.
-    judged: tuple[Hashable, ...] = ()
+    judged: tuple[Judged, ...] = ()  # so that a steady service is not weighed anew at every look
     # pod name → since when no share of the load has reached it
     unloaded_since: Mapping[str, float] = MappingProxyType({})
     settings_since: tuple[Hashable, float] | None = None  # settings in force and since when they are seen on every pod
@@ -91,10 +97,10 @@ class LoopMemory(NamedTuple):
             batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:], keep=None, last_down=None
         )
 
-    def with_judged(self, situation: Hashable | None) -> LoopMemory:
-        if situation is None or situation in self.judged:
+    def with_judged(self, judged: Judged | None) -> LoopMemory:
+        if judged is None or judged in self.judged:
             return self
-        return self._replace(judged=(*self.judged, situation)[-JUDGED_KEPT:])
+        return self._replace(judged=(*self.judged, judged)[-JUDGED_KEPT:])
 
     def with_needed(self, now_seconds: float, needed: int, window_seconds: float) -> LoopMemory:
         return self._replace(needed=needed_since(self.needed, now_seconds, needed, window_seconds))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import ScalingMode
@@ -94,7 +93,7 @@ def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int,
     assert ctx.demand is not None  # noqa: S101 - every caller has measured
     predicted = ""
     if ctx.problem is not None:
-        spread = replace(ctx.problem, min_replicas=replicas, max_replicas=replicas)
+        spread = ctx.problem._replace(min_replicas=replicas, max_replicas=replicas)
         predicted = predicted_text(evaluate(spread, batch.settings))
     inputs = inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.serving))
     return record(
