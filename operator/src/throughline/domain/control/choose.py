@@ -85,6 +85,13 @@ class Option(NamedTuple):
 def clamp(settings: BatchSettings, batching: Batching) -> BatchSettings:
     """The settings moved into the bounds."""
     b, d, i = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
+    within = (
+        b.min <= settings.max_batch_size <= b.max
+        and d.min <= settings.max_queue_delay_microseconds <= d.max
+        and i.min <= settings.instances <= i.max
+    )
+    if within:
+        return settings
     return BatchSettings(
         max_batch_size=min(max(settings.max_batch_size, b.min), b.max),
         max_queue_delay_microseconds=min(max(settings.max_queue_delay_microseconds, d.min), d.max),

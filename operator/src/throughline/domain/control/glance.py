@@ -41,16 +41,17 @@ if TYPE_CHECKING:
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
+    from throughline.domain.control.forecast import Look
     from throughline.domain.control.memory import LoopMemory
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.control.service_time import Curve
     from throughline.domain.decision import Decision
-    from throughline.domain.observed import PodView, PoolView, ServiceView
+    from throughline.domain.observed import BatchStatistic, PodView, PoolView, ServiceView
 
 # After so long a whole pass is due, whatever was seen; up to this share earlier, by the service's name, so that those
 # of many services that began together do not stay together.
 WHOLE_SECONDS = 60.0
-EARLIER_SHARE = 0.3
+EARLIER_SHARE = 0.2
 # Executions that took so much more or less than was learned are for a whole pass at once; chance, which is more the
 # fewer there were, is left to the next.
 COST_DIFFERS = 0.1
@@ -74,7 +75,7 @@ class Held(NamedTuple):
     capacity_per_second: float
     low: int  # bounds of the replicas
     high: int
-    means_us: Mapping[tuple[int, int], float]  # of an execution, by (instances, batch size)
+    means_us: Mapping[int, float]  # of an execution, by batch size
 
 
 def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
@@ -124,7 +125,11 @@ def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -
         capacity_per_second=scaling.capacity(ctx, batch),
         low=scaling.bounded(ctx, 1),
         high=scaling.bounded(ctx, ctx.max_replicas),
-        means_us={key: total.mean_us for key, total in ctx.memory.learner.totals.items()},
+        means_us={
+            batch: total.mean_us
+            for (k, batch), total in ctx.memory.learner.totals.items()
+            if k == ctx.settings.instances
+        },
     )
 
 
@@ -138,26 +143,22 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     if demand is None or not _calm(demand, slo_us):
         return None
     serving = view.serving
-    items, seen = _count(serving, held, memory.counted, view.now_seconds)
+    items, counters = _count(serving, held, memory.counted, view.now_seconds)
     if items is None:
         return None
     queue = looks.queue(view, serving, memory.queue_seen, demand)
     seconds = view.now_seconds - memory.counted.updated_seconds
     unserved = queue.growth_per_second + demand.cancelled_per_second
     arrivals = max(0.0, items / seconds + unserved * demand.items_per_request)
-    memory = memory._replace(
-        counted=Counted(seen, view.now_seconds),
-        looks=looks.with_look(memory.looks, view.now_seconds, seconds, arrivals),
-        queue_seen=queue,
-    )
-    asked = looks.look_seconds(view)
-    if asked != memory.metrics_time_seconds:
-        measured = _measured(held, memory, demand, asked - (memory.metrics_time_seconds or asked))
-        if measured is None:
-            return None
-        memory = measured._replace(metrics_time_seconds=asked)
-    wanted = _wanted(view, held, memory, demand)
+    seen_looks = looks.with_look(memory.looks, view.now_seconds, seconds, arrivals)
+    wanted = _wanted(view, held, memory.start_seconds, seen_looks, demand)
     if wanted is None:
+        return None
+    asked, in_flight, errors = looks.look_seconds(view), memory.in_flight, memory.errors
+    if asked != memory.metrics_time_seconds:
+        in_flight = looks.smoothed(in_flight, demand.in_flight, held.replicas)
+        errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked))
+    if errors is None or not _same_load(held, demand, in_flight):
         return None
     enough = min(max(scaling.needs(held.capacity_per_second, wanted, scaling.DOWN_MARGIN), held.low), held.high)
     needed = needed_since(
@@ -167,7 +168,17 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         return None  # fewer may do
     decision = held.decision
     slo = slo_status(view.status.slo, demand, held.problem.price_per_hour * held.replicas)
-    return (decision if slo == decision.slo else replace(decision, slo=slo)), memory._replace(needed=needed)
+    if slo is not decision.slo and slo != decision.slo:
+        decision = replace(decision, slo=slo)
+    return decision, memory._replace(
+        counted=Counted(counters, view.now_seconds),
+        looks=seen_looks,
+        queue_seen=queue,
+        metrics_time_seconds=asked,
+        in_flight=in_flight,
+        errors=errors,
+        needed=needed,
+    )
 
 
 def _same(view: ServiceView, held: Held, memory: LoopMemory) -> bool:
@@ -208,81 +219,96 @@ def _count(
     nothing: tuple[None, Mapping[str, Seen]] = None, {}
     if len(serving) != len(held.pods):
         return nothing
-    settings, k = held.settings, held.settings.instances
+    settings, means_us = held.settings, held.means_us
     seen: dict[str, Seen] = {}
-    items = executions = compute_ns = 0
-    expected_us = asked = total = 0.0
+    items = executions = 0
+    compute_us = expected_us = asked = total = 0.0
     for pod, uid in zip(serving, held.pods, strict=True):
         if pod.uid != uid or pod.settings != settings or pod.metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
             return nothing
-        rate = pod.metrics.success_rate
-        total += rate
+        total += pod.metrics.success_rate
         before, rows = counted.seen.get(uid), pod.batch_statistics
         was_asked = before is not None and before.at_seconds == counted.updated_seconds
-        if not rows:
-            if was_asked:
-                return nothing
-            continue
-        if before is None or not was_asked or len(rows) != len(before.statistics):
+        if was_asked != bool(rows):
             return nothing
-        for row, old in zip(rows, before.statistics, strict=True):
-            batch, grown = row.batch_size, row.executions - old.executions
-            if grown < 0 or batch != old.batch_size:
-                return nothing
-            if grown:
-                mean_us = held.means_us.get((k, batch))
-                if mean_us is None:
-                    return nothing
-                items += batch * grown
-                executions += grown
-                expected_us += mean_us * grown
-                compute_ns += row.compute_ns - old.compute_ns
-        asked += rate
+        if before is None or not rows:
+            continue  # it is not asked: it is taken to be like those that are
+        grown = _grown(before.statistics, rows, means_us)
+        if grown is None:
+            return nothing
+        items += grown[0]
+        executions += grown[1]
+        compute_us += grown[2]
+        expected_us += grown[3]
+        asked += pod.metrics.success_rate
         seen[uid] = Seen(settings, rows, now_seconds)
     chance = COST_DIFFERS + 1.0 / max(1, executions) ** 0.5
-    if asked <= 0 or abs(compute_ns / 1000 - expected_us) > chance * expected_us:
+    if asked <= 0 or abs(compute_us - expected_us) > chance * expected_us:
         return nothing
     return items * total / asked, seen
 
 
-def _measured(held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float) -> LoopMemory | None:
-    """The memory with what the metrics say of the queue and of the error; None where that changes the problem."""
-    problem, settings, ready = held.problem, held.settings, held.replicas
-    in_flight = looks.smoothed(memory.in_flight, demand.in_flight, ready)
-    if near(max(1.0, in_flight), IN_FLIGHT_GRID, problem.in_flight_per_replica) != problem.in_flight_per_replica:
+def _grown(
+    before: Sequence[BatchStatistic], after: Sequence[BatchStatistic], means_us: Mapping[int, float]
+) -> tuple[int, int, float, float] | None:
+    """(items, executions, compute µs, compute µs as learned) between two looks at one pod."""
+    if len(before) != len(after):
         return None
-    if callers_wait(demand, problem.curve, settings, ready):
-        return None
-    known, errors = memory.known, memory.errors
+    items = executions = compute_ns = 0
+    expected_us = 0.0
+    for row, old in zip(after, before, strict=True):
+        batch, grown = row.batch_size, row.executions - old.executions
+        if grown < 0 or batch != old.batch_size or batch not in means_us:
+            return None
+        items += batch * grown
+        executions += grown
+        expected_us += means_us[batch] * grown
+        compute_ns += row.compute_ns - old.compute_ns
+    return items, executions, compute_ns / 1000, expected_us
+
+
+def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
+    """Whether as much is under way as when it was weighed, of callers of the same kind."""
+    known = held.problem.in_flight_per_replica
+    return near(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not callers_wait(
+        demand, held.problem.curve, held.settings, held.replicas
+    )
+
+
+def _errors(
+    held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float
+) -> tuple[tuple[BatchSettings, float], ...] | None:
+    """The measured errors with this look; None where that makes it another problem."""
+    problem, settings, known, errors = held.problem, held.settings, memory.known, memory.errors
     if known is None:
         return None
     before = memory.error_of(settings)
     error = usual_error(errors, known) if before is None else before
     after = corrected(
-        error, demand, problem.slo_us, held.fitted, settings, problem.dispersion, ready, since_last_seconds
+        error, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds
     )
-    if after != error:
-        errors = with_error(errors, settings, after)
-        rounded = problem.error(settings)
-        usual = max(after, usual_error(errors, known))
-        if (
-            before is None
-            or near(after, before=rounded) != rounded
-            or near(usual, before=problem.usual_error) != problem.usual_error
-            or not error_is_kept(held.decision.control.service_time, after)
-        ):
-            return None
-    return memory._replace(in_flight=in_flight, errors=errors)
+    if after == error:
+        return errors
+    errors = with_error(errors, settings, after)
+    rounded, usual = problem.error(settings), max(after, usual_error(errors, known))
+    same = (
+        before is not None
+        and near(after, before=rounded) == rounded
+        and near(usual, before=problem.usual_error) == problem.usual_error
+        and error_is_kept(held.decision.control.service_time, after)
+    )
+    return errors if same else None
 
 
-def _wanted(view: ServiceView, held: Held, memory: LoopMemory, demand: Demand) -> float | None:
+def _wanted(
+    view: ServiceView, held: Held, start_seconds: float, seen: tuple[Look, ...], demand: Demand
+) -> float | None:
     """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
-    problem, spec = held.problem, view.spec
-    if dispersion(memory.looks, problem.dispersion) != problem.dispersion:
+    problem = held.problem
+    if dispersion(seen, problem.dispersion) != problem.dispersion:
         return None
-    horizon_seconds = memory.start_seconds + LOOK_SECONDS
-    floor = float(spec.slo.throughput_per_second or 0)
-    _, wanted = provided(demand, memory.looks, horizon_seconds, floor, scaling=False)
+    floor = float(view.spec.slo.throughput_per_second or 0)
+    _, wanted = provided(demand, seen, start_seconds + LOOK_SECONDS, floor, scaling=False)
     if not held.demand[0] <= near(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
         return None
     return wanted if scaling.needs(held.capacity_per_second, wanted, scaling.UP_MARGIN) <= held.replicas else None

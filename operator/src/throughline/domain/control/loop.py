@@ -13,6 +13,9 @@ from throughline.domain.control.text import record, rfc3339, slo_status
 from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
+    from throughline.api.status import ServiceTime
+    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.observed import ServiceView
 
 __all__ = ["LoopMemory", "decide"]
@@ -31,6 +34,25 @@ def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
     )
 
 
+def _control(ctx: Context, batch: BatchStep, scale: ScaleStep, learned: ServiceTime | None) -> ControlStatus:
+    """What is to be persisted; the same object while it says the same."""
+    old = ctx.control
+    service_time = kept(old.service_time, learned)
+    rejected = list(batch.rejected)
+    same = batch.trial is old.trial and rejected == old.rejected and service_time is old.service_time
+    if same and not batch.changed and not scale.changed and old.model_hash == ctx.view.model_hash:
+        return old
+    return ControlStatus(
+        pool=old.pool,
+        model_hash=ctx.view.model_hash,
+        service_time=service_time,
+        trial=batch.trial,
+        rejected=rejected,
+        last_batch_change=rfc3339(ctx.now) if batch.changed else old.last_batch_change,
+        last_scale_change=rfc3339(ctx.now) if scale.changed else old.last_scale_change,
+    )
+
+
 def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]:
     """The decision for this view. Pure: the same view and memory give the same decision.
 
@@ -42,15 +64,7 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     ctx, learned = prepare(view, memory)
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
-    control = ControlStatus(
-        pool=ctx.control.pool,
-        model_hash=view.model_hash,
-        service_time=kept(ctx.control.service_time, learned),
-        trial=batch.trial,
-        rejected=list(batch.rejected),
-        last_batch_change=rfc3339(ctx.now) if batch.changed else ctx.control.last_batch_change,
-        last_scale_change=rfc3339(ctx.now) if scale.changed else ctx.control.last_scale_change,
-    )
+    control = _control(ctx, batch, scale, learned)
     records = [*batch.records, *scale.records]
     if view.metrics_unavailable is not None:
         gone = view.metrics_unavailable

@@ -8,7 +8,6 @@ share each further instance costs the others (0: none, 1: all of it, as on a dev
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -225,30 +224,45 @@ class _Line(NamedTuple):
         return self.alpha_us + self.beta_us * batch
 
 
-def _fit(rows: Mapping[int, Total], slope_share: float, limit: float = math.inf) -> _Line | None:
-    """Weighted least squares α, β ≥ 0 through the means of the batches up to `limit`; with one batch size β is
-    `slope_share` of s(1).
-    """
-    weight = wb = ws = wbb = wbs = 0.0
-    for b, (executions, compute_us) in rows.items():
-        if executions >= MIN_EXECUTIONS and b <= limit:
-            w = min(executions, MAX_WEIGHT)
-            s = compute_us / executions
-            weight += w
-            wb += w * b
-            ws += w * s
-            wbb += w * b * b
-            wbs += w * b * s
-    if weight == 0.0:
-        return None
-    mean_b, mean_s = wb / weight, ws / weight
-    spread = wbb - wb * mean_b
-    if spread < 0.05 * weight:  # in effect one batch size
-        whole = mean_s / (1.0 - slope_share + slope_share * mean_b)  # s(1)
-        return _Line(whole * (1.0 - slope_share), whole * slope_share, 0.0)
-    beta = (wbs - wb * mean_s) / spread
-    beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
-    return _Line(mean_s - beta * mean_b, beta, spread)
+class _Sums(NamedTuple):
+    """Of the batch sizes and means that are believed, by weight."""
+
+    weight: float = 0.0
+    batch: float = 0.0
+    mean: float = 0.0
+    batch_square: float = 0.0
+    batch_mean: float = 0.0
+
+    def plus(self, batch: int, total: Total) -> _Sums:
+        if total.executions < MIN_EXECUTIONS:
+            return self
+        w, s = min(total.executions, MAX_WEIGHT), total.compute_us / total.executions
+        wb, ws = w * batch, w * s
+        return _Sums(
+            self.weight + w, self.batch + wb, self.mean + ws, self.batch_square + wb * batch, self.batch_mean + wb * s
+        )
+
+    def line(self, slope_share: float) -> _Line | None:
+        """Weighted least squares α, β ≥ 0; with one batch size β is `slope_share` of s(1)."""
+        weight = self.weight
+        if weight == 0.0:
+            return None
+        mean_b, mean_s = self.batch / weight, self.mean / weight
+        spread = self.batch_square - self.batch * mean_b
+        if spread < 0.05 * weight:  # in effect one batch size
+            whole = mean_s / (1.0 - slope_share + slope_share * mean_b)  # s(1)
+            return _Line(whole * (1.0 - slope_share), whole * slope_share, 0.0)
+        beta = (self.batch_mean - self.batch * mean_s) / spread
+        beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
+        return _Line(mean_s - beta * mean_b, beta, spread)
+
+
+def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
+    """The line through the means."""
+    sums = _Sums()
+    for batch, total in rows.items():
+        sums = sums.plus(batch, total)
+    return sums.line(slope_share)
 
 
 def _by_instances(learner: Learner) -> dict[int, dict[int, Total]]:
@@ -271,8 +285,12 @@ def parts(learner: Learner, curve: Curve) -> Curve:
     largest = max(rows)
     found: list[tuple[int, float, float]] = []
     differs = False
+    sums, sizes, i = _Sums(), sorted(rows), 0
     for limit in PART_LIMITS:
-        line = _fit(rows, 0.0, limit)
+        while i < len(sizes) and sizes[i] <= limit:
+            sums = sums.plus(sizes[i], rows[sizes[i]])
+            i += 1
+        line = sums.line(0.0)
         if line is None or line.spread == 0.0:
             continue
         found.append((limit, line.alpha_us / scale, line.beta_us / scale))
@@ -315,16 +333,20 @@ def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
         return known
     # The instance count whose batches differed most tells the slope best.
     base = max(lines, key=lambda k: (lines[k].spread, -k))
-    contention = _contention(groups, base, lines[base])
+    contention = _contention(groups, base, lines[base]) if len(groups) > 1 else None
     if contention is None:
         contention = known.contention_permille / 1000 if known else 0.0
     scale = 1.0 + contention * (base - 1)
-    largest = max((b for (_, b), t in learner.totals.items() if t.executions >= MIN_EXECUTIONS), default=0)
+    largest, executions = known.largest_batch if known else 0, 0.0
+    for (_, batch), total in learner.totals.items():
+        executions += total.executions
+        if batch > largest and total.executions >= MIN_EXECUTIONS:
+            largest = batch
     return ServiceTime(
         alpha_microseconds=round(lines[base].alpha_us / scale),
         beta_microseconds=round(lines[base].beta_us / scale),
         contention_permille=round(contention * 1000),
         error_permille=known.error_permille if known else 1000,
-        largest_batch=max(largest, known.largest_batch if known else 0),
-        executions=round(sum(t.executions for t in learner.totals.values())),
+        largest_batch=largest,
+        executions=round(executions),
     )
