@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.forecast import Look
-    from throughline.domain.control.memory import LoopMemory
+    from throughline.domain.control.memory import Errors, LoopMemory
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.control.service_time import Curve
     from throughline.domain.decision import Decision
@@ -80,31 +80,27 @@ class Held(NamedTuple):
 
 def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
     """What a glance may conclude again after this pass; None: the next must be whole, too."""
-    view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
+    view, demand, problem, fitted, memory = ctx.view, ctx.demand, ctx.problem, ctx.fitted, ctx.memory
+    if decision.records or batch.changed or scale.changed or batch.trial is not None:
+        return None
+    judged, fixed = batch.judged, view.spec.batching.mode is BatchingMode.FIXED
+    if (judged is None and not fixed) or view.spec.scaling.mode is not ScalingMode.AUTO:
+        return None
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
-    judged = batch.judged
-    if judged is None and view.spec.batching.mode is not BatchingMode.FIXED:
-        return None
-    decided = (
-        decision.records
-        or batch.changed
-        or scale.changed
-        or batch.trial is not None
-        or ctx.memory.short_since is not None
-        or ctx.memory.unloaded_since
-        or ctx.memory.waiting_looks
-        or ctx.memory.ordered_seconds is not None
+    moving = (
+        memory.short_since is not None
+        or memory.unloaded_since
+        or memory.waiting_looks
+        or memory.ordered_seconds is not None
+        or not ctx.steady
+        or not ctx.settled
+        or ctx.scaling
+        or len(ctx.serving) != view.replicas
+        or view.replicas > ctx.max_replicas
+        or any(p.metrics is None or p.ready_seconds < MIN_JUDGED_SECONDS for p in ctx.serving)
     )
-    automatic = view.spec.scaling.mode is ScalingMode.AUTO and view.spec.batching.mode is not BatchingMode.RECOMMEND
-    whole = (
-        len(ctx.serving) == view.replicas <= ctx.max_replicas
-        and all(p.metrics is not None and p.ready_seconds >= MIN_JUDGED_SECONDS for p in ctx.serving)
-        and not ctx.scaling
-        and ctx.settled
-        and ctx.steady
-    )
-    if decided or not automatic or not whole or not _calm(demand, ctx.slo_us):
+    if moving or not _calm(demand, ctx.slo_us):
         return None
     early = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * EARLIER_SHARE
     return Held(
@@ -154,7 +150,8 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     wanted = _wanted(view, held, memory.start_seconds, seen_looks, demand)
     if wanted is None:
         return None
-    asked, in_flight, errors = looks.look_seconds(view), memory.in_flight, memory.errors
+    asked, in_flight = looks.look_seconds(view), memory.in_flight
+    errors: Errors | None = memory.errors
     if asked != memory.metrics_time_seconds:
         in_flight = looks.smoothed(in_flight, demand.in_flight, held.replicas)
         errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked))
@@ -170,6 +167,7 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     slo = slo_status(view.status.slo, demand, held.problem.price_per_hour * held.replicas)
     if slo is not decision.slo and slo != decision.slo:
         decision = replace(decision, slo=slo)
+        held = held._replace(decision=decision)
     return decision, memory._replace(
         counted=Counted(counters, view.now_seconds),
         looks=seen_looks,
@@ -178,6 +176,7 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         in_flight=in_flight,
         errors=errors,
         needed=needed,
+        held=held,
     )
 
 
@@ -275,9 +274,7 @@ def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
     )
 
 
-def _errors(
-    held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float
-) -> tuple[tuple[BatchSettings, float], ...] | None:
+def _errors(held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float) -> Errors | None:
     """The measured errors with this look; None where that makes it another problem."""
     problem, settings, known, errors = held.problem, held.settings, memory.known, memory.errors
     if known is None:

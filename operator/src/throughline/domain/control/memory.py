@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from throughline.domain.control.glance import Held
     from throughline.domain.control.looks import Queue
 
+    Errors = tuple[tuple[BatchSettings, float], ...]
+
 JUDGED_KEPT = 4
 ERRORS_KEPT = 8
 CHANGES_KEPT = 16
@@ -32,9 +34,7 @@ class Keep(NamedTuple):
     wait_seconds: float  # of this time; the next is twice as long
 
 
-def with_error(
-    errors: tuple[tuple[BatchSettings, float], ...], settings: BatchSettings, error: float
-) -> tuple[tuple[BatchSettings, float], ...]:
+def with_error(errors: Errors, settings: BatchSettings, error: float) -> Errors:
     """`LoopMemory.errors` with a new one."""
     return (*(e for e in errors if e[0] != settings), (settings, error))[-ERRORS_KEPT:]
 
@@ -72,7 +72,7 @@ class LoopMemory(NamedTuple):
     looks: tuple[Look, ...] = ()  # arrivals from look to look, oldest first
     queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
-    errors: tuple[tuple[BatchSettings, float], ...] = ()
+    errors: Errors = ()
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
     keep: Keep | None = None

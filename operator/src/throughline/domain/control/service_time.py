@@ -8,6 +8,7 @@ share each further instance costs the others (0: none, 1: all of it, as on a dev
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -224,45 +225,49 @@ class _Line(NamedTuple):
         return self.alpha_us + self.beta_us * batch
 
 
-class _Sums(NamedTuple):
-    """Of the batch sizes and means that are believed, by weight."""
+def _line(
+    weight: float, batch: float, mean: float, batch_square: float, batch_mean: float, slope_share: float
+) -> _Line | None:
+    """Weighted least squares α, β ≥ 0 from the weighted sums; with one batch size β is `slope_share` of s(1)."""
+    if weight == 0.0:
+        return None
+    mean_b, mean_s = batch / weight, mean / weight
+    spread = batch_square - batch * mean_b
+    if spread < 0.05 * weight:  # in effect one batch size
+        whole = mean_s / (1.0 - slope_share + slope_share * mean_b)  # s(1)
+        return _Line(whole * (1.0 - slope_share), whole * slope_share, 0.0)
+    beta = (batch_mean - batch * mean_s) / spread
+    beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
+    return _Line(mean_s - beta * mean_b, beta, spread)
 
-    weight: float = 0.0
-    batch: float = 0.0
-    mean: float = 0.0
-    batch_square: float = 0.0
-    batch_mean: float = 0.0
 
-    def plus(self, batch: int, total: Total) -> _Sums:
-        if total.executions < MIN_EXECUTIONS:
-            return self
-        w, s = min(total.executions, MAX_WEIGHT), total.compute_us / total.executions
-        wb, ws = w * batch, w * s
-        return _Sums(
-            self.weight + w, self.batch + wb, self.mean + ws, self.batch_square + wb * batch, self.batch_mean + wb * s
-        )
-
-    def line(self, slope_share: float) -> _Line | None:
-        """Weighted least squares α, β ≥ 0; with one batch size β is `slope_share` of s(1)."""
-        weight = self.weight
-        if weight == 0.0:
-            return None
-        mean_b, mean_s = self.batch / weight, self.mean / weight
-        spread = self.batch_square - self.batch * mean_b
-        if spread < 0.05 * weight:  # in effect one batch size
-            whole = mean_s / (1.0 - slope_share + slope_share * mean_b)  # s(1)
-            return _Line(whole * (1.0 - slope_share), whole * slope_share, 0.0)
-        beta = (self.batch_mean - self.batch * mean_s) / spread
-        beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
-        return _Line(mean_s - beta * mean_b, beta, spread)
+def _lines(rows: Mapping[int, Total], limits: Sequence[float], slope_share: float) -> list[_Line | None]:
+    """The lines through the means of the batches up to each limit; ends with the one that holds them all."""
+    found: list[_Line | None] = []
+    sizes = sorted(rows)
+    weight = wb = ws = wbb = wbs = 0.0
+    i, n = 0, len(sizes)
+    for limit in limits:
+        while i < n and sizes[i] <= limit:
+            b = sizes[i]
+            executions, compute_us = rows[b]
+            i += 1
+            if executions >= MIN_EXECUTIONS:
+                w, s = min(executions, MAX_WEIGHT), compute_us / executions
+                weight += w
+                wb += w * b
+                ws += w * s
+                wbb += w * b * b
+                wbs += w * b * s
+        found.append(_line(weight, wb, ws, wbb, wbs, slope_share))
+        if i == n:
+            break
+    return found
 
 
 def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
     """The line through the means."""
-    sums = _Sums()
-    for batch, total in rows.items():
-        sums = sums.plus(batch, total)
-    return sums.line(slope_share)
+    return _lines(rows, (math.inf,), slope_share)[-1]
 
 
 def _by_instances(learner: Learner) -> dict[int, dict[int, Total]]:
@@ -282,22 +287,14 @@ def parts(learner: Learner, curve: Curve) -> Curve:
         base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
     scale = 1.0 + curve.contention * (base - 1)
     rows = groups[base]
-    largest = max(rows)
     found: list[tuple[int, float, float]] = []
     differs = False
-    sums, sizes, i = _Sums(), sorted(rows), 0
-    for limit in PART_LIMITS:
-        while i < len(sizes) and sizes[i] <= limit:
-            sums = sums.plus(sizes[i], rows[sizes[i]])
-            i += 1
-        line = sums.line(0.0)
+    for limit, line in zip(PART_LIMITS, _lines(rows, PART_LIMITS, 0.0), strict=False):
         if line is None or line.spread == 0.0:
             continue
         found.append((limit, line.alpha_us / scale, line.beta_us / scale))
         whole = curve.service_us(limit, 1)
         differs = differs or abs(line.at(limit) / scale - whole) > PART_DIFFERS * whole
-        if limit >= largest:
-            break
     return Curve(curve.alpha_us, curve.beta_us, curve.contention, tuple(found)) if differs else curve
 
 
