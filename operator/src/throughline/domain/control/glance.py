@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 # After so long a whole pass is due, whatever was seen; up to this share earlier, by the service's name, so that those
 # of many services that began together do not stay together.
 WHOLE_SECONDS = 60.0
-EARLIER_SHARE = 0.2
+EARLIER_SHARE = 0.1
 # Executions that took so much more or less than was learned are for a whole pass at once; chance, which is more the
 # fewer there were, is left to the next.
 COST_DIFFERS = 0.1
