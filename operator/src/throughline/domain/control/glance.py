@@ -257,7 +257,11 @@ def _grown(
     expected_us = 0.0
     for row, old in zip(after, before, strict=True):
         batch, grown = row.batch_size, row.executions - old.executions
-        if grown < 0 or batch != old.batch_size or batch not in means_us:
+        if grown < 0 or batch != old.batch_size:
+            return None
+        if grown == 0:
+            continue
+        if batch not in means_us:
             return None
         items += batch * grown
         executions += grown

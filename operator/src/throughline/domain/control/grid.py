@@ -19,7 +19,7 @@ def near(value: float, step: float = GRID, before: float = 0.0) -> float:
     """
     if value <= 0:
         return 0.0
-    if before > 0 and abs(math.log(value / before)) <= STAY * step:
+    if before > 0 and abs(math.log(value) - math.log(before)) <= STAY * step:
         return before
     return math.exp(round(math.log(value) / step) * step)
 
