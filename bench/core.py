@@ -5,6 +5,7 @@ In CPU time, so that others on the machine are not counted; what the shell does 
 
 from __future__ import annotations
 
+import copy
 import gc
 import random
 import time
@@ -18,7 +19,7 @@ from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.service_time import Curve
 from throughline.domain.control.text import with_records
-from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, PoolView, ServiceView
+from throughline.domain.observed import BatchStatistic, LiveQueue, PodMetrics, PodView, PoolView, ServiceView
 
 from e2e.report import Figure, at_most
 
@@ -29,7 +30,6 @@ WINDOW_LOOKS = 6
 REPLICAS = 2
 BATCHES = (1, 2, 4, 8)
 BETA_US = 200
-# Until the settings are chosen, watched, and as old as a p99 must be that counts.
 CONVERGED_LOOKS = 36
 STEADY_LOOKS = 18
 POOL = PoolView("gpu", ServingPoolSpec.model_validate({"nodeSelector": {"a": "b"}, "costPerHour": "2"}), 100, 10)
@@ -85,7 +85,7 @@ class Service:
             PodView(
                 name=f"{self.index}-{i}", uid=f"{self.index}-{i}", ip="10.0.0.1", ready=True,
                 ready_seconds=600 + now_seconds - BEGIN_SECONDS, terminating=False, template_hash="t", revision="r",
-                settings=self.settings, metrics=metrics, batch_statistics=rows,
+                settings=self.settings, metrics=metrics, batch_statistics=rows, queue=LiveQueue(1, 0),
             )
             for i in range(self.replicas)
         )  # fmt: skip
@@ -122,11 +122,16 @@ def look(services: list[Service], number: int, *, apply: bool = True) -> float:
     return took
 
 
-def steady(count: int) -> list[float]:
-    """Seconds of each look at services that have converged."""
+def converged(count: int) -> list[Service]:
+    """Services after their settings have been chosen, watched, and have become as old as a p99 must be that counts."""
     services = [Service(i) for i in range(count)]
     for number in range(CONVERGED_LOOKS):
         look(services, number)
+    return services
+
+
+def steady(services: list[Service]) -> list[float]:
+    """Seconds of each look, over three minutes."""
     return [look(services, CONVERGED_LOOKS + i) for i in range(STEADY_LOOKS)]
 
 
@@ -139,7 +144,11 @@ def anew(count: int) -> float:
 
 def run() -> list[Figure]:
     """Steady services over three minutes, services that must all be decided anew, and the growth of both."""
-    small, large = steady(1000), steady(10_000)
+    services = converged(1000)
+    # Each with memory of its own, as it would be after as many looks at ten times as many.
+    more = [*services, *(copy.deepcopy(s) for _ in range(9) for s in services)]
+    large = steady(more)
+    small = steady(converged(1000))
     mean = sum(small) / len(small)
     few, many = anew(1000), anew(10_000)
     return [

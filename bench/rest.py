@@ -55,7 +55,7 @@ def operator_writes(cluster: Cluster, since_bytes: int) -> list[str]:
     return found
 
 
-def _watch(cluster: Cluster, count: int) -> list[Figure]:
+def _watch(cluster: Cluster, count: int, progress: Callable[[str], None]) -> list[Figure]:
     log = cluster.audit_log
     offset = log.stat().st_size if log is not None else 0
     cpu_before, _ = process(cluster)
@@ -69,6 +69,8 @@ def _watch(cluster: Cluster, count: int) -> list[Figure]:
     ]
     if log is not None:
         writes = operator_writes(cluster, offset)
+        for write in writes:
+            progress(f"  {write}")
         figures.append(
             at_most(f"API writes in {WATCH_SECONDS:.0f} s at rest, {count} service(s)", len(writes), "writes", 0)
         )
@@ -102,6 +104,6 @@ def run(cluster: Cluster, progress: Callable[[str], None]) -> list[Figure]:
         until(f"{count} services to be ready", lambda n=count: _settled(cluster, n), seconds=SETTLE_SECONDS, every=5)
         progress(f"  ready and measured after {time.monotonic() - at:.0f} s")
         time.sleep(45.0)
-        figures += _watch(cluster, count)
+        figures += _watch(cluster, count, progress)
     cluster.kubectl("delete", "inferenceservices", "--all", "--wait=false")
     return figures

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from e2e.report import Figure, at_least, at_most
 from e2e.stack.objects import apply, condition, get, until
-from e2e.stack.scenario import Phase, Settings, Swept, Watch, fix, phase, sweep
+from e2e.stack.scenario import Phase, Swept, Watch, fix, phase, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from e2e.cluster import Cluster
     from e2e.stack.load import Load
+    from e2e.stack.scenario import Settings
 
 LIMIT_SECONDS = 180.0
+# The best of the sweep besides the tuned settings, and how often all of these are measured again.
+FINALISTS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +44,34 @@ def unbatched(cluster: Cluster, load: Load, case: Case) -> float:
     return load.concurrency(case.name, 2, 10.0).throughput_per_second
 
 
-def _near_best(swept: Sequence[Swept], tuned: Settings, slo_us: float) -> tuple[float, float, Swept]:
-    """(tuned throughput, best throughput within the SLO, the best); the tuned point stands first and last."""
-    mine = [s.throughput_per_second for s in swept if s.settings == tuned]
+def _within(swept: Sequence[Swept], slo_us: float) -> list[Swept]:
+    """Those within the SLO, best first; all of them where none is."""
     within = [s for s in swept if s.p99_us <= slo_us] or list(swept)
-    best = max(within, key=lambda s: s.throughput_per_second)
-    return sum(mine) / len(mine), best.throughput_per_second, best
+    return sorted(within, key=lambda s: -s.throughput_per_second)
+
+
+def finalists(swept: Sequence[Swept], tuned: Settings, slo_us: float) -> list[Settings]:
+    """The tuned settings and the best others of a sweep that measured each once."""
+    others = [s.settings for s in _within(swept, slo_us) if s.settings != tuned]
+    return [tuned, *others[:FINALISTS]]
+
+
+def near_best(rounds: Sequence[Sequence[Swept]], tuned: Settings, slo_us: float) -> tuple[float, Settings]:
+    """(tuned throughput over the best one's, the best), each the median of its rounds.
+
+    The highest of many single measurements is high by chance, so the sweep names the finalists and does not judge.
+    """
+    medians = [
+        Swept(
+            settings,
+            median(s.throughput_per_second for r in rounds for s in r if s.settings == settings),
+            median(s.p99_us for r in rounds for s in r if s.settings == settings),
+        )
+        for settings in {s.settings for r in rounds for s in r}
+    ]
+    best = _within(medians, slo_us)[0]
+    mine = next(s for s in medians if s.settings == tuned)
+    return mine.throughput_per_second / best.throughput_per_second, best.settings
 
 
 def run(cluster: Cluster, load: Load, case: Case, progress: Callable[[str], None]) -> list[Figure]:
@@ -76,20 +103,27 @@ def run(cluster: Cluster, load: Load, case: Case, progress: Callable[[str], None
         progress(f"{case.name}: {case.callers} callers that wait for their answers")
         load.concurrency(case.name, case.callers, 75.0)
     tuned, replicas = watch.samples[-1].settings, watch.samples[-1].replicas
-    others = [g for g in case.grid if g != tuned]
-    points: list[Settings] = [tuned, *others, tuned]
+
+    def measured(points: Sequence[Settings]) -> list[Swept]:
+        return sweep(
+            cluster, load, case.service, points,
+            replicas=replicas, callers=case.callers, seconds=6.0, progress=progress,
+        )  # fmt: skip
+
+    points = [tuned, *(g for g in case.grid if g != tuned)]
     progress(f"{case.name}: sweep of {len(points)} settings on {replicas} replicas, tuned {tuned}")
-    swept = sweep(
-        cluster, load, case.service, points,
-        replicas=replicas, callers=case.callers, seconds=6.0, progress=progress,
-    )  # fmt: skip
-    mine, best, which = _near_best(swept, tuned, slo_us)
-    plain = next(s for s in swept if s.settings == (1, 0, 1))
+    swept = measured(points)
+    last = finalists(swept, tuned, slo_us)
+    progress(f"{case.name}: {ROUNDS} rounds of the best: {last}")
+    # There and back, so that a drift of the machine falls on all alike.
+    rounds = [measured(last if n % 2 == 0 else last[::-1]) for n in range(ROUNDS)]
+    share, best = near_best(rounds, tuned, slo_us)
     figures = []
     if case.gain is not None:
-        gain = mine / plain.throughput_per_second
+        by_settings = {s.settings: s.throughput_per_second for s in swept}
+        gain = by_settings[tuned] / by_settings[1, 0, 1]
         figures.append(at_least(f"{case.name}: throughput over unbatched, same replicas", gain, "×", case.gain))
-    figures.append(at_least(f"{case.name}: share of the best of the sweep {which.settings}", mine / best, "", 0.95))
+    figures.append(at_least(f"{case.name}: share of the best of the sweep, {best}", share, "", 0.95))
     for p in phases:
         within = p.within_slo_after_seconds(slo_us)
         figures.append(at_most(f"{case.name}: p99 within the SLO after, load {p.name}", within, "s", LIMIT_SECONDS))

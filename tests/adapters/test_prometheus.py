@@ -110,10 +110,12 @@ async def test_a_required_query_that_fails_is_unavailable_with_the_fix(error: Ex
     assert "check" in got.message
 
 
-async def test_a_prometheus_without_triton_says_what_to_scrape() -> None:
-    got = await frame({})
-    assert isinstance(got, Unavailable)
-    assert "8002" in got.message
+async def test_a_prometheus_without_triton_answers_and_has_nothing() -> None:
+    client = Answers({})
+    got = await Prometheus("http://p:9090", window_seconds=60, client=client).frame()
+    assert isinstance(got, MetricsFrame), "each service's own condition then says what to scrape"
+    assert not got.pods
+    assert len(client.asked) == 1
 
 
 async def test_one_query_per_metric_however_many_services() -> None:

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from aiohttp import web
-from throughline.adapters.triton import KEY_HEADER, Triton, _zeros, parse_load_error, parse_settings, parse_statistics
+from throughline.adapters.triton import (
+    KEY_HEADER,
+    Triton,
+    _zeros,
+    parse_load_error,
+    parse_queue,
+    parse_settings,
+    parse_statistics,
+)
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.manifests import CONTROL_KEY_HEADER
+from throughline.domain.observed import LiveQueue
 from throughline.ports import TritonError, TritonRefused
 
 if TYPE_CHECKING:
@@ -24,6 +33,20 @@ CONFIG = {
     "instance_group": [{"name": "m_0", "kind": "KIND_CPU", "count": 2}],
 }
 INPUTS = [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}, {"name": "t", "datatype": "BYTES", "shape": [-1, 1]}]
+
+# As Triton 2.51 writes it.
+METRICS = """\
+# HELP nv_inference_request_failure Number of failed inference requests, all batch sizes
+# TYPE nv_inference_request_failure counter
+nv_inference_request_failure{model="m",reason="BACKEND",version="1"} 2
+nv_inference_request_failure{model="m",reason="CANCELED",version="1"} 7
+nv_inference_request_failure{model="other",reason="CANCELED",version="1"} 100
+nv_inference_count{model="m",version="1"} 5
+# HELP nv_inference_pending_request_count Instantaneous number of pending requests awaiting execution per-model.
+# TYPE nv_inference_pending_request_count gauge
+nv_inference_pending_request_count{model="other",version="1"} 50
+nv_inference_pending_request_count{model="m",version="1"} 4
+"""
 
 
 class Server:
@@ -61,6 +84,9 @@ class Server:
             {"name": "m", "versions": ["1"], "platform": "python", "inputs": INPUTS, "outputs": []}
         )
 
+    async def metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=METRICS)
+
     async def infer(self, request: web.Request) -> web.Response:
         self.inferred.append(await request.read())
         status, error = self.infer_answer
@@ -75,6 +101,7 @@ async def server() -> AsyncIterator[Server]:
     app.router.add_post("/v2/repository/models/m/load", fake.load)
     app.router.add_post("/v2/repository/index", fake.index)
     app.router.add_get("/v2/models/m/config", fake.config)
+    app.router.add_get("/metrics", fake.metrics)
     app.router.add_get("/v2/models/m/versions/1", fake.metadata)
     app.router.add_post("/v2/models/m/versions/1/infer", fake.infer)
     runner = web.AppRunner(app)
@@ -87,7 +114,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def client(server: Server) -> Triton:
-    return Triton(timeout_seconds=2, load_timeout_seconds=5, port=server.port)
+    return Triton(timeout_seconds=2, load_timeout_seconds=5, port=server.port, metrics_port=server.port)
 
 
 def test_the_header_is_the_one_that_the_flag_names() -> None:
@@ -131,6 +158,19 @@ async def test_a_probe_sends_zeros_of_every_input(server: Server) -> None:
     server.infer_answer = (400, "unexpected shape")
     with pytest.raises(TritonRefused, match="unexpected shape"):
         await client(server).probe("127.0.0.1", "m", 1)
+
+
+async def test_the_queue_is_read_from_the_servers_own_metrics(server: Server) -> None:
+    assert await client(server).queue("127.0.0.1", "m") == LiveQueue(pending=4, cancelled=7)
+    with pytest.raises(TritonError, match="no nv_inference_pending_request_count of model absent"):
+        await client(server).queue("127.0.0.1", "absent")  # unknown, not an empty queue
+    with pytest.raises(TritonError):
+        await Triton(timeout_seconds=0.5, load_timeout_seconds=0.5, metrics_port=9).queue("127.0.0.1", "m")
+
+
+def test_the_series_of_several_devices_are_one_queue() -> None:
+    text = "".join(f'nv_inference_pending_request_count{{model="m",gpu_uuid="{g}",version="1"}} 3\n' for g in "ab")
+    assert parse_queue(text, "m") == LiveQueue(pending=6, cancelled=0)
 
 
 async def test_why_a_model_is_not_ready(server: Server) -> None:

@@ -28,6 +28,8 @@ SERVING_POOL: dict[str, Any] = {
     "spec": {"nodeSelector": {"pool": "gpu"}, "costPerHour": "1.01"},
 }
 
+SCHEDULE = {"name": "day", "schedule": "0 8 * * MON-FRI", "durationMinutes": 600, "minReplicas": 4}
+
 Change = tuple[str, Any]  # dotted path, value
 
 
@@ -66,6 +68,7 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
         ),
     ),
     "a null is absent": (("spec/scaling", None), ("spec/batching", {"mode": None})),
+    "schedules": (("spec/scaling", {"schedules": [SCHEDULE, {**SCHEDULE, "name": "late", "timeZone": "Asia/Tokyo"}]}),),
     "configmap": (("spec/model/storage/uri", "configmap://fraud-model"),),
 }
 
@@ -88,6 +91,16 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     ),
     "misspelt": ((("spec/scaling/minReplica", 1),), "spec.scaling.minReplica", "did you mean minReplicas?"),
     "too many replicas": ((("spec/scaling/maxReplicas", 1001),), "spec.scaling.maxReplicas", "at most 1000"),
+    "a schedule's words": (
+        (("spec/scaling", {"schedules": [{**SCHEDULE, "schedule": "every day"}]}),),
+        "spec.scaling.schedules[0].schedule",
+        "not valid",
+    ),
+    "the same schedule twice": (
+        (("spec/scaling", {"schedules": [SCHEDULE, SCHEDULE]}),),
+        "spec.scaling.schedules[1]",
+        "remove or rename",
+    ),
     "negative quantity": ((("spec/runtime/sharedMemory", "-1Gi"),), "spec.runtime.sharedMemory", "not valid"),
     "negative number": ((("spec/runtime/resources/limits/cpu", -1),), "spec.runtime.resources.limits.cpu", "not valid"),
     "quantity a fraction": ((("spec/runtime/sharedMemory", 1.5),), "spec.runtime.sharedMemory", "in quotes"),
@@ -111,6 +124,11 @@ RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         (("spec/scaling", {"minReplicas": 11}),),
         "spec.scaling.minReplicas",
         "spec.scaling.minReplicas must not be above",
+    ),
+    "a schedule above the default max": (
+        (("spec/scaling", {"schedules": [{**SCHEDULE, "minReplicas": 11}]}),),
+        "spec.scaling.schedules",
+        "must not be above spec.scaling.maxReplicas",
     ),
     "batch min above max": (
         (("spec/batching/maxBatchSize", {"min": 9, "max": 8}),),

@@ -73,3 +73,17 @@ def test_the_operator_reads_numbers_as_quantities() -> None:
 )
 def test_quantity_value(text: str, value: float) -> None:
     assert float(quantity_value(text)) == value
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"schedule": "0 25 * * *"}, "spec.scaling.schedules[0].schedule", "bad hour; write minute, hour"),
+        ({"timeZone": "Mars/Olympus"}, "spec.scaling.schedules[0].timeZone", "not in the IANA"),
+    ],
+)
+def test_what_only_a_calendar_knows_is_told_offline(change: dict[str, str], field: str, message: str) -> None:
+    scaling = {"schedules": [{**resources.SCHEDULE, **change}]}
+    found = broken(resources.changed(resources.INFERENCE_SERVICE, ("spec/scaling", scaling)))
+    assert list(found) == [field]
+    assert message in found[field]

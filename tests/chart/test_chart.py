@@ -272,7 +272,7 @@ def test_users_may_see_and_edit(chart: helm_python.Chart) -> None:
 def test_network_policy_is_on_and_names_every_way_out(chart: helm_python.Chart) -> None:
     policy = only(render(chart), "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
-    assert {p["port"] for rule in policy["egress"] for p in rule["ports"]} == {53, 443, 6443, 9090, 8000}
+    assert {p["port"] for rule in policy["egress"] for p in rule["ports"]} == {53, 443, 6443, 9090, 8000, 8002}
     assert {p["port"] for rule in policy["ingress"] for p in rule["ports"]} == {"health", "metrics"}
     assert not [d for d in render(chart, {"networkPolicy": {"enabled": False}}) if d["kind"] == "NetworkPolicy"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from throughline.adapters.triton import parse_settings
 from throughline.domain.manifests import RenderOptions
-from throughline.domain.observed import MetricsFrame, PodMetrics, Unavailable
+from throughline.domain.observed import LiveQueue, MetricsFrame, PodMetrics, Unavailable
 from throughline.ports import ApiError, Page, TritonError, TritonRefused
 from throughline.reconcile.cluster import Cluster
 from throughline.reconcile.context import Deps, Tuning
@@ -161,6 +161,10 @@ class FakeTriton:
     async def statistics(self, ip: str, model: str) -> Sequence[BatchStatistic]:
         self._reach("statistics", ip)
         return ()
+
+    async def queue(self, ip: str, model: str) -> LiveQueue:
+        self._reach("queue", ip)
+        return LiveQueue(pending=3, cancelled=0)
 
     async def load_error(self, ip: str, model: str, *, key: str) -> str | None:
         self._reach("load_error", ip)

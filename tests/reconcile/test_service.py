@@ -210,6 +210,19 @@ async def test_a_config_map_without_the_models_file_is_named(world: World) -> No
     assert "ConfigMap files has no key model.py" in world.message("WorkloadReady")
 
 
+async def test_another_storage_is_looked_for_at_once(world: World) -> None:
+    world.add(service())
+    reconcile = ServiceReconciler(world.deps)
+    await reconcile(KEY)
+    claim = {"metadata": {"name": "others", "namespace": "default"}}
+    world.kube.seed({"apiVersion": "v1", "kind": "PersistentVolumeClaim", **claim})
+    moved = service(model={"storage": {"uri": "pvc://others/m"}, "backend": "onnxruntime"})
+    moved["metadata"]["generation"] = 2
+    world.add(moved)
+    await reconcile(KEY)
+    assert "PersistentVolumeClaim" not in world.message("WorkloadReady")
+
+
 async def test_a_node_that_falls_silent_is_named(world: World) -> None:
     claim = {"metadata": {"name": "models", "namespace": "default"}}
     world.kube.seed({"apiVersion": "v1", "kind": "PersistentVolumeClaim", **claim})
@@ -434,6 +447,11 @@ async def test_statistics_only_under_traffic_and_of_so_many_pods_at_most(world: 
     world.metrics = MetricsFrame(world.now, 60, pods=busy)
     await reconcile(KEY)
     assert len([c for c in world.triton.calls if c[0] == "statistics"]) == STATISTICS_PODS
+    assert len([c for c in world.triton.calls if c[0] == "queue"]) == STATISTICS_PODS
+    world.triton.calls.clear()
+    world.metrics = MetricsFrame(world.now, 60, pods={("default", "m-0", "m"): metrics()})
+    await reconcile(KEY)
+    assert len([c for c in world.triton.calls if c[0] == "queue"]) == STATISTICS_PODS, "new pods beside a busy one, too"
 
 
 # --- crashes

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
-    from throughline.domain.observed import BatchStatistic, MetricsFrame, Unavailable
+    from throughline.domain.observed import BatchStatistic, LiveQueue, MetricsFrame, Unavailable
 
 
 class ApiError(Exception):
@@ -96,6 +96,10 @@ class TritonPort(Protocol):
         ...
 
     async def statistics(self, ip: str, model: str) -> Sequence[BatchStatistic]: ...
+
+    async def queue(self, ip: str, model: str) -> LiveQueue:
+        """What waits now and what was given up, from the server's own metrics endpoint."""
+        ...
 
     async def load_error(self, ip: str, model: str, *, key: str) -> str | None:
         """Why the model is not ready, from the repository index; None when it is ready."""

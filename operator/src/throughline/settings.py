@@ -29,6 +29,9 @@ class Settings(BaseModel):
     metrics_window_seconds: Annotated[int, Field(ge=10, description="Window of every rate.")] = 60
     metrics_poll_seconds: Annotated[float, Field(ge=1, description="How often Prometheus is asked, once for all.")] = 15
     decision_interval_seconds: Annotated[float, Field(ge=1, description="Longest time between two decisions.")] = 15
+    prometheus_namespaces: Annotated[
+        str, Field(description="Comma-separated; who may read the servers' metrics, besides this one. Empty: any pod.")
+    ] = ""
     default_triton_image: Annotated[
         str, Field(description="Image of services that name none, in a pool that names none.")
     ] = "nvcr.io/nvidia/tritonserver:25.10-py3"
@@ -70,7 +73,15 @@ class Settings(BaseModel):
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:
-        return tuple(n.strip() for n in self.namespaces.split(",") if n.strip())
+        return _names(self.namespaces)
+
+    @property
+    def metrics_readers(self) -> tuple[str, ...]:
+        return _names(self.prometheus_namespaces)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -11,14 +11,24 @@ from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import glance as glance_module
 from throughline.domain.control.glance import COST_DIFFERS, WHOLE_SECONDS, glance
 from throughline.domain.control.loop import decide
-from throughline.domain.observed import BatchStatistic, Unavailable
+from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
 from world import World, linear
+
+
+class Asked(World):
+    """Its servers say what waits in them."""
+
+    def view(self):
+        view = super().view()
+        waiting = {p.name: len(p.queue) for p in self.pods}
+        pods = tuple(dataclasses.replace(p, queue=LiveQueue(waiting[p.name], 0)) for p in view.pods)
+        return dataclasses.replace(view, pods=pods)
 
 
 @functools.cache
 def calm(rate=60.0, alpha=40, beta=2):
     """(view, memory) of a service at its next look, after it has come to rest."""
-    world = World(linear(alpha, beta), rate, minReplicas=2)
+    world = Asked(linear(alpha, beta), rate, minReplicas=2)
     world.run(420)
     for _ in range(60):
         world.run(5, deciding=False)
@@ -107,7 +117,9 @@ def test_a_glance_concludes_what_a_whole_pass_does(share, traffic, late, pending
         }
 
     seen = changed(executed(view, memory, share), metrics=measured)
-    seen = dataclasses.replace(seen, now_seconds=memory.counted.updated_seconds + later)
+    queue = LiveQueue(round(pending), round(cancelled)) if even else None
+    pods = tuple(dataclasses.replace(p, queue=queue) for p in seen.pods)
+    seen = dataclasses.replace(seen, pods=pods, now_seconds=memory.counted.updated_seconds + later)
     at_a_glance = glance(seen, memory)
     decision, after = whole(seen, memory)
     if at_a_glance is not None:

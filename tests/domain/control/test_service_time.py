@@ -16,6 +16,7 @@ def settings(instances=1, size=64):
 def pod(statistics, instances=1, uid="a", size=64):
     return SimpleNamespace(
         uid=uid,
+        queue=None,
         settings=settings(instances, size),
         batch_statistics=tuple(BatchStatistic(b, n, int(n * us * 1000)) for b, n, us in statistics),
     )

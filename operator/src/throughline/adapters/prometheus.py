@@ -115,12 +115,8 @@ class Prometheus:
             found: dict[str, list[Sample]] = {FIRST: await self._ask(named[FIRST])}
         except Exception as error:  # noqa: BLE001 - whatever the client raises means that there are no metrics
             return self._unavailable(error)
-        if not found[FIRST]:
-            return Unavailable(
-                "PrometheusQueryFailed",
-                f"Prometheus at {self._url} has no nv_inference_request_success series: "
-                "check that it scrapes the pods' port 8002 (PodMonitor or prometheus.io annotations)",
-            )
+        if not found[FIRST]:  # no server is scraped, or none has been yet: each service's condition says so
+            return MetricsFrame(time_seconds=time.time(), window_seconds=self._window)
         names = [name for name in (*REQUIRED, *OPTIONAL) if name != FIRST]
         answers = await asyncio.gather(*(self._ask(named[name]) for name in names), return_exceptions=True)
         for name, answer in zip(names, answers, strict=True):

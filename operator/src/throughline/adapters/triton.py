@@ -1,4 +1,4 @@
-"""Triton's HTTP API, one pod at a time, over NVIDIA's own client.
+"""Triton's HTTP API, one pod at a time, over NVIDIA's own client; and what its metrics endpoint says at this moment.
 
 tritonclient pulls in gevent and numpy, so it is imported on the first call and nowhere else. A client lives for one
 call group: pods come and go, and a connection kept open would hold up a draining server.
@@ -11,15 +11,17 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from throughline.api.inferenceservice import BatchSettings
-from throughline.domain.observed import BatchStatistic
+from throughline.domain.observed import BatchStatistic, LiveQueue
 from throughline.ports import TritonError, TritonRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-HTTP_PORT = 8000
+HTTP_PORT, METRICS_PORT = 8000, 8002
+PENDING, FAILED = "nv_inference_pending_request_count", "nv_inference_request_failure"
 KEY_HEADER = "throughline-control-key"  # as in --http-restricted-api=…:throughline-control-key=VALUE
 ANSWERED_NO = frozenset({"400", "404", "500"})
 
@@ -27,17 +29,24 @@ ANSWERED_NO = frozenset({"400", "404", "500"})
 class Triton:
     """TritonPort."""
 
-    def __init__(self, *, timeout_seconds: float, load_timeout_seconds: float, port: int = HTTP_PORT) -> None:
-        self._timeout, self._load_timeout, self._port = timeout_seconds, load_timeout_seconds, port
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        load_timeout_seconds: float,
+        port: int = HTTP_PORT,
+        metrics_port: int = METRICS_PORT,
+    ) -> None:
+        self._timeout, self._load_timeout = timeout_seconds, load_timeout_seconds
+        self._port, self._metrics_port = port, metrics_port
 
     @asynccontextmanager
     async def _client(self, ip: str, timeout: float, what: str) -> AsyncIterator[Any]:  # noqa: ASYNC109 - the client's own
         from tritonclient.http.aio import InferenceServerClient  # noqa: PLC0415
         from tritonclient.utils import InferenceServerException  # noqa: PLC0415
 
-        host = f"[{ip}]" if ":" in ip else ip
         client_class: Any = InferenceServerClient  # the aio module shadows the sync class's name for type checkers
-        client = client_class(f"{host}:{self._port}", conn_timeout=timeout, conn_limit=1)
+        client = client_class(_host(ip, self._port), conn_timeout=timeout, conn_limit=1)
         try:
             yield client
         except InferenceServerException as error:
@@ -77,9 +86,26 @@ class Triton:
         async with self._client(ip, self._timeout, "statistics") as client:
             return parse_statistics(await client.get_inference_statistics(model))
 
+    async def queue(self, ip: str, model: str) -> LiveQueue:
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
+                session.get(f"http://{_host(ip, self._metrics_port)}/metrics") as response,
+            ):
+                return parse_queue(await response.text(), model)
+        except TimeoutError as error:
+            raise TritonError(f"metrics at {ip}: no answer within {self._timeout:g} s") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise TritonError(f"metrics at {ip}: {error}") from error
+
     async def load_error(self, ip: str, model: str, *, key: str) -> str | None:
         async with self._client(ip, self._timeout, "repository index") as client:
             return parse_load_error(await client.get_model_repository_index(headers=_headers(key)), model)
+
+
+def _host(ip: str, port: int) -> str:
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def _headers(key: str) -> dict[str, str]:
@@ -119,6 +145,22 @@ def parse_statistics(found: Mapping[str, Any]) -> tuple[BatchStatistic, ...]:
         for row in rows
         if "compute_infer" in row and int(row["compute_infer"]["count"]) > 0
     )
+
+
+def parse_queue(text: str, model: str) -> LiveQueue:
+    """The two numbers in Prometheus's text format. Raises ValueError where the model's pending gauge is not there.
+
+    A model on a GPU has a series per device, so they are added up.
+    """
+    # The page is long and asked for often: only the lines that matter are parsed.
+    lines = [line for line in text.splitlines() if line.startswith((PENDING, FAILED))]
+    samples = [s for f in text_string_to_metric_families("\n".join(lines) + "\n") for s in f.samples]
+    mine = [s for s in samples if s.labels.get("model") == model]
+    pending = [s.value for s in mine if s.name == PENDING]
+    if not pending:
+        raise ValueError(f"no {PENDING} of model {model}")
+    cancelled = sum(s.value for s in mine if s.name == FAILED and s.labels.get("reason") == "CANCELED")
+    return LiveQueue(pending=round(sum(pending)), cancelled=round(cancelled))
 
 
 def parse_load_error(index: Sequence[Mapping[str, Any]], model: str) -> str | None:

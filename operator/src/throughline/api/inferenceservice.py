@@ -5,9 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map, quantity_value
+from throughline.api.schedules import cron_problem, is_time_zone
 
 
 class DataType(StrEnum):
@@ -123,6 +125,48 @@ class ScalingMode(StrEnum):
     OFF = "Off"
 
 
+def _known_cron(text: str) -> str:
+    problem = cron_problem(text)
+    if problem is not None:
+        raise PydanticCustomError("cron", "{problem}", {"problem": problem})
+    return text
+
+
+def _known_time_zone(text: str) -> str:
+    if not is_time_zone(text):
+        raise PydanticCustomError(
+            "time_zone",
+            "{zone} is not in the IANA time zone database; write a name such as Europe/Berlin",
+            {"zone": text},
+        )
+    return text
+
+
+class Schedule(Resource):
+    """A time of which it is known beforehand that it needs replicas, whatever is measured before it."""
+
+    name: Label
+    schedule: Annotated[
+        str,
+        Field(
+            pattern=r"^[-0-9A-Z*,/#]+( [-0-9A-Z*,/#]+){4}$",
+            max_length=100,
+            description="When it begins, as in a CronJob: minute, hour, day of month, month, day of week.",
+        ),
+        AfterValidator(_known_cron),
+    ]
+    time_zone: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64, description="Of the IANA database."),
+        AfterValidator(_known_time_zone),
+    ] = "Etc/UTC"
+    duration_minutes: Annotated[int, Field(ge=1, le=10_080)]
+    min_replicas: Annotated[
+        int,
+        Field(ge=1, le=1000, description="At least so many are ready from its beginning; they are ordered before it."),
+    ]
+
+
 class Scaling(Resource):
     """Bounds and mode of the replica count."""
 
@@ -133,6 +177,13 @@ class Scaling(Resource):
             message="spec.scaling.minReplicas must not be above spec.scaling.maxReplicas (10 if absent); "
             "lower the first or raise the second",
             field="minReplicas",
+        ),
+        Rule(
+            cel="!has(self.schedules) || self.schedules.all(s, s.minReplicas <= $maxReplicas)",
+            holds=lambda s: all(one.min_replicas <= s.max_replicas for one in s.schedules),
+            message="minReplicas of each of spec.scaling.schedules must not be above spec.scaling.maxReplicas "
+            "(10 if absent); lower the first or raise the second",
+            field="schedules",
         ),
     )
 
@@ -147,6 +198,14 @@ class Scaling(Resource):
     scale_down_stabilization_seconds: Annotated[
         int, Field(ge=0, le=3600, description="How long fewer replicas must have been enough before any is removed.")
     ] = 300
+    schedules: Annotated[
+        tuple[Schedule, ...],
+        Field(
+            max_length=16,
+            json_schema_extra=list_map("name"),
+            description="Times that are known to need replicas. Outside of them the demand alone decides.",
+        ),
+    ] = ()
 
 
 class BatchingMode(StrEnum):

@@ -155,6 +155,8 @@ _TEXTS = {
     "int_from_float": "must be a whole number; got {got}",
     "string_type": "must be text; got {got}{quote}",
     "quantity_float": "{msg}",
+    "cron": "{msg}",
+    "time_zone": "{msg}",
     "string_pattern_mismatch": "{got} is not valid here{about}; it must match {pattern}",
     "greater_than_equal": "must be at least {ge}; got {got}",
     "less_than_equal": "must be at most {le}; got {got}",

@@ -376,6 +376,7 @@ def _options(settings: operator_settings.Settings, *, monitors: bool) -> RenderO
     return RenderOptions(
         default_image=settings.default_triton_image,
         operator_namespace=settings.operator_namespace,
+        prometheus_namespaces=settings.metrics_readers,
         pod_monitor=wanted,
     )
 

@@ -227,7 +227,7 @@ _TABLE = (
         "PrometheusQueryFailed",
         _F,
         "Prometheus answers, but not to the operator's queries; everything is held as it is.",
-        "Check that --prometheus-url is the base of the Prometheus API and that the pods are scraped.",
+        "Check that --prometheus-url is the base of the Prometheus API.",
     ),
     Meaning(SLO_MET, "WithinSLO", _G, "The measured p99 is within spec.slo."),
     Meaning(SLO_MET, "NoTraffic", _G, "No request has come, so none was late."),

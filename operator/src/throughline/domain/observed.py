@@ -58,6 +58,18 @@ class BatchStatistic:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveQueue:
+    """A server's own metrics at this moment, for one model; requests.
+
+    `pending`: nv_inference_pending_request_count. `cancelled`: nv_inference_request_failure{reason="CANCELED"},
+    cumulative since the server began.
+    """
+
+    pending: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
 class PodView:
     """One pod of the service, as the API server, Triton and Prometheus show it."""
 
@@ -79,6 +91,7 @@ class PodView:
     load_error: str | None = None  # Triton's own words when it refused the model or the settings
     metrics: PodMetrics | None = None
     batch_statistics: tuple[BatchStatistic, ...] = ()
+    queue: LiveQueue | None = None  # read with the statistics; None: it could not be
     memory_used_ratio: float | None = None  # working set / limit; None: unknown or no limit
 
 

@@ -103,7 +103,7 @@ class ServiceState:
     secret_seen: bool = False  # the Secret was there, with that key
     servers: dict[str, Server] = field(default_factory=dict)  # by pod uid
     newly_refused: dict[BatchSettings, str] = field(default_factory=dict)
-    storage: tuple[float, str | None] = (0.0, None)
+    storage: tuple[str, float, str | None] = ("", 0.0, None)
     conflict: str | None = None
     # What the children were last seen to agree with; while it is the same, they need not be rendered again.
     agreed: tuple[Any, ...] | None = None

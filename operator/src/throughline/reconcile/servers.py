@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
-    from throughline.domain.observed import BatchStatistic, PodView
+    from throughline.domain.observed import BatchStatistic, LiveQueue, PodView
     from throughline.reconcile.context import Deps, ServiceState
 
 log = structlog.get_logger("servers")
@@ -36,8 +36,7 @@ async def ask(
     if state.key is None:
         return tuple(pods)
     slots = asyncio.Semaphore(CONCURRENT)
-    counted = {p.uid for p in pods if p.ready and p.metrics is not None and p.metrics.success_rate > 0}
-    counted = set(sorted(counted)[:STATISTICS_PODS])
+    counted = _counted(pods)
 
     async def one(pod: PodView) -> PodView:
         if pod.terminating or pod.ip is None or pod.container_id is None or pod.uid not in up:
@@ -46,6 +45,15 @@ async def ask(
             return await _ask_one(deps, state, spec, model, pod, statistics=pod.uid in counted)
 
     return tuple(await asyncio.gather(*(one(pod) for pod in pods)))
+
+
+def _counted(pods: Sequence[PodView]) -> set[str]:
+    """Uids of the pods that are asked what they did: those with traffic, and those that are too new to have metrics
+    where others have traffic. An idle service is left alone.
+    """
+    busy = {p.uid for p in pods if p.ready and p.metrics is not None and p.metrics.success_rate > 0}
+    new = {p.uid for p in pods if p.ready and p.metrics is None} if busy else set[str]()
+    return set(sorted(busy | new)[:STATISTICS_PODS])
 
 
 def server_of(state: ServiceState, pod: PodView) -> Server:
@@ -66,13 +74,31 @@ async def _ask_one(
     else:
         server.settings = None
         await _why_not_ready(deps, state, server, model, pod)
-    rows: Sequence[BatchStatistic] = ()
-    if statistics and pod.ip:
-        try:
-            rows = await deps.triton.statistics(pod.ip, model)
-        except TritonError as error:
-            log.info("no statistics", pod=pod.name, error=str(error))
-    return replace(pod, settings=server.settings, load_error=_error(deps, state, server), batch_statistics=tuple(rows))
+    rows, queue = await _counters(deps, model, pod) if statistics else ((), None)
+    return replace(
+        pod,
+        settings=server.settings,
+        load_error=_error(deps, state, server),
+        batch_statistics=tuple(rows),
+        queue=queue,
+    )
+
+
+async def _counters(deps: Deps, model: str, pod: PodView) -> tuple[Sequence[BatchStatistic], LiveQueue | None]:
+    """What the server has executed, and what waits in it. Executions that cannot be read make the queue useless, too:
+    together they say what arrived.
+    """
+    ip = pod.ip or ""
+    try:
+        rows = await deps.triton.statistics(ip, model)
+    except TritonError as error:
+        log.info("no statistics", pod=pod.name, error=str(error))
+        return (), None
+    try:
+        return rows, await deps.triton.queue(ip, model)
+    except TritonError as error:
+        log.info("no live queue", pod=pod.name, error=str(error))
+        return rows, None
 
 
 def _error(deps: Deps, state: ServiceState, server: Server) -> str | None:

@@ -21,10 +21,13 @@ _KINDS = {"pvc": "PersistentVolumeClaim", "configmap": "ConfigMap"}
 
 async def missing(deps: Deps, state: ServiceState, spec: InferenceServiceSpec, namespace: str) -> str | None:
     """What is missing, in words; None when it is there or cannot be asked."""
-    asked, answer = state.storage
-    if deps.clock() - asked < deps.tuning.storage_seconds:
+    uri = spec.model.storage.uri
+    last_uri, asked, answer = state.storage
+    if last_uri != uri:
+        answer = None
+    elif deps.clock() - asked < deps.tuning.storage_seconds:
         return answer
-    scheme, _, rest = spec.model.storage.uri.partition("://")
+    scheme, _, rest = uri.partition("://")
     kind, name = _KINDS[scheme], rest.split("/", 1)[0]
     try:
         found = await deps.kube.get("v1", kind, namespace, name)
@@ -38,5 +41,5 @@ async def missing(deps: Deps, state: ServiceState, spec: InferenceServiceSpec, n
         answer = (
             None if file in keys else f"ConfigMap {name} has no key {file}, which backend {spec.model.backend} loads"
         )
-    state.storage = (deps.clock(), answer)
+    state.storage = (uri, deps.clock(), answer)
     return answer

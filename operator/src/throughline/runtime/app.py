@@ -180,6 +180,7 @@ class App:
             options=RenderOptions(
                 default_image=settings.default_triton_image,
                 operator_namespace=settings.operator_namespace,
+                prometheus_namespaces=settings.metrics_readers,
                 pod_monitor=pod_monitor,
             ),
             frame=self.poller.frame,

@@ -8,7 +8,7 @@ from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceS
 from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.control.service_time import STATISTICS_PODS
 from throughline.domain.control.text import with_records
-from throughline.domain.observed import BatchStatistic, PodView, PoolView, ServiceView, Unavailable
+from throughline.domain.observed import BatchStatistic, LiveQueue, PodView, PoolView, ServiceView, Unavailable
 from throughline.simulate.look import pod_metrics
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Autopilot:
             batch_statistics=tuple(
                 BatchStatistic(size, n, round(seconds * 1e9)) for size, (n, seconds) in sorted(statistics.items())
             ),
+            queue=LiveQueue(pod.waiting, round(pod.counters.cancelled)) if ready and asked else None,
         )  # fmt: skip
 
     def view(self, world: World) -> ServiceView:
@@ -68,8 +69,9 @@ class Autopilot:
         gone = None
         if age is None or age > STALE_SECONDS:
             gone = Unavailable("PrometheusUnreachable", "no scrape has come for too long")
-        # As in reconcile.servers: some of the ready pods that have metrics, and traffic.
-        counted = [p.name for p in world.ready if len(p.samples) > 1 and p.counters.success > 0]
+        # As in reconcile.servers: some of the ready pods, where any has traffic.
+        counted = [p.name for p in world.ready if len(p.samples) < 2 or p.counters.success > 0]
+        counted = counted if any(p.counters.success > 0 for p in world.ready) else []
         asked = set(sorted(counted)[:STATISTICS_PODS])
         return ServiceView(
             now_seconds=EPOCH_SECONDS + world.now, name="simulated", namespace="default", generation=1, spec=self.spec,

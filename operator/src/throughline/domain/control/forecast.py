@@ -26,9 +26,12 @@ JUMP_SIGMAS = 4.0
 JUMP_SHARE = 0.12
 # Demand is provided for up to so many standard errors of its mean above it.
 SURE_SIGMAS = 2.0
-# A forecast is never above so many times what was seen; the second where it has jumped up more than once of late.
+# A forecast is never above so many times what was seen; the second where it has jumped up more than once of late, the
+# third at the first look that is so many times all that was seen before, which no burst of the usual kind is.
 MOST_GROWTH = 1.5
 MOST_GROWTH_AGAIN = 2.0
+MOST_GROWTH_UNSEEN = 4.0
+UNSEEN = 1.5
 AGAIN_SECONDS = 30.0
 LOOKS_KEPT = 64
 MAX_DISPERSION = 8.0
@@ -143,6 +146,9 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
         lately = _within(looks, AGAIN_SECONDS)
         jumps = sum(b.jumped and b.per_second > a.per_second for a, b in pairwise(lately))
         most = MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH
+        highest = max(look.per_second for look in looks[:-1])
+        if jumps == 1 and len(looks) > TREND_LOOKS and newest.per_second > UNSEEN * highest:
+            most = MOST_GROWTH_UNSEEN
         return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second), True)
     present = looks[-newest.level_looks :]
     first = _within(present, LEVEL_SECONDS)[0]

@@ -30,7 +30,7 @@ from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
 from throughline.domain.control.forecast import dispersion
 from throughline.domain.control.grid import DEMAND_GRID, IN_FLIGHT_GRID, near
 from throughline.domain.control.memory import needed_since, with_error
-from throughline.domain.control.service_time import Counted, Seen
+from throughline.domain.control.service_time import Counted, Seen, Since, queued_since
 from throughline.domain.control.text import slo_status, unix_seconds
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -
     judged, fixed = batch.judged, view.spec.batching.mode is BatchingMode.FIXED
     if (judged is None and not fixed) or view.spec.scaling.mode is not ScalingMode.AUTO:
         return None
+    if view.spec.scaling.schedules:
+        return None  # what the clock alone can change is for whole passes
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
     moving = (
@@ -139,13 +141,12 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     if demand is None or not _calm(demand, slo_us):
         return None
     serving = view.serving
-    items, counters = _count(serving, held, memory.counted, view.now_seconds)
-    if items is None:
+    since, counters = _count(serving, held, memory.counted, view.now_seconds)
+    if since is None:
         return None
     queue = looks.queue(view, serving, memory.queue_seen, demand)
     seconds = view.now_seconds - memory.counted.updated_seconds
-    unserved = queue.growth_per_second + demand.cancelled_per_second
-    arrivals = max(0.0, items / seconds + unserved * demand.items_per_request)
+    arrivals = looks.arrived(since, seconds, demand, queue, fresh=False)
     seen_looks = looks.with_look(memory.looks, view.now_seconds, seconds, arrivals)
     wanted = _wanted(view, held, memory.start_seconds, seen_looks, demand)
     if wanted is None:
@@ -211,8 +212,8 @@ def _calm(demand: Demand, slo_us: float) -> bool:
 
 def _count(
     serving: Sequence[PodView], held: Held, counted: Counted, now_seconds: float
-) -> tuple[float | None, Mapping[str, Seen]]:
-    """(items executed since the last look, as `items_since` says; the counters of this look). None where another pod
+) -> tuple[Since | None, Mapping[str, Seen]]:
+    """(what came since the last look, as `since_last_look` says; the counters of this look). None where another pod
     serves, counters have begun anew, batches of a new size have come, or executions take another time than learned.
     """
     nothing: tuple[None, Mapping[str, Seen]] = None, {}
@@ -221,7 +222,8 @@ def _count(
     settings, means_us = held.settings, held.means_us
     seen: dict[str, Seen] = {}
     items = executions = 0
-    compute_us = expected_us = asked = total = 0.0
+    compute_us = expected_us = asked = total = queued = 0.0
+    told = True
     for pod, uid in zip(serving, held.pods, strict=True):
         if pod.uid != uid or pod.settings != settings or pod.metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
             return nothing
@@ -240,11 +242,15 @@ def _count(
         compute_us += grown[2]
         expected_us += grown[3]
         asked += pod.metrics.success_rate
-        seen[uid] = Seen(settings, rows, now_seconds)
+        more = queued_since(before.queue, pod.queue)
+        told = told and more is not None
+        queued += more or 0
+        seen[uid] = Seen(settings, rows, now_seconds, pod.queue)
     chance = COST_DIFFERS + 1.0 / max(1, executions) ** 0.5
     if asked <= 0 or abs(compute_us - expected_us) > chance * expected_us:
         return nothing
-    return items * total / asked, seen
+    share = asked / total
+    return Since(items / share, queued / share if told else None), seen
 
 
 def _grown(

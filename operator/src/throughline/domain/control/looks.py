@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.forecast import LOOKS_KEPT, Look, follow
-from throughline.domain.control.service_time import Counted, items_since, observe
+from throughline.domain.control.service_time import Counted, observe, since_last_look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from throughline.api.inferenceservice import BatchSettings
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.memory import LoopMemory
+    from throughline.domain.control.service_time import Since
     from throughline.domain.observed import PodMetrics, PodView, ServiceView
 
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
@@ -59,14 +60,24 @@ def with_look(looks: tuple[Look, ...], at_seconds: float, seconds: float, arriva
     return (*looks, follow(looks[-1] if looks else None, at_seconds, seconds, arrivals))[-LOOKS_KEPT:]
 
 
+def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, fresh: bool) -> float:
+    """Items per second that came between two looks. `fresh`: pods have just come."""
+    if since.queued is not None:
+        unserved = since.queued / seconds
+    else:
+        # Where pods have just come, what the scrapes say of the queue is of before, and is being served now.
+        unserved = 0.0 if fresh else waiting.growth_per_second + demand.cancelled_per_second
+    return max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
+
+
 def _looked(
     view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, demand: Demand, waiting: Queue
 ) -> tuple[Look, ...]:
     """Add what has come since the last look: what the servers' own counters say was served, and what the queue grew."""
     counted, looks = memory.counted, memory.looks
     seconds = view.now_seconds - counted.updated_seconds
-    items = items_since(counted, serving, seconds) if counted.updated_seconds else None
-    if items is None:
+    since = since_last_look(counted, serving, seconds) if counted.updated_seconds else None
+    if since is None:
         recent = looks and view.now_seconds - looks[-1].at_seconds < SUMMARY_SECONDS
         if recent or look_seconds(view) == memory.metrics_time_seconds:
             return looks
@@ -74,9 +85,7 @@ def _looked(
     elif seconds < MIN_LOOK_SECONDS:
         return looks
     else:
-        # Where pods have just come, what the scrapes say of the queue is of before, and is being served now.
-        unserved = 0.0 if fresh(serving) else waiting.growth_per_second + demand.cancelled_per_second
-        arrivals = max(0.0, items / seconds + unserved * demand.items_per_request)
+        arrivals = arrived(since, seconds, demand, waiting, fresh=fresh(serving))
     return with_look(looks, view.now_seconds, seconds, arrivals)
 
 

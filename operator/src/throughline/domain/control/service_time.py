@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.api.status import ServiceTime
+from throughline.domain.observed import LiveQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,7 @@ class Seen(NamedTuple):
     settings: BatchSettings
     statistics: tuple[BatchStatistic, ...]
     at_seconds: float = 0.0
+    queue: LiveQueue | None = None
 
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -129,6 +131,9 @@ def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     return grown
 
 
+_EMPTY = LiveQueue(0, 0)
+
+
 def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) -> int | None:
     """Items executed between two looks at one pod; None where the counters have begun anew since."""
     old = {row.batch_size: row.executions for row in before}
@@ -143,21 +148,40 @@ def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) ->
     return items
 
 
-def items_since(counted: Counted, pods: Sequence[PodView], seconds: float) -> float | None:
-    """Items that all pods executed in the `seconds` since the last look, from the counters of those that were asked
-    then and now; None where there is none such.
+class Since(NamedTuple):
+    """What came to all pods between two looks. `queued`: requests by which the queues grew, and those that were given
+    up in them; None where the servers did not say.
+    """
+
+    executed_items: float
+    queued: float | None
+
+
+def queued_since(before: LiveQueue | None, after: LiveQueue | None) -> int | None:
+    """`Since.queued` of one pod."""
+    if after is None or before is None or after.cancelled < before.cancelled:
+        return None
+    return after.pending - before.pending + after.cancelled - before.cancelled
+
+
+def since_last_look(counted: Counted, pods: Sequence[PodView], seconds: float) -> Since | None:
+    """What the pods' own counters say of the `seconds` since the last look, from those that were asked then and now;
+    None where there is none such.
 
     Pods that were not asked are taken to have served as their metrics say, relative to the others; those without
     metrics as much as the mean. A reload begins the counters anew, and a pod that has become ready since began at zero.
     """
     rates = {p.uid: p.metrics.success_rate for p in pods if p.metrics is not None}
     usual = sum(rates.values()) / len(rates) if rates else 1.0
-    items = asked = 0.0
+    items = asked = queued = 0.0
+    told = True
     for pod in pods:
         before = counted.seen.get(pod.uid)
         if before is not None and before.at_seconds != counted.updated_seconds:
             continue  # it was not among those asked at the last look: what it did since then cannot be told
-        if pod.settings is None or not pod.batch_statistics or (before is None and pod.ready_seconds > seconds):
+        # A server that says how long its queue is, and of no execution, has executed nothing.
+        answered = bool(pod.batch_statistics) or pod.queue is not None
+        if pod.settings is None or not answered or (before is None and pod.ready_seconds > seconds):
             continue
         if before is not None and before.settings != pod.settings:
             continue
@@ -166,9 +190,13 @@ def items_since(counted: Counted, pods: Sequence[PodView], seconds: float) -> fl
             continue
         items += grown
         asked += rates.get(pod.uid, usual)
+        more = queued_since(_EMPTY if before is None else before.queue, pod.queue)
+        told = told and more is not None
+        queued += more or 0
     if asked <= 0:
         return None
-    return items * sum(rates.get(p.uid, usual) for p in pods) / asked
+    share = asked / sum(rates.get(p.uid, usual) for p in pods)
+    return Since(items / share, queued / share if told else None)
 
 
 def _faded(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float) -> dict[tuple[int, int], Total]:
@@ -197,7 +225,7 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
             if before is not None:
                 seen[pod.uid] = before
             continue
-        look = seen[pod.uid] = Seen(pod.settings, pod.batch_statistics, now_seconds)
+        look = seen[pod.uid] = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
         instances = pod.settings.instances
         for batch, executions, compute_us in growth(before, look):
             key = (instances, batch)

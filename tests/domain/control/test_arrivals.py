@@ -1,0 +1,81 @@
+"""What the servers' own counters say of the arrivals between two looks."""
+
+import dataclasses
+
+import pytest
+from throughline.api.inferenceservice import BatchSettings
+from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, follow, forecast
+from throughline.domain.control.service_time import Counted, Learner, observe, since_last_look
+from throughline.domain.observed import BatchStatistic, LiveQueue
+
+from .views import metrics, pod
+
+SETTINGS = BatchSettings(max_batch_size=8)
+
+
+def asked(name, executed, pending=None, cancelled=0, *, ready_seconds=600.0, m=None):
+    """A pod whose server has executed so many single requests in all, and holds `pending`."""
+    return dataclasses.replace(
+        pod(name, m, SETTINGS, ready_seconds=ready_seconds),
+        batch_statistics=(BatchStatistic(1, executed, executed * 1000),) if executed else (),
+        queue=None if pending is None else LiveQueue(pending, cancelled),
+    )
+
+
+def between(before, after, seconds=5.0):
+    learner = observe(Learner(), before, 100.0)
+    return since_last_look(Counted(learner.seen, learner.updated_seconds), after, seconds)
+
+
+def test_what_arrived_was_executed_or_waits_or_was_given_up():
+    found = between([asked("a", 1000, 10, 4)], [asked("a", 1500, 210, 54)])
+    assert found.executed_items == 500
+    assert found.queued == 200 + 50
+
+
+def test_a_queue_that_shrinks_is_no_arrival():
+    assert between([asked("a", 1000, 300)], [asked("a", 1500, 100)]).queued == -200
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_server_that_does_not_say_makes_the_queue_unknown_and_not_empty(side):
+    looks = [[asked("a", 1000, 0), asked("b", 1000, 0)], [asked("a", 1500, 0), asked("b", 1500, 0)]]
+    looks[side][1] = dataclasses.replace(looks[side][1], queue=None)
+    found = between(*looks)
+    assert found.executed_items == 1000
+    assert found.queued is None
+
+
+def test_a_server_that_was_restarted_tells_nothing_of_its_queue():
+    assert between([asked("a", 1000, 0, 80)], [asked("a", 1500, 5, 0)]).queued is None
+
+
+def test_a_new_pod_began_at_nothing():
+    found = between([asked("a", 1000, 0)], [asked("a", 1500, 0), asked("b", 40, 60, ready_seconds=3.0)])
+    assert found.executed_items == 540
+    assert found.queued == 60
+
+
+def test_a_new_pod_that_has_executed_nothing_yet_counts_as_that():
+    """Taken to be like its peers, it would make the arrivals as many times as large as there are new pods."""
+    old = asked("a", 1000, 0, m=metrics(100.0)), asked("a", 1500, 0, m=metrics(100.0))
+    new = [asked(f"n{i}", 0, 0, ready_seconds=2.0) for i in range(5)]
+    assert between([old[0]], [old[1], *new]).executed_items == 500
+    unasked = [dataclasses.replace(p, queue=None) for p in new]
+    assert between([old[0]], [old[1], *unasked]).executed_items == 3000, "those that did not answer are"
+
+
+def looks(*rates):
+    found = []
+    for i, rate in enumerate(rates):
+        found.append(follow(found[-1] if found else None, 10.0 * i, 10.0, rate))
+    return found
+
+
+def test_more_than_was_ever_seen_is_taken_to_go_on_growing():
+    calm = [200.0] * (TREND_LOOKS + 1)
+    assert forecast(looks(*calm, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH_UNSEEN * 520)
+    assert forecast(looks(*calm, 250.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 250), "too little to be news"
+    bursts = [500.0, *calm]
+    assert forecast(looks(*bursts, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "as large as one before"
+    assert forecast(looks(200.0, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "too little was seen before"
