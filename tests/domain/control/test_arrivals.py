@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 from throughline.api.inferenceservice import BatchSettings
-from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, Look, forecast
-from throughline.domain.control.service_time import Learner, observe, since_last_look
+from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, follow, forecast
+from throughline.domain.control.service_time import Counted, Learner, observe, since_last_look
 from throughline.domain.observed import BatchStatistic, LiveQueue
 
 from .views import metrics, pod
@@ -24,7 +24,7 @@ def asked(name, executed, pending=None, cancelled=0, *, ready_seconds=600.0, m=N
 
 def between(before, after, seconds=5.0):
     learner = observe(Learner(), before, 100.0)
-    return since_last_look(learner, after, seconds)
+    return since_last_look(Counted(learner.seen, learner.updated_seconds), after, seconds)
 
 
 def test_what_arrived_was_executed_or_waits_or_was_given_up():
@@ -66,7 +66,10 @@ def test_a_new_pod_that_has_executed_nothing_yet_counts_as_that():
 
 
 def looks(*rates):
-    return [Look(10.0 * i, 10.0, rate) for i, rate in enumerate(rates)]
+    found = []
+    for i, rate in enumerate(rates):
+        found.append(follow(found[-1] if found else None, 10.0 * i, 10.0, rate))
+    return found
 
 
 def test_more_than_was_ever_seen_is_taken_to_go_on_growing():

@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,7 +105,7 @@ def test_the_choice_is_never_dearer_than_any_feasible_point(alpha, beta, demand)
 
 
 def test_for_callers_who_wait_a_batch_is_what_one_instance_gets_of_them():
-    p = dataclasses.replace(problem(Curve(4000, 200), 2000, in_flight=60), callers_wait=True)
+    p = problem(Curve(4000, 200), 2000, in_flight=60)._replace(callers_wait=True)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     two = [s for s in space if s.instances == 2] or [
         s.model_copy(update={"instances": 2}) for s in space if s.instances == 1
@@ -128,7 +126,7 @@ def test_what_the_search_leaves_out_would_not_have_been_chosen(
     alpha, beta, contention, demand, slo_ms, most, in_flight, waiting
 ):
     p = problem(Curve(alpha, beta, contention), demand, slo_ms=slo_ms, max_replicas=most, in_flight=in_flight)
-    p = dataclasses.replace(p, callers_wait=waiting)
+    p = p._replace(callers_wait=waiting)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     current = evaluate(p, lower_bounds(Batching()))
     assert choose(search(p, space, current)) == choose([*(evaluate(p, s) for s in space), current])

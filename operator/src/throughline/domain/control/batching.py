@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
-from throughline.domain.control.choose import candidates, choose, evaluate, search
+from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
+from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
     alternative,
     inputs_text,
@@ -59,7 +60,7 @@ class BatchStep:
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
-    judged: Hashable | None = None  # the situation, where it was found that nothing is better
+    judged: Judged | None = None  # where it was found that nothing is better
 
 
 def memory_allows(ctx: Context, target: BatchSettings) -> bool:
@@ -74,7 +75,7 @@ def memory_allows(ctx: Context, target: BatchSettings) -> bool:
         now.max_queue_delay_microseconds,
     )
     factor = growth if in_place else 1.0 + growth
-    for pod in ctx.view.serving:
+    for pod in ctx.serving:
         gpu = pod.metrics.gpu_memory_used_ratio if pod.metrics else None
         if gpu is not None and gpu * factor > MEMORY_LIMIT:
             return False
@@ -114,7 +115,7 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     name = settings_text(trial.settings)
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
-        inputs = inputs_text(ctx.demand, ctx.curve, view.replicas or 0, len(view.serving)) if ctx.demand else ""
+        inputs = inputs_text(ctx.demand, ctx.curve, view.replicas or 0, len(ctx.serving)) if ctx.demand else ""
         line = record(ctx.now, action, reason, text, inputs=inputs, replicas=view.replicas or 0, settings=settings)
         return (line,)
 
@@ -153,7 +154,7 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
     if best.feasible and not current.feasible:
         return True
     if best.feasible and best.replicas < current.replicas:
-        enough = evaluate(replace(problem, demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
+        enough = evaluate(problem._replace(demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
         return enough.feasible and enough.replicas < current.replicas
     if current.feasible and not best.feasible:
         return False
@@ -171,22 +172,37 @@ class _Weighed:
     options: Sequence[Option]
 
 
+def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
+    """How far the demand may move before the settings in force may lose: they need as many replicas, and others were
+    not found to need fewer, while there is more; nor while there is less, where there cannot be fewer.
+    """
+    low = high = problem.demand_per_second
+    if current.feasible:
+        low = 0.0 if current.replicas == max(problem.min_replicas, 1) else low
+        high = max(high, current.capacity_per_second * current.replicas / DEMAND_HEADROOM)
+    return Judged(situation, low, high)
+
+
 def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> _Weighed | BatchStep:
     """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
     taboo = {r.settings for r in rejected}
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
-    situation = (problem, ctx.settings, frozenset(taboo), seen, ctx.slow)
-    if situation in ctx.memory.judged:
-        return BatchStep(ctx.settings, rejected=rejected)
-    space = [s for s in candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us) if s not in taboo]
+    situation = (problem._replace(demand_per_second=0.0), ctx.settings, frozenset(taboo), seen, ctx.slow)
+    demand = problem.demand_per_second
+    for known in ctx.memory.judged:
+        if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
+            return BatchStep(ctx.settings, rejected=rejected, judged=known)
+    space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
+    if taboo:
+        space = Space(s for s in space if s not in taboo)
     current = evaluate(problem, ctx.settings)
     options = search(problem, space, current)
     best = choose(options)
     if not worthwhile(ctx, problem, best, current):
-        return BatchStep(ctx.settings, rejected=rejected, judged=situation)
+        return BatchStep(ctx.settings, rejected=rejected, judged=_judged(problem, situation, current))
     if memory_allows(ctx, best.settings):
         return _Weighed(best, current, options)
-    options = search(problem, [s for s in space if memory_allows(ctx, s)], current)
+    options = search(problem, Space(s for s in space if memory_allows(ctx, s)), current)
     fitting = choose(options)
     if worthwhile(ctx, problem, fitting, current):
         return _Weighed(fitting, current, options)
@@ -215,7 +231,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return weighed
     best, current, options = weighed.best, weighed.current, weighed.options
     rows = alternatives(ctx, options, best, current)
-    inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(view.serving))
+    inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(ctx.serving))
     gain = best.score / max(current.score, 1e-9)
     why = (
         f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {best.replicas} replica(s) instead of "
@@ -250,8 +266,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         baseline_mean_microseconds=round(demand.mean_us) if demand.mean_us is not None else None,
         baseline_rate_per_second=round(demand.served_per_second),
     )
-    if not urgent and len(view.serving) > 1:
-        pod = min(view.serving, key=lambda p: p.name)
+    if not urgent and len(ctx.serving) > 1:
+        pod = min(ctx.serving, key=lambda p: p.name)
         trial = trial.model_copy(update={"pod": pod.name})
         text = f"{why}; tried first on pod {pod.name}"
         return BatchStep(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import cached_property, lru_cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.control.queueing import (
     MAX_UTILIZATION,
     capacity_per_second,
+    carries,
     closed_loop_per_second,
     p99_us,
     saturation_per_second,
@@ -36,10 +38,12 @@ CLOSED_WEIGHT = 0.9
 OPEN_WEIGHT = 0.05
 # And replicas this much above the demand.
 DEMAND_HEADROOM = 1.03
+# A count of replicas that is over a whole number by so little is that number.
+_WHOLE = 1e-9
+_PROMISE = itemgetter(0, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """What the choice is made from. Rates are items per second."""
 
     curve: Curve
@@ -62,8 +66,7 @@ class Problem:
         return self.slo_us * (1.0 - SLO_HEADROOM) / self.error(settings)
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One point of the space, with what it would do."""
 
     settings: BatchSettings
@@ -82,6 +85,13 @@ class Option:
 def clamp(settings: BatchSettings, batching: Batching) -> BatchSettings:
     """The settings moved into the bounds."""
     b, d, i = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
+    within = (
+        b.min <= settings.max_batch_size <= b.max
+        and d.min <= settings.max_queue_delay_microseconds <= d.max
+        and i.min <= settings.instances <= i.max
+    )
+    if within:
+        return settings
     return BatchSettings(
         max_batch_size=min(max(settings.max_batch_size, b.min), b.max),
         max_queue_delay_microseconds=min(max(settings.max_queue_delay_microseconds, d.min), d.max),
@@ -103,24 +113,41 @@ def between(low: int, high: int, points: Iterable[int]) -> list[int]:
     return sorted({low, high, *(p for p in points if low < p < high)})
 
 
-@lru_cache(maxsize=4096)
-def candidates(
-    batching: Batching, current: BatchSettings, largest_seen: int, slo_us: float
-) -> tuple[BatchSettings, ...]:
+class Space(tuple[BatchSettings, ...]):  # noqa: SLOT001 - what is derived of it is kept with it
+    """Settings to choose from."""
+
+    @cached_property
+    def families(self) -> list[tuple[BatchSettings, list[BatchSettings]]]:
+        """Those that differ in the queue delay alone, with what they are without one."""
+        found: dict[tuple[int, int], list[BatchSettings]] = {}
+        for s in self:
+            found.setdefault((s.max_batch_size, s.instances), []).append(s)
+        return [
+            (BatchSettings(max_batch_size=size, max_queue_delay_microseconds=0, instances=k), settings)
+            for (size, k), settings in found.items()
+        ]
+
+
+def candidates(batching: Batching, current: BatchSettings, largest_seen: int, slo_us: float) -> Space:
     """Every setting one step may reach: powers of two up to a few times the largest batch seen, twice the instances.
 
     Until a batch has been seen the instances stay as they are: two unknowns changed at once cannot be told apart.
     """
-    b, d, i = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
     reach = max(MAX_BATCH_GROWTH * max(1, largest_seen), current.max_batch_size)
-    sizes = [s for s in between(b.min, b.max, (2**n for n in range(13))) if s <= reach] or [b.min]
-    most_delay = max(d.min, min(d.max, int(slo_us * MAX_DELAY_SHARE)))
-    delays = between(d.min, most_delay, QUEUE_DELAYS_MICROSECONDS)
-    most_instances = max(
-        i.min, min(i.max, 2 * current.instances if largest_seen > 1 or b.max <= 1 else current.instances)
+    most_instances = (
+        2 * current.instances if largest_seen > 1 or batching.max_batch_size.max <= 1 else current.instances
     )
+    return _space(batching, reach, int(slo_us * MAX_DELAY_SHARE), most_instances)
+
+
+@lru_cache(maxsize=1024)
+def _space(batching: Batching, reach: int, most_delay: int, most_instances: int) -> Space:
+    b, d, i = batching.max_batch_size, batching.max_queue_delay_microseconds, batching.instances
+    sizes = [s for s in between(b.min, b.max, (2**n for n in range(13))) if s <= reach] or [b.min]
+    delays = between(d.min, max(d.min, min(d.max, most_delay)), QUEUE_DELAYS_MICROSECONDS)
+    most_instances = max(i.min, min(i.max, most_instances))
     counts = between(min(i.min, most_instances), most_instances, range(1, 65))
-    return tuple(
+    return Space(
         BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=count)
         for size in sizes
         for count in counts
@@ -133,7 +160,9 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
     capacity = capacity_per_second(problem.curve, settings, problem.limit_us(settings), problem.dispersion)
     needed = None
     if capacity > 0:
-        needed = max(problem.min_replicas, math.ceil(problem.demand_per_second * DEMAND_HEADROOM / capacity - 1e-9), 1)
+        needed = max(
+            problem.min_replicas, math.ceil(problem.demand_per_second * DEMAND_HEADROOM / capacity - _WHOLE), 1
+        )
     replicas = min(problem.max_replicas, needed if needed is not None else problem.max_replicas)
     replicas = max(replicas, problem.min_replicas, 1)
     per_replica = problem.demand_per_second / replicas
@@ -152,38 +181,77 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
     )
 
 
+@dataclass(slots=True)
+class _Best:
+    """What an option must do to be chosen over those found so far."""
+
+    wanted: float
+    weight: float
+    replicas: float = math.inf  # of the best that is feasible
+    top: float = 0.0  # score of those with as many replicas
+    most: float = -1.0  # capacity of those that are able, though not with the replicas that may run; -1: there is none
+
+    def add(self, option: Option) -> None:
+        if option.feasible and option.replicas < self.replicas:
+            self.replicas, self.top = option.replicas, option.score
+        elif option.feasible and option.replicas == self.replicas:
+            self.top = max(self.top, option.score)
+        if option.needed is not None:
+            self.most = max(self.most, option.capacity_per_second)
+
+    def excludes(self, fewest: int, most: float, closed: float) -> bool:
+        """Whether what carries at most `most`, so needs `fewest` at least, and `closed` in closed loop, loses."""
+        if fewest > self.replicas:
+            return True
+        if self.replicas == math.inf:
+            return most < self.most  # others carry more and are still too few
+        return fewest == self.replicas and most ** (1.0 - self.weight) * closed**self.weight < AS_GOOD * self.top
+
+    def must_carry(self, fewest: int, closed: float) -> float:
+        """Items per second that one replica must carry for the option to be chosen; negative where nothing is asked."""
+        if self.replicas == math.inf:
+            return self.most
+        as_many = self.wanted / (self.replicas + _WHOLE)
+        if self.top > 0:
+            score = (AS_GOOD * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
+            as_many = max(as_many, score)
+        fewer = self.wanted / (self.replicas - 1 + _WHOLE) if fewest < self.replicas else math.inf
+        return min(as_many, fewer)
+
+
 def search(problem: Problem, space: Iterable[BatchSettings], current: Option) -> list[Option]:
     """Evaluate what may be chosen, and leave out what cannot: `choose` finds the same as if all had been evaluated.
 
-    A replica never carries more than its saturation throughput, which is known without a search, and which bounds both
-    the replicas from below and the score from above.
+    What is known at once excludes most: a replica never carries more than its saturation throughput, and never more
+    with a queue delay than without one. What remains is asked one thing before its capacity is searched for: whether
+    it carries what it would have to.
     """
     weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
-    wanted = problem.demand_per_second * DEMAND_HEADROOM
-    bounds = []
-    for settings in space:
-        most = MAX_UTILIZATION * saturation_per_second(problem.curve, settings)
-        closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
-        fewest = max(problem.min_replicas, math.ceil(wanted / most - 1e-9), 1)
-        bounds.append((fewest, -(most ** (1.0 - weight) * closed**weight), most, settings))
-    bounds.sort(key=lambda b: b[:2])
-    found, replicas, top = [current], math.inf, 0.0
-    most_seen, none_able = 0.0, True
-    if current.feasible:
-        replicas, top = current.replicas, current.score
-    for fewest, minus_score, most, settings in bounds:
-        if fewest > replicas or (fewest >= replicas and -minus_score < AS_GOOD * top):
+    best = _Best(problem.demand_per_second * DEMAND_HEADROOM, weight)
+    best.add(current)
+    least = max(problem.min_replicas, 1)
+    slack_us = problem.slo_us * (1.0 - SLO_HEADROOM) / min((problem.usual_error, *(e for _, e in problem.errors)))
+    families = []
+    for plain, members in (space if isinstance(space, Space) else Space(space)).families:
+        most = MAX_UTILIZATION * saturation_per_second(problem.curve, plain)
+        families.append((max(least, math.ceil(best.wanted / most - _WHOLE)), -most, plain, members))
+    families.sort(key=_PROMISE)
+    found = [current]
+    for fewest, minus_most, plain, members in families:
+        most = -minus_most
+        if best.excludes(fewest, most, most / MAX_UTILIZATION) or not carries(
+            problem.curve, plain, best.must_carry(fewest, most / MAX_UTILIZATION), slack_us, problem.dispersion
+        ):
             continue
-        if replicas == math.inf and not none_able and most < most_seen:
-            continue  # others carry more and are still too few
-        option = evaluate(problem, settings)
-        found.append(option)
-        if option.feasible and option.replicas < replicas:
-            replicas, top = option.replicas, option.score
-        elif option.feasible and option.replicas == replicas:
-            top = max(top, option.score)
-        if option.needed is not None:
-            none_able, most_seen = False, max(most_seen, option.capacity_per_second)
+        for settings in members:
+            closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
+            if best.excludes(fewest, most, closed) or not carries(
+                problem.curve, plain, best.must_carry(fewest, closed), problem.limit_us(settings), problem.dispersion
+            ):
+                continue
+            option = evaluate(problem, settings)
+            found.append(option)
+            best.add(option)
     return found
 
 

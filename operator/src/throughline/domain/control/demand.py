@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +29,7 @@ EVEN_SKEW = 1.1  # chance makes one of many pods busier by so much
 MIN_JUDGED_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """Rates are items per second over the whole service."""
 
     arrivals_per_second: float
@@ -65,34 +63,40 @@ def utilization(pod: PodView) -> float:
     return m.executions_rate * execution_seconds / pod.settings.instances
 
 
-def _in_flight(m: PodMetrics) -> float:
-    return max(m.request_us_rate / 1e6, m.pending)
-
-
 def measure(view: ServiceView, slo_us: float) -> Demand | None:
     """The demand over the pods that serve; None when none of them has metrics (Unknown, not zero)."""
     measured: Sequence[tuple[PodView, PodMetrics]] = [(p, p.metrics) for p in view.serving if p.metrics is not None]
     if not measured:
         return None
-    requests = sum(m.success_rate for _, m in measured)
-    failures = sum(m.failure_rate for _, m in measured)
-    items = sum(m.items_rate for _, m in measured)
-    per_request = items / requests if requests > 0 else 1.0
-    growth = sum(m.pending_growth_rate for _, m in measured)
-    pending = sum(m.pending for _, m in measured)
-    in_flight = sum(_in_flight(m) for _, m in measured)
-    # A queue that grows takes in more than is served, one that shrinks less; and what was given up had come, too.
-    cancelled = sum(m.cancelled_rate for _, m in measured)
-    arrivals = max(0.0, items + (growth + cancelled) * per_request)
+    # One walk over the pods, as this is done at every look of every service.
+    requests = failures = items = growth = pending = in_flight = cancelled = request_us = executions = 0.0
     # Quantiles of several pods cannot be merged; their mean by traffic is near the whole's while load is even, and
     # above it where one pod is worse than the others. The worst pod's alone grows with the number of pods by chance.
-    p99s = [(m.p99_us, max(m.success_rate, 1e-9)) for _, m in measured if m.p99_us is not None]
-    mean_us = sum(m.request_us_rate for _, m in measured) / requests if requests > 0 else None
-    saturated = any(utilization(p) > SATURATED_UTILIZATION for p, _ in measured)
-    p99 = sum(p * w for p, w in p99s) / sum(w for _, w in p99s) if p99s else None
+    p99_sum = p99_weight = 0.0
+    saturated = False
+    for pod, m in measured:
+        success, waiting = m.success_rate, m.pending
+        requests += success
+        failures += m.failure_rate
+        items += m.items_rate
+        growth += m.pending_growth_rate
+        pending += waiting
+        in_flight += max(m.request_us_rate / 1e6, waiting)
+        request_us += m.request_us_rate
+        cancelled += m.cancelled_rate
+        executions += m.executions_rate
+        if m.p99_us is not None:
+            weight = max(success, 1e-9)
+            p99_sum += m.p99_us * weight
+            p99_weight += weight
+        saturated = saturated or utilization(pod) > SATURATED_UTILIZATION
+    per_request = items / requests if requests > 0 else 1.0
+    # A queue that grows takes in more than is served, one that shrinks less; and what was given up had come, too.
+    arrivals = max(0.0, items + (growth + cancelled) * per_request)
+    mean_us = request_us / requests if requests > 0 else None
+    p99 = p99_sum / p99_weight if p99_weight > 0 else None
     slow = (p99 is not None and p99 > slo_us) or (mean_us is not None and mean_us > slo_us)
     still = abs(growth) < STILL_SHARE * max(requests, 1.0)
-    executions = sum(m.executions_rate for _, m in measured)
     wanted = arrivals
     if saturated and slow:
         # What is being worked off already, fast enough, needs no further replica: a queue stays on the pod it is in.

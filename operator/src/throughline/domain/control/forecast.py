@@ -6,9 +6,10 @@ Everything is read from the looks, the mean arrivals between one look at the ser
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,19 +35,34 @@ UNSEEN = 1.5
 AGAIN_SECONDS = 30.0
 LOOKS_KEPT = 64
 MAX_DISPERSION = 8.0
+# The estimate from the looks that are kept errs by about a fifth.
+DISPERSION_STAYS = (0.75, 0.25)  # at least so much, or this share
+_AT = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Arrivals (items per second) over the `seconds` before `at_seconds` (Unix time)."""
+class Look(NamedTuple):
+    """Arrivals (items per second) over the `seconds` before `at_seconds` (Unix time), made by `follow`.
+
+    `sum_*`: over this look and all before it, so that what many looks say is a difference of two.
+    """
 
     at_seconds: float
     seconds: float
     per_second: float
+    level_looks: int = 1  # how many looks, with this one, have come since the last jump
+    sum_seconds: float = 0.0
+    sum_items: float = 0.0
+    # Of the squared differences from the look before that are no jumps, in variances of Poisson's per unit of the mean.
+    sum_squares: float = 0.0
+    sum_pairs: int = 0
+
+    @property
+    def jumped(self) -> bool:
+        """Whether it is of another level than the one before; also of the very first."""
+        return self.level_looks == 1
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+class Forecast(NamedTuple):
     """Items per second. `ahead`: with what can still come before a replica ordered now is ready."""
 
     now: float
@@ -54,52 +70,69 @@ class Forecast:
     surge: bool  # it has just grown beyond all noise
 
 
-def _mean(looks: Sequence[Look]) -> float:
-    seconds = sum(look.seconds for look in looks)
-    return sum(look.per_second * look.seconds for look in looks) / seconds if seconds > 0 else 0.0
+def follow(before: Look | None, at_seconds: float, seconds: float, per_second: float) -> Look:
+    """The look after `before`, linked to it."""
+    if before is None:
+        return Look(at_seconds, seconds, per_second, 1, seconds, per_second * seconds)
+    both = before.seconds + seconds
+    mean = (before.per_second * before.seconds + per_second * seconds) / both
+    square = (per_second - before.per_second) ** 2
+    # (1/a + 1/b)·mean is the variance of the difference of two Poisson rates.
+    sigma_square = mean * both / (before.seconds * seconds)
+    jumped = square > max(JUMP_SIGMAS * JUMP_SIGMAS * sigma_square, (JUMP_SHARE * before.per_second) ** 2)
+    return Look(
+        at_seconds, seconds, per_second,
+        1 if jumped else before.level_looks + 1,
+        before.sum_seconds + seconds,
+        before.sum_items + per_second * seconds,
+        before.sum_squares + (0.0 if jumped else square * before.seconds * seconds / both),
+        before.sum_pairs + (0 if jumped else 1),
+    )  # fmt: skip
 
 
-def _jumps(a: Look, b: Look) -> bool:
-    """Whether the demand is another than at the look before."""
-    mean = (a.per_second * a.seconds + b.per_second * b.seconds) / (a.seconds + b.seconds)
-    sigma = math.sqrt(mean * (1.0 / a.seconds + 1.0 / b.seconds))
-    return abs(b.per_second - a.per_second) > max(JUMP_SIGMAS * sigma, JUMP_SHARE * a.per_second)
-
-
-def _since_jump(looks: Sequence[Look]) -> Sequence[Look]:
-    """The looks of the present level."""
-    for i in range(len(looks) - 1, 0, -1):
-        if _jumps(looks[i - 1], looks[i]):
-            return looks[i:]
-    return looks
-
-
-def dispersion(looks: Sequence[Look]) -> float:
+def dispersion(looks: Sequence[Look], before: float = 0.0) -> float:
     """Variance over mean of the arrivals in a look, from differences of neighbours of one level, so that neither a
-    trend nor a jump is taken for variability; 1 is Poisson's, and the least.
+    trend nor a jump is taken for variability; 1 is Poisson's, and the least. Whole; and
+    as `before` while it is near that.
     """
-    terms = [
-        (b.per_second - a.per_second) ** 2 * a.seconds * b.seconds / (a.seconds + b.seconds)
-        for a, b in pairwise(looks)
-        if not _jumps(a, b)
-    ]
-    mean = _mean(looks)
-    if len(terms) < TREND_LOOKS or mean <= 0:
+    if len(looks) <= TREND_LOOKS:
         return 1.0
-    return float(min(MAX_DISPERSION, max(1.0, round(sum(terms) / len(terms) / mean))))
+    first, last = looks[0], looks[-1]
+    pairs = last.sum_pairs - first.sum_pairs
+    seconds = last.sum_seconds - first.sum_seconds + first.seconds
+    mean = (last.sum_items - first.sum_items + first.per_second * first.seconds) / seconds
+    if pairs < TREND_LOOKS or mean <= 0:
+        return 1.0
+    measured = min(MAX_DISPERSION, max(1.0, (last.sum_squares - first.sum_squares) / pairs / mean))
+    least, share = DISPERSION_STAYS
+    return before if before and abs(measured - before) <= max(least, share * before) else float(round(measured))
 
 
 def _slope(looks: Sequence[Look]) -> float:
     """Items per second, per second, where it is beyond doubt; else 0. Least squares over the looks' middles."""
-    if len(looks) < TREND_LOOKS:
+    n = len(looks)
+    if n < TREND_LOOKS:
         return 0.0
-    points = [(look.at_seconds - look.seconds / 2, look.per_second) for look in looks]
-    mean_t = sum(t for t, _ in points) / len(points)
-    mean_r = sum(r for _, r in points) / len(points)
-    spread = sum((t - mean_t) ** 2 for t, _ in points)
-    slope = sum((t - mean_t) * (r - mean_r) for t, r in points) / spread
-    residual = sum((r - mean_r - slope * (t - mean_t)) ** 2 for t, r in points) / (len(points) - 2)
+    at, rate = looks[-1].at_seconds, looks[-1].per_second  # sums of small numbers lose nothing
+    st = sr = stt = str_ = srr = 0.0
+    for look in looks:
+        t, r = look[0] - look[1] / 2 - at, look[2] - rate
+        st += t
+        sr += r
+        stt += t * t
+        str_ += t * r
+        srr += r * r
+    spread = stt - st * st / n
+    slope = (str_ - st * sr / n) / spread
+    residual = max(0.0, srr - sr * sr / n - slope * slope * spread) / (n - 2)
     return slope if abs(slope) > TREND_SURE * math.sqrt(residual / spread) else 0.0
+
+
+def _within(looks: Sequence[Look], seconds: float) -> Sequence[Look]:
+    """Those that are not older than so long before the newest."""
+    if looks[0].at_seconds > looks[-1].at_seconds - seconds:
+        return looks
+    return looks[bisect_right(looks, looks[-1].at_seconds - seconds, key=_AT) :]
 
 
 def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
@@ -107,22 +140,23 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
     if not looks:
         raise ValueError("no look")
     newest = looks[-1]
-    present = _since_jump(looks)
-    if len(present) == 1 and len(looks) > 1 and newest.per_second > looks[-2].per_second:
+    if newest.jumped and len(looks) > 1 and newest.per_second > looks[-2].per_second:
         # It has just begun to grow, and goes on as it went from the look before to this one.
         growth = (newest.per_second - looks[-2].per_second) / newest.seconds * ahead_seconds
-        lately = [look for look in looks if look.at_seconds > newest.at_seconds - AGAIN_SECONDS]
-        jumps = sum(b.per_second > a.per_second and _jumps(a, b) for a, b in pairwise(lately))
+        lately = _within(looks, AGAIN_SECONDS)
+        jumps = sum(b.jumped and b.per_second > a.per_second for a, b in pairwise(lately))
         most = MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH
         highest = max(look.per_second for look in looks[:-1])
         if jumps == 1 and len(looks) > TREND_LOOKS and newest.per_second > UNSEEN * highest:
             most = MOST_GROWTH_UNSEEN
         return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second), True)
-    level = [look for look in present if look.at_seconds > newest.at_seconds - LEVEL_SECONDS]
-    mean, seconds = _mean(level), sum(look.seconds for look in level)
-    slope = _slope([look for look in present if look.at_seconds > newest.at_seconds - TREND_SECONDS])
+    present = looks[-newest.level_looks :]
+    first = _within(present, LEVEL_SECONDS)[0]
+    seconds = newest.sum_seconds - first.sum_seconds + first.seconds
+    mean = (newest.sum_items - first.sum_items + first.per_second * first.seconds) / seconds
+    slope = _slope(_within(present, TREND_SECONDS))
     # The mean is of the middle of its window.
     now = max(0.0, mean + slope * seconds / 2)
     # Few looks are no reason to ask for more.
-    sure = SURE_SIGMAS * math.sqrt(dispersion(present) * mean / max(seconds, LEVEL_SECONDS))
+    sure = SURE_SIGMAS * math.sqrt(dispersion(present) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
     return Forecast(now, min(now + max(0.0, slope) * ahead_seconds, MOST_GROWTH * max(now, mean)) + sure, False)

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 from throughline.api.status import Action, ControlStatus, SLOStatus
 from throughline.domain.control import batching, scaling, verdicts
 from throughline.domain.control.context import Context, kept, prepare
-from throughline.domain.control.memory import LoopMemory
-from throughline.domain.control.text import duration, rate, record, rfc3339, sticky
+from throughline.domain.control.glance import glance, hold
+from throughline.domain.control.memory import LoopMemory, with_error
+from throughline.domain.control.text import record, rfc3339, slo_status
 from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
+    from throughline.api.status import ServiceTime
+    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.observed import ServiceView
 
 __all__ = ["LoopMemory", "decide"]
@@ -22,23 +26,30 @@ REQUEUE_SECONDS = 10.0
 WORSE_ERROR = 1.3
 
 
-def _cost_per_thousand(ctx: Context, replicas: int) -> str:
-    """Pool price of the replicas over the inferences they make; `-` without traffic or price."""
-    demand = ctx.demand
-    if demand is None or demand.arrivals_per_second < 0.01 or ctx.price_per_hour <= 0:
-        return "-"
-    cost = ctx.price_per_hour * replicas / (demand.arrivals_per_second * 3.6)
-    return f"{cost:.2g}"
-
-
 def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
-    shown = ctx.view.status.slo
-    if ctx.demand is None:
-        return SLOStatus()
-    return SLOStatus(
-        latency_p99=sticky(shown.latency_p99, duration(ctx.demand.p99_us)),
-        throughput=sticky(shown.throughput, rate(ctx.demand.requests_per_second)),
-        cost_per_thousand=sticky(shown.cost_per_thousand, _cost_per_thousand(ctx, replicas)),
+    return (
+        SLOStatus()
+        if ctx.demand is None
+        else slo_status(ctx.view.status.slo, ctx.demand, ctx.price_per_hour * replicas)
+    )
+
+
+def _control(ctx: Context, batch: BatchStep, scale: ScaleStep, learned: ServiceTime | None) -> ControlStatus:
+    """What is to be persisted; the same object while it says the same."""
+    old = ctx.control
+    service_time = kept(old.service_time, learned)
+    rejected = list(batch.rejected)
+    same = batch.trial is old.trial and rejected == old.rejected and service_time is old.service_time
+    if same and not batch.changed and not scale.changed and old.model_hash == ctx.view.model_hash:
+        return old
+    return ControlStatus(
+        pool=old.pool,
+        model_hash=ctx.view.model_hash,
+        service_time=service_time,
+        trial=batch.trial,
+        rejected=rejected,
+        last_batch_change=rfc3339(ctx.now) if batch.changed else old.last_batch_change,
+        last_scale_change=rfc3339(ctx.now) if scale.changed else old.last_scale_change,
     )
 
 
@@ -47,18 +58,13 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
 
     Without metrics everything is held as it is and the conditions say so; nothing is ever taken for zero.
     """
+    again = glance(view, memory)
+    if again is not None:
+        return again
     ctx, learned = prepare(view, memory)
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
-    control = ControlStatus(
-        pool=ctx.control.pool,
-        model_hash=view.model_hash,
-        service_time=kept(ctx.control.service_time, learned),
-        trial=batch.trial,
-        rejected=list(batch.rejected),
-        last_batch_change=rfc3339(ctx.now) if batch.changed else ctx.control.last_batch_change,
-        last_scale_change=rfc3339(ctx.now) if scale.changed else ctx.control.last_scale_change,
-    )
+    control = _control(ctx, batch, scale, learned)
     records = [*batch.records, *scale.records]
     if view.metrics_unavailable is not None:
         gone = view.metrics_unavailable
@@ -80,5 +86,8 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     memory = scale.memory.with_judged(batch.judged)
     if batch.worse is not None:
         known = memory.error_of(batch.worse)
-        memory = memory.with_error(batch.worse, WORSE_ERROR * (1.0 if known is None else max(1.0, known)))
-    return decision, memory.with_batch_change(ctx.now) if batch.changed else memory
+        worse = WORSE_ERROR * (1.0 if known is None else max(1.0, known))
+        memory = memory._replace(errors=with_error(memory.errors, batch.worse, worse))
+    if batch.changed:
+        memory = memory.with_batch_change(ctx.now)
+    return decision, memory._replace(held=hold(ctx._replace(memory=memory), batch, scale, decision))

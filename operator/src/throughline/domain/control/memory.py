@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.domain.control.service_time import Learner
+from throughline.domain.control.service_time import Counted, Learner
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.api.status import ServiceTime
+    from throughline.domain.control.choose import Problem
     from throughline.domain.control.forecast import Look
+    from throughline.domain.control.glance import Held
+    from throughline.domain.control.looks import Queue
+
+    Errors = tuple[tuple[BatchSettings, float], ...]
 
 JUDGED_KEPT = 4
 ERRORS_KEPT = 8
@@ -20,8 +25,7 @@ CHANGES_KEPT = 16
 START_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(NamedTuple):
     """Fewer than `replicas` were tried at this demand and were not enough; not tried again before `until_seconds`."""
 
     replicas: int
@@ -30,22 +34,45 @@ class Keep:
     wait_seconds: float  # of this time; the next is twice as long
 
 
-@dataclass(frozen=True, slots=True)
-class LoopMemory:
-    """Volatile state of one service's loop."""
+def with_error(errors: Errors, settings: BatchSettings, error: float) -> Errors:
+    """`LoopMemory.errors` with a new one."""
+    return (*(e for e in errors if e[0] != settings), (settings, error))[-ERRORS_KEPT:]
 
-    learner: Learner = field(default_factory=Learner)
+
+def needed_since(
+    before: tuple[tuple[float, int], ...], now_seconds: float, needed: int, window_seconds: float
+) -> tuple[tuple[float, int], ...]:
+    """`LoopMemory.needed` with what is needed now."""
+    begin = now_seconds - window_seconds
+    return (*(seen for seen in before if seen[1] > needed and seen[0] > begin), (now_seconds, needed))
+
+
+class Judged(NamedTuple):
+    """A situation in which no settings were found better than those in force, for demand between the two bounds."""
+
+    situation: Hashable  # all but the demand
+    low_per_second: float
+    high_per_second: float
+
+
+class LoopMemory(NamedTuple):
+    """Volatile state of one service's loop. A tuple, as it is made anew at every look: frozen dataclasses take several
+    times as long.
+    """
+
+    learner: Learner = Learner()
+    counted: Counted = Counted()  # the servers' counters at the last look; the learner's are of the last whole pass
     known: ServiceTime | None = None  # the newest estimate; status.control has the last one worth writing
     model_hash: str = ""
-    # (Unix time, replicas that were needed then): the window of the scale-down stabilization
+    # (Unix time, replicas that were needed then): of the window of the scale-down stabilization what can still be its
+    # most, so that fewer were needed at each later time
     needed: tuple[tuple[float, int], ...] = ()
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
     metrics_time_seconds: float | None = None  # of the last look at the metrics
     looks: tuple[Look, ...] = ()  # arrivals from look to look, oldest first
-    # (when it was scraped, requests waiting, growth per second since the scrape before)
-    queue_seen: tuple[float, float, float] | None = None
+    queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
-    errors: tuple[tuple[BatchSettings, float], ...] = ()
+    errors: Errors = ()
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
     keep: Keep | None = None
@@ -54,31 +81,26 @@ class LoopMemory:
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
     in_flight: float | None = None  # smoothed
     waiting_looks: int = 0  # looks in a row at which the load was that of callers who wait for their answers
-    # Situations in which the settings in force were found to be as good as any, so that a steady service is not
-    # weighed anew at every look.
-    judged: tuple[Hashable, ...] = ()
+    judged: tuple[Judged, ...] = ()  # so that a steady service is not weighed anew at every look
     # pod name → since when no share of the load has reached it
-    unloaded_since: Mapping[str, float] = field(default_factory=dict)
-    settings_since: tuple[str, float] | None = None  # settings in force and since when they are seen on every pod
+    unloaded_since: Mapping[str, float] = MappingProxyType({})
+    settings_since: tuple[Hashable, float] | None = None  # settings in force and since when they are seen on every pod
+    problem: Problem | None = None  # the last one: its rounded numbers stay until the measured ones have left them
+    held: Held | None = None  # what a glance may conclude again; None: only a whole pass can tell
 
     def error_of(self, settings: BatchSettings) -> float | None:
         return next((error for known, error in self.errors if known == settings), None)
 
-    def with_error(self, settings: BatchSettings, error: float) -> LoopMemory:
-        others = tuple(e for e in self.errors if e[0] != settings)
-        return replace(self, errors=(*others, (settings, error))[-ERRORS_KEPT:])
-
     def with_batch_change(self, now_seconds: float) -> LoopMemory:
         # What was not enough with the old settings may be with the new ones.
-        return replace(
-            self, batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:], keep=None, last_down=None
+        return self._replace(
+            batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:], keep=None, last_down=None
         )
 
-    def with_judged(self, situation: Hashable | None) -> LoopMemory:
-        if situation is None or situation in self.judged:
+    def with_judged(self, judged: Judged | None) -> LoopMemory:
+        if judged is None or judged in self.judged:
             return self
-        return replace(self, judged=(*self.judged, situation)[-JUDGED_KEPT:])
+        return self._replace(judged=(*self.judged, judged)[-JUDGED_KEPT:])
 
     def with_needed(self, now_seconds: float, needed: int, window_seconds: float) -> LoopMemory:
-        kept = tuple((t, n) for t, n in self.needed if t > now_seconds - window_seconds)
-        return replace(self, needed=(*kept, (now_seconds, needed)))
+        return self._replace(needed=needed_since(self.needed, now_seconds, needed, window_seconds))

@@ -11,9 +11,8 @@ tens of per cent, which is why every prediction is multiplied by the measured er
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from throughline.api.inferenceservice import BatchSettings
@@ -39,8 +38,7 @@ def saturation_per_second(curve: Curve, settings: BatchSettings) -> float:
     return 1e6 * settings.instances * batch / max(1.0, curve.upto(batch).service_us(batch, settings.instances))
 
 
-@dataclass(frozen=True, slots=True)
-class _Server:
+class _Server(NamedTuple):
     """What the formulas need of a curve and settings, worked out once for many rates."""
 
     alpha_us: float  # of k instances that share the device
@@ -110,6 +108,18 @@ def p99_us(curve: Curve, settings: BatchSettings, rate_per_second: float, disper
     interval (1 for Poisson).
     """
     return _Server.of(curve, settings, dispersion).p99_us(rate_per_second)
+
+
+def carries(
+    curve: Curve, settings: BatchSettings, rate_per_second: float, limit_us: float, dispersion: float = 1.0
+) -> bool:
+    """Whether `capacity_per_second` is at least that, found with a single prediction. For settings without a queue
+    delay, whose p99 only grows with the rate. A negative rate is carried by all.
+    """
+    if rate_per_second < 0:
+        return True
+    server = _Server.of(curve, settings, dispersion)
+    return rate_per_second <= MAX_UTILIZATION * server.saturation and server.p99_us(rate_per_second) <= limit_us
 
 
 @lru_cache(maxsize=65536)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control.choose import DEMAND_HEADROOM, evaluate
 from throughline.domain.control.memory import Keep
-from throughline.domain.control.queueing import p99_us, saturation_per_second
+from throughline.domain.control.queueing import capacity_per_second, p99_us, saturation_per_second
 from throughline.domain.control.text import inputs_text, predicted_text, rate, record
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ MAX_FACTOR = 4
 MAX_STEP = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleStep:
+class ScaleStep(NamedTuple):
     """`replicas` None: leave the count alone."""
 
     replicas: int | None
@@ -60,17 +58,19 @@ class ScaleStep:
     message: str = ""
 
 
-def _capacity(ctx: Context, batch: BatchStep) -> float:
+def capacity(ctx: Context, batch: BatchStep) -> float:
     """Items per second that one replica is to be trusted with, under the settings of this pass."""
     if ctx.problem is None:
         return 0.0
-    option = evaluate(ctx.problem, batch.settings)
-    if option.capacity_per_second > 0:
-        return option.capacity_per_second
+    problem = ctx.problem
+    found = capacity_per_second(problem.curve, batch.settings, problem.limit_us(batch.settings), problem.dispersion)
+    if found > 0:
+        return found
     return INFEASIBLE_UTILIZATION * saturation_per_second(ctx.problem.curve, batch.settings)
 
 
-def _bounded(ctx: Context, replicas: int) -> int:
+def bounded(ctx: Context, replicas: int) -> int:
+    """Within the bounds of spec and pool."""
     low = min(ctx.view.spec.scaling.min_replicas, ctx.max_replicas)
     return min(max(replicas, low, 1), max(ctx.max_replicas, 1))
 
@@ -93,9 +93,9 @@ def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int,
     assert ctx.demand is not None  # noqa: S101 - every caller has measured
     predicted = ""
     if ctx.problem is not None:
-        spread = replace(ctx.problem, min_replicas=replicas, max_replicas=replicas)
+        spread = ctx.problem._replace(min_replicas=replicas, max_replicas=replicas)
         predicted = predicted_text(evaluate(spread, batch.settings))
-    inputs = inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.view.serving))
+    inputs = inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.serving))
     return record(
         ctx.now, action, reason, text, inputs=inputs, predicted=predicted, replicas=replicas, settings=batch.settings
     )
@@ -114,9 +114,11 @@ def _wait(ctx: Context, batch: BatchStep, current: int) -> str | None:
     return None
 
 
-def _needs(ctx: Context, batch: BatchStep, demand_per_second: float, margin: float) -> int:
-    capacity = _capacity(ctx, batch)
-    return max(1, math.ceil(demand_per_second * margin / capacity - 1e-9)) if capacity > 0 else 1
+def needs(capacity_per_second: float, demand_per_second: float, margin: float) -> int:
+    """Replicas for so much of the demand."""
+    if capacity_per_second <= 0:
+        return 1
+    return max(1, math.ceil(demand_per_second * margin / capacity_per_second - 1e-9))
 
 
 def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
@@ -138,7 +140,7 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     """Without a learned service time: half as many again while the SLO is missed, once per window."""
     if not ctx.slow or batch.trial is not None or _wait(ctx, batch, current):
         return _hold(ctx, current, message="the service time is not learned yet")
-    target = _bounded(ctx, current + max(1, current // 2))
+    target = bounded(ctx, current + max(1, current // 2))
     if target <= current:
         return _hold(ctx, current, needed=current + 1)
     text = f"{current} → {target} replicas: latency is over the SLO and the service time is not known"
@@ -152,10 +154,10 @@ def _regretted(memory: LoopMemory, now: float, wanted: float, target: int) -> Lo
     if down is None or now - down[0] > REGRET_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
         return memory
     wait = min(MAX_KEEP_SECONDS, 2.0 * memory.keep.wait_seconds) if memory.keep else KEEP_SECONDS
-    return replace(memory, keep=Keep(min(target, down[1]), now + wait, wanted, wait), last_down=None)
+    return memory._replace(keep=Keep(min(target, down[1]), now + wait, wanted, wait), last_down=None)
 
 
-def _kept(memory: LoopMemory, now: float, wanted: float) -> int:
+def kept(memory: LoopMemory, now: float, wanted: float) -> int:
     """Replicas that are not to be removed, as fewer were not enough."""
     keep = memory.keep
     if keep is None or now > keep.until_seconds or wanted < (1.0 - SAME_DEMAND) * keep.demand_per_second:
@@ -170,53 +172,52 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     if ctx.problem is None and not demand.idle:
         return _reactive(ctx, batch, current)
     wanted = ctx.ahead_per_second
-    up = _needs(ctx, batch, wanted, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
-    enough = _bounded(ctx, _needs(ctx, batch, wanted, DOWN_MARGIN))
+    carried = capacity(ctx, batch)
+    up = needs(carried, wanted, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
+    enough = bounded(ctx, needs(carried, wanted, DOWN_MARGIN))
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
     memory = ctx.memory.with_needed(ctx.now, enough, window)
     if up > current:
         reason = _wait(ctx, batch, current)
         if reason is not None:
-            return replace(_hold(ctx, current, up, reason), memory=memory)
+            return _hold(ctx, current, up, reason)._replace(memory=memory)
         since = memory.short_since if memory.short_since is not None else ctx.now
-        memory = replace(memory, short_since=since)
-        little = not ctx.slow and _needs(ctx, batch, wanted, 1.0 - SMALL_LACK) <= current
+        memory = memory._replace(short_since=since)
+        little = not ctx.slow and needs(carried, wanted, 1.0 - SMALL_LACK) <= current
         if little and ctx.now - since < SMALL_LACK_SECONDS:
-            return replace(_hold(ctx, current, up, "a little more is needed, as yet for a moment only"), memory=memory)
-        target = _bounded(
-            ctx, min(_needs(ctx, batch, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))
+            return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(memory=memory)
+        target = bounded(
+            ctx, min(needs(carried, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))
         )
         if target <= current:
-            return replace(_hold(ctx, current, up), memory=memory)
+            return _hold(ctx, current, up)._replace(memory=memory)
         if not _helps(ctx, batch, current, target):
             text = "latency is over what the prediction explains, and more replicas are predicted to change little"
-            return replace(_hold(ctx, current, current, text), memory=memory)
-        text = (
-            f"{current} → {target} replicas: {rate(wanted)} wanted, one replica carries {rate(_capacity(ctx, batch))}"
-        )
+            return _hold(ctx, current, current, text)._replace(memory=memory)
+        text = f"{current} → {target} replicas: {rate(wanted)} wanted, one replica carries {rate(carried)}"
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
         memory = _regretted(memory, ctx.now, wanted, target)
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    memory = replace(memory, short_since=None) if memory.short_since is not None else memory
-    lowest = max(_kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
+    memory = memory._replace(short_since=None) if memory.short_since is not None else memory
+    lowest = max(kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
     judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
     calm = (
         judged
         and batch.trial is None
         and not ctx.slow
         and (demand.p99_us is None or demand.p99_us <= ctx.slo_us)
-        and len(view.serving) >= current
-        and all(p.metrics is not None for p in view.serving)
+        and len(ctx.serving) >= current
+        and all(p.metrics is not None for p in ctx.serving)
         and ctx.seconds_since(ctx.control.last_scale_change) >= ctx.observe_seconds
     )
     if lowest < current and calm:
-        target = _bounded(ctx, max(lowest, current - max(1, current // 2)))
+        target = bounded(ctx, max(lowest, current - max(1, current // 2)))
         if target < current:
             text = f"{current} → {target} replicas: {lowest} have been enough for {window:.0f} s"
             line = _line(ctx, batch, "LessIsEnough", text, target, Action.SCALE)
-            memory = replace(memory, last_down=(ctx.now, current, wanted))
+            memory = memory._replace(last_down=(ctx.now, current, wanted))
             return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    return replace(_hold(ctx, current, up), memory=memory)
+    return _hold(ctx, current, up)._replace(memory=memory)
 
 
 def step(ctx: Context, batch: BatchStep) -> ScaleStep:
@@ -224,7 +225,7 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     view = ctx.view
     if view.replicas is None:
         # A Deployment that is made anew starts with what it had, or with the least.
-        first = _bounded(ctx, max(view.spec.scaling.min_replicas, view.status.replicas.desired))
+        first = bounded(ctx, max(view.spec.scaling.min_replicas, view.status.replicas.desired))
         return ScaleStep(first, ctx.memory)
     if view.spec.scaling.mode is ScalingMode.OFF:
         return ScaleStep(None, ctx.memory, message="spec.scaling.mode is Off")

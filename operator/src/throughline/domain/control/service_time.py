@@ -8,8 +8,10 @@ share each further instance costs the others (0: none, 1: all of it, as on a dev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.api.status import ServiceTime
 from throughline.domain.observed import LiveQueue
@@ -70,8 +72,7 @@ class Curve:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
+class Total(NamedTuple):
     executions: float
     compute_us: float
 
@@ -80,8 +81,7 @@ class Total:
         return self.compute_us / self.executions
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """The last look at one pod's statistics."""
 
     settings: BatchSettings
@@ -90,37 +90,65 @@ class Seen:
     queue: LiveQueue | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Learner:
-    """What has been observed, fading. Keys of `totals`: (instances, batch size)."""
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
-    totals: Mapping[tuple[int, int], Total] = field(default_factory=dict)
-    seen: Mapping[str, Seen] = field(default_factory=dict)
+
+class Counted(NamedTuple):
+    """The last look at the counters, by pod uid."""
+
+    seen: Mapping[str, Seen] = _NOTHING
     updated_seconds: float = 0.0
 
 
-def growth(before: Seen | None, after: Seen) -> Iterable[tuple[int, float, float]]:
+class Learner(NamedTuple):
+    """What has been observed, fading. Keys of `totals`: (instances, batch size)."""
+
+    totals: Mapping[tuple[int, int], Total] = _NOTHING
+    seen: Mapping[str, Seen] = _NOTHING
+    updated_seconds: float = 0.0
+
+
+def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     """(batch size, executions, compute µs) that came between two looks at one pod.
 
     A reload starts the counters anew; an instance count changed in place does not, and then it cannot be told which
     part belongs to which count, so nothing is taken.
     """
-    old = {row.batch_size: row for row in before.statistics} if before else {}
-    restarted = any(
-        row.executions < old[row.batch_size].executions for row in after.statistics if row.batch_size in old
-    ) or (old and not after.statistics)
+    rows = after.statistics
+    old = {row.batch_size: (row.executions, row.compute_ns) for row in before.statistics} if before else {}
+    none = (0, 0)
+    restarted = bool(old and not rows) or any(row.executions < old.get(row.batch_size, none)[0] for row in rows)
     if before and before.settings != after.settings and not restarted:
-        return
-    for row in after.statistics:
-        prior = None if restarted else old.get(row.batch_size)
-        executions = row.executions - (prior.executions if prior else 0)
-        compute_ns = row.compute_ns - (prior.compute_ns if prior else 0)
+        return []
+    if restarted:
+        old = {}
+    grown = []
+    for row in rows:
+        executions, compute_ns = old.get(row.batch_size, none)
+        executions, compute_ns = row.executions - executions, row.compute_ns - compute_ns
         if executions > 0 and compute_ns > 0:
-            yield row.batch_size, float(executions), compute_ns / 1000
+            grown.append((row.batch_size, float(executions), compute_ns / 1000))
+    return grown
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+_EMPTY = LiveQueue(0, 0)
+
+
+def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) -> int | None:
+    """Items executed between two looks at one pod; None where the counters have begun anew since."""
+    old = {row.batch_size: row.executions for row in before}
+    if len(after) < len(old):
+        return None
+    items = 0
+    for row in after:
+        grown = row.executions - old.get(row.batch_size, 0)
+        if grown < 0:
+            return None
+        items += row.batch_size * grown
+    return items
+
+
+class Since(NamedTuple):
     """What came to all pods between two looks. `queued`: requests by which the queues grew, and those that were given
     up in them; None where the servers did not say.
     """
@@ -129,7 +157,14 @@ class Since:
     queued: float | None
 
 
-def since_last_look(learner: Learner, pods: Sequence[PodView], seconds: float) -> Since | None:
+def queued_since(before: LiveQueue | None, after: LiveQueue | None) -> int | None:
+    """`Since.queued` of one pod."""
+    if after is None or before is None or after.cancelled < before.cancelled:
+        return None
+    return after.pending - before.pending + after.cancelled - before.cancelled
+
+
+def since_last_look(counted: Counted, pods: Sequence[PodView], seconds: float) -> Since | None:
     """What the pods' own counters say of the `seconds` since the last look, from those that were asked then and now;
     None where there is none such.
 
@@ -141,8 +176,8 @@ def since_last_look(learner: Learner, pods: Sequence[PodView], seconds: float) -
     items = asked = queued = 0.0
     told = True
     for pod in pods:
-        before = learner.seen.get(pod.uid)
-        if before is not None and before.at_seconds != learner.updated_seconds:
+        before = counted.seen.get(pod.uid)
+        if before is not None and before.at_seconds != counted.updated_seconds:
             continue  # it was not among those asked at the last look: what it did since then cannot be told
         # A server that says how long its queue is, and of no execution, has executed nothing.
         answered = bool(pod.batch_statistics) or pod.queue is not None
@@ -150,17 +185,14 @@ def since_last_look(learner: Learner, pods: Sequence[PodView], seconds: float) -
             continue
         if before is not None and before.settings != pod.settings:
             continue
-        old = {row.batch_size: row.executions for row in before.statistics} if before else {}
-        grown = {row.batch_size: row.executions - old.get(row.batch_size, 0) for row in pod.batch_statistics}
-        if len(grown) < len(old) or min(grown.values(), default=0) < 0:
+        grown = _items(before.statistics if before is not None else (), pod.batch_statistics)
+        if grown is None:
             continue
-        items += sum(size * executions for size, executions in grown.items())
+        items += grown
         asked += rates.get(pod.uid, usual)
-        began = LiveQueue(0, 0) if before is None else before.queue
-        if pod.queue is None or began is None or pod.queue.cancelled < began.cancelled:
-            told = False
-        else:
-            queued += pod.queue.pending - began.pending + pod.queue.cancelled - began.cancelled
+        more = queued_since(_EMPTY if before is None else before.queue, pod.queue)
+        told = told and more is not None
+        queued += more or 0
     if asked <= 0:
         return None
     share = asked / sum(rates.get(p.uid, usual) for p in pods)
@@ -185,28 +217,34 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
     """Add what the pods have executed since the last look. The first look at a pod only sets its starting point,
     unless its counters are all that is known of the model.
     """
-    seen = dict(learner.seen)
-    alive = set()
+    seen: dict[str, Seen] = {}
     grown: dict[tuple[int, int], Total] = {}
     for pod in pods:
-        alive.add(pod.uid)
+        before = learner.seen.get(pod.uid)
         if pod.settings is None or not pod.batch_statistics:
+            if before is not None:
+                seen[pod.uid] = before
             continue
-        look = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
-        for batch, executions, compute_us in growth(seen.get(pod.uid), look):
-            key = (pod.settings.instances, batch)
-            old = grown.get(key, Total(0.0, 0.0))
-            grown[key] = Total(old.executions + executions, old.compute_us + compute_us)
-        seen[pod.uid] = look
+        look = seen[pod.uid] = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
+        instances = pod.settings.instances
+        for batch, executions, compute_us in growth(before, look):
+            key = (instances, batch)
+            old = grown.get(key)
+            grown[key] = (
+                Total(executions, compute_us)
+                if old is None
+                else Total(old.executions + executions, old.compute_us + compute_us)
+            )
     totals = _faded(learner, grown, max(0.0, now_seconds - learner.updated_seconds))
     for key, total in grown.items():
-        old = totals.get(key, Total(0.0, 0.0))
-        totals[key] = Total(old.executions + total.executions, old.compute_us + total.compute_us)
-    return Learner(totals, {uid: look for uid, look in seen.items() if uid in alive}, now_seconds)
+        old = totals.get(key)
+        totals[key] = (
+            total if old is None else Total(old.executions + total.executions, old.compute_us + total.compute_us)
+        )
+    return Learner(totals, seen, now_seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     alpha_us: float
     beta_us: float
     spread: float  # weighted variance of the batch sizes behind it; 0: β is a guess
@@ -215,23 +253,49 @@ class _Line:
         return self.alpha_us + self.beta_us * batch
 
 
-def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
-    """Weighted least squares α, β ≥ 0 through the means; with one batch size β is `slope_share` of s(1)."""
-    points = [
-        (float(b), t.mean_us, min(t.executions, MAX_WEIGHT)) for b, t in rows.items() if t.executions >= MIN_EXECUTIONS
-    ]
-    if not points:
+def _line(
+    weight: float, batch: float, mean: float, batch_square: float, batch_mean: float, slope_share: float
+) -> _Line | None:
+    """Weighted least squares α, β ≥ 0 from the weighted sums; with one batch size β is `slope_share` of s(1)."""
+    if weight == 0.0:
         return None
-    weight = sum(w for _, _, w in points)
-    mean_b = sum(w * b for b, _, w in points) / weight
-    mean_s = sum(w * s for _, s, w in points) / weight
-    spread = sum(w * (b - mean_b) ** 2 for b, _, w in points)
+    mean_b, mean_s = batch / weight, mean / weight
+    spread = batch_square - batch * mean_b
     if spread < 0.05 * weight:  # in effect one batch size
         whole = mean_s / (1.0 - slope_share + slope_share * mean_b)  # s(1)
         return _Line(whole * (1.0 - slope_share), whole * slope_share, 0.0)
-    beta = sum(w * (b - mean_b) * (s - mean_s) for b, s, w in points) / spread
+    beta = (batch_mean - batch * mean_s) / spread
     beta = min(max(0.0, beta), mean_s / mean_b)  # α ≥ 0
     return _Line(mean_s - beta * mean_b, beta, spread)
+
+
+def _lines(rows: Mapping[int, Total], limits: Sequence[float], slope_share: float) -> list[_Line | None]:
+    """The lines through the means of the batches up to each limit; ends with the one that holds them all."""
+    found: list[_Line | None] = []
+    sizes = sorted(rows)
+    weight = wb = ws = wbb = wbs = 0.0
+    i, n = 0, len(sizes)
+    for limit in limits:
+        while i < n and sizes[i] <= limit:
+            b = sizes[i]
+            executions, compute_us = rows[b]
+            i += 1
+            if executions >= MIN_EXECUTIONS:
+                w, s = min(executions, MAX_WEIGHT), compute_us / executions
+                weight += w
+                wb += w * b
+                ws += w * s
+                wbb += w * b * b
+                wbs += w * b * s
+        found.append(_line(weight, wb, ws, wbb, wbs, slope_share))
+        if i == n:
+            break
+    return found
+
+
+def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
+    """The line through the means."""
+    return _lines(rows, (math.inf,), slope_share)[-1]
 
 
 def _by_instances(learner: Learner) -> dict[int, dict[int, Total]]:
@@ -246,21 +310,19 @@ def parts(learner: Learner, curve: Curve) -> Curve:
     groups = _by_instances(learner)
     if not groups:
         return curve
-    base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
+    base = next(iter(groups))
+    if len(groups) > 1:
+        base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
     scale = 1.0 + curve.contention * (base - 1)
     rows = groups[base]
-    largest = max(rows)
     found: list[tuple[int, float, float]] = []
     differs = False
-    for limit in PART_LIMITS:
-        line = _fit({b: t for b, t in rows.items() if b <= limit}, 0.0)
+    for limit, line in zip(PART_LIMITS, _lines(rows, PART_LIMITS, 0.0), strict=False):
         if line is None or line.spread == 0.0:
             continue
         found.append((limit, line.alpha_us / scale, line.beta_us / scale))
         whole = curve.service_us(limit, 1)
         differs = differs or abs(line.at(limit) / scale - whole) > PART_DIFFERS * whole
-        if limit >= largest:
-            break
     return Curve(curve.alpha_us, curve.beta_us, curve.contention, tuple(found)) if differs else curve
 
 
@@ -296,16 +358,20 @@ def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
         return known
     # The instance count whose batches differed most tells the slope best.
     base = max(lines, key=lambda k: (lines[k].spread, -k))
-    contention = _contention(groups, base, lines[base])
+    contention = _contention(groups, base, lines[base]) if len(groups) > 1 else None
     if contention is None:
         contention = known.contention_permille / 1000 if known else 0.0
     scale = 1.0 + contention * (base - 1)
-    largest = max((b for (_, b), t in learner.totals.items() if t.executions >= MIN_EXECUTIONS), default=0)
+    largest, executions = known.largest_batch if known else 0, 0.0
+    for (_, batch), total in learner.totals.items():
+        executions += total.executions
+        if batch > largest and total.executions >= MIN_EXECUTIONS:
+            largest = batch
     return ServiceTime(
         alpha_microseconds=round(lines[base].alpha_us / scale),
         beta_microseconds=round(lines[base].beta_us / scale),
         contention_permille=round(contention * 1000),
         error_permille=known.error_permille if known else 1000,
-        largest_batch=max(largest, known.largest_batch if known else 0),
-        executions=round(sum(t.executions for t in learner.totals.values())),
+        largest_batch=largest,
+        executions=round(executions),
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from throughline.api.status import MAX_DECISIONS, Action, Alternative, DecisionRecord
+from throughline.api.status import MAX_DECISIONS, Action, Alternative, DecisionRecord, SLOStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.domain.control.choose import Option
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # A shown number is left as it is while the new one is within this share of it.
 STICKY_SHARE = 0.15
+# Within this share also when rounded to two digits, which moves a number by up to a twentieth.
+_SURELY_SAME = 0.08
 
 
 def rfc3339(now_seconds: float) -> str:
@@ -26,6 +29,7 @@ def rfc3339(now_seconds: float) -> str:
     return datetime.fromtimestamp(int(now_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache(maxsize=4096)
 def unix_seconds(timestamp: str) -> float:
     """The inverse of `rfc3339`; raises ValueError for other text."""
     return datetime.fromisoformat(timestamp).timestamp()
@@ -58,13 +62,40 @@ _NUMBER = re.compile(r"^([0-9.e+]+)(µs|ms|s|/s)?$")
 _MICROSECONDS = {"µs": 1.0, "ms": 1e3, "s": 1e6, "/s": 1.0, None: 1.0}
 
 
-def sticky(shown: str, fresh: str) -> str:
-    """`shown`, unless `fresh` differs from it by more than noise."""
-    old, new = _NUMBER.match(shown), _NUMBER.match(fresh)
-    if not old or not new:
+@lru_cache(maxsize=4096)
+def _number(text: str) -> float | None:
+    """What a shown number stands for, in one unit; few are ever shown, as they have two digits."""
+    match = _NUMBER.match(text)
+    return float(match[1]) * _MICROSECONDS[match[2]] if match else None
+
+
+def sticky(shown: str, value: float | None, write: Callable[[float | None], str]) -> str:
+    """`shown`, unless what `write` makes of `value` differs from it by more than noise."""
+    old = _number(shown)
+    if old is not None and value is not None and abs(old - value) <= _SURELY_SAME * max(old, value):
+        return shown  # most often; nothing is written
+    fresh = write(value)
+    new = _number(fresh)
+    if old is None or new is None:
         return fresh
-    a, b = (float(m[1]) * _MICROSECONDS[m[2]] for m in (old, new))
-    return shown if abs(a - b) <= STICKY_SHARE * max(a, b) else fresh
+    return shown if abs(old - new) <= STICKY_SHARE * max(old, new) else fresh
+
+
+def _cost(per_thousand: float | None) -> str:
+    return "-" if per_thousand is None else f"{per_thousand:.2g}"
+
+
+def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOStatus:
+    """What is shown of the measurements; the same object while it says the same."""
+    cost = None  # unknown without traffic or price
+    if demand.arrivals_per_second >= 0.01 and price_per_hour > 0:
+        cost = price_per_hour / (demand.arrivals_per_second * 3.6)
+    latency = sticky(shown.latency_p99, demand.p99_us, duration)
+    throughput = sticky(shown.throughput, demand.requests_per_second, rate)
+    per_thousand = sticky(shown.cost_per_thousand, cost, _cost)
+    if (latency, throughput, per_thousand) == (shown.latency_p99, shown.throughput, shown.cost_per_thousand):
+        return shown
+    return SLOStatus(latency_p99=latency, throughput=throughput, cost_per_thousand=per_thousand)
 
 
 def settings_text(settings: BatchSettings) -> str:

@@ -26,7 +26,7 @@ def metrics_available(ctx: Context) -> ConditionUpdate:
     gone = ctx.view.metrics_unavailable
     if gone is not None:
         return ConditionUpdate(kind, FALSE, gone.reason, gone.message)
-    if not ctx.view.serving:
+    if not ctx.serving:
         return ConditionUpdate(kind, UNKNOWN, "NoServingPod", "no pod serves yet, so there is nothing to measure")
     if ctx.demand is None:
         return ConditionUpdate(
@@ -93,7 +93,7 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
         return "MemoryBound", batch.message
     if ctx.demand is not None and ctx.demand.overloaded:
         return "Draining", "what came in while the service was overloaded is being worked off"
-    if len(ctx.view.serving) < current or not ctx.settled or not ctx.steady:
+    if len(ctx.serving) < current or not ctx.settled or not ctx.steady:
         return "Converging", "replicas are starting, or what was changed last is still being measured"
     return "LoopInert", (
         "the SLO is missed and no change is predicted to help; latency may come from outside the model (the node's "

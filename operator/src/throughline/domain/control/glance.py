@@ -1,0 +1,321 @@
+"""A glance at a calm service: whether what the last whole pass concluded still stands.
+
+A whole pass learns from every row of the servers' statistics, weighs settings, and writes what is to be shown. When it
+ends with nothing to do, it leaves what it rests on in the memory. A glance measures the demand, counts what arrived,
+forecasts and corrects the error by the same functions; where everything stays in the cells that the pass rounded to,
+the pass would solve the same problem again, so its decision is given again. Anything else is for a whole pass, at once:
+another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few; executions
+that take longer or shorter than learned. The counters are cumulative, so what was not learned meanwhile is learned
+then, in one, and not later than after `WHOLE_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from throughline.api.inferenceservice import BatchingMode, ScalingMode
+from throughline.domain.control import looks, scaling
+from throughline.domain.control.context import (
+    LOOK_SECONDS,
+    callers_wait,
+    corrected,
+    error_is_kept,
+    provided,
+    usual_error,
+)
+from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
+from throughline.domain.control.forecast import dispersion
+from throughline.domain.control.grid import DEMAND_GRID, IN_FLIGHT_GRID, near
+from throughline.domain.control.memory import needed_since, with_error
+from throughline.domain.control.service_time import Counted, Seen, Since, queued_since
+from throughline.domain.control.text import slo_status, unix_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.choose import Problem
+    from throughline.domain.control.context import Context
+    from throughline.domain.control.demand import Demand
+    from throughline.domain.control.forecast import Look
+    from throughline.domain.control.memory import Errors, LoopMemory
+    from throughline.domain.control.scaling import ScaleStep
+    from throughline.domain.control.service_time import Curve
+    from throughline.domain.decision import Decision
+    from throughline.domain.observed import BatchStatistic, PodView, PoolView, ServiceView
+
+# After so long a whole pass is due, whatever was seen; up to this share earlier, by the service's name, so that those
+# of many services that began together do not stay together.
+WHOLE_SECONDS = 60.0
+EARLIER_SHARE = 0.1
+# Executions that took so much more or less than was learned are for a whole pass at once; chance, which is more the
+# fewer there were, is left to the next.
+COST_DIFFERS = 0.1
+
+
+class Held(NamedTuple):
+    """A decision to do nothing, and all that it rests on."""
+
+    decision: Decision
+    until_seconds: float
+    spec: InferenceServiceSpec
+    pool: PoolView | None
+    settings: BatchSettings
+    replicas: int
+    window_seconds: float
+    memory_limited: bool
+    pods: tuple[str, ...]  # uids of those that serve, in their order
+    problem: Problem
+    fitted: Curve
+    demand: tuple[float, float]  # for which no other settings are better
+    capacity_per_second: float
+    low: int  # bounds of the replicas
+    high: int
+    means_us: Mapping[int, float]  # of an execution, by batch size
+
+
+def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
+    """What a glance may conclude again after this pass; None: the next must be whole, too."""
+    view, demand, problem, fitted, memory = ctx.view, ctx.demand, ctx.problem, ctx.fitted, ctx.memory
+    if decision.records or batch.changed or scale.changed or batch.trial is not None:
+        return None
+    judged, fixed = batch.judged, view.spec.batching.mode is BatchingMode.FIXED
+    if (judged is None and not fixed) or view.spec.scaling.mode is not ScalingMode.AUTO:
+        return None
+    if view.spec.scaling.schedules:
+        return None  # what the clock alone can change is for whole passes
+    if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
+        return None
+    moving = (
+        memory.short_since is not None
+        or memory.unloaded_since
+        or memory.waiting_looks
+        or memory.ordered_seconds is not None
+        or not ctx.steady
+        or not ctx.settled
+        or ctx.scaling
+        or len(ctx.serving) != view.replicas
+        or view.replicas > ctx.max_replicas
+        or any(p.metrics is None or p.ready_seconds < MIN_JUDGED_SECONDS for p in ctx.serving)
+    )
+    if moving or not _calm(demand, ctx.slo_us):
+        return None
+    early = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * EARLIER_SHARE
+    return Held(
+        decision=decision,
+        until_seconds=min(
+            (view.now_seconds + WHOLE_SECONDS * (1.0 - early), *(unix_seconds(r.until) for r in batch.rejected))
+        ),
+        spec=view.spec,
+        pool=view.pool,
+        settings=ctx.settings,
+        replicas=view.replicas,
+        window_seconds=view.metrics_window_seconds,
+        memory_limited=view.memory_limited,
+        pods=tuple(p.uid for p in ctx.serving),
+        problem=problem,
+        fitted=fitted,
+        demand=(0.0, math.inf) if judged is None else (judged.low_per_second, judged.high_per_second),
+        capacity_per_second=scaling.capacity(ctx, batch),
+        low=scaling.bounded(ctx, 1),
+        high=scaling.bounded(ctx, ctx.max_replicas),
+        means_us={
+            batch: total.mean_us
+            for (k, batch), total in ctx.memory.learner.totals.items()
+            if k == ctx.settings.instances
+        },
+    )
+
+
+def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory] | None:
+    """The held decision, where a whole pass would come to it again; None: a whole pass is needed."""
+    held = memory.held
+    if held is None or not _same(view, held, memory):
+        return None
+    slo_us = held.problem.slo_us
+    demand = measure(view, slo_us)
+    if demand is None or not _calm(demand, slo_us):
+        return None
+    serving = view.serving
+    since, counters = _count(serving, held, memory.counted, view.now_seconds)
+    if since is None:
+        return None
+    queue = looks.queue(view, serving, memory.queue_seen, demand)
+    seconds = view.now_seconds - memory.counted.updated_seconds
+    arrivals = looks.arrived(since, seconds, demand, queue, fresh=False)
+    seen_looks = looks.with_look(memory.looks, view.now_seconds, seconds, arrivals)
+    wanted = _wanted(view, held, memory.start_seconds, seen_looks, demand)
+    if wanted is None:
+        return None
+    asked, in_flight = looks.look_seconds(view), memory.in_flight
+    errors: Errors | None = memory.errors
+    if asked != memory.metrics_time_seconds:
+        in_flight = looks.smoothed(in_flight, demand.in_flight, held.replicas)
+        errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked))
+    if errors is None or not _same_load(held, demand, in_flight):
+        return None
+    enough = min(max(scaling.needs(held.capacity_per_second, wanted, scaling.DOWN_MARGIN), held.low), held.high)
+    needed = needed_since(
+        memory.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
+    )
+    if needed[0][1] < held.replicas and scaling.kept(memory, view.now_seconds, wanted) < held.replicas:
+        return None  # fewer may do
+    decision = held.decision
+    slo = slo_status(view.status.slo, demand, held.problem.price_per_hour * held.replicas)
+    if slo is not decision.slo and slo != decision.slo:
+        decision = replace(decision, slo=slo)
+        held = held._replace(decision=decision)
+    return decision, memory._replace(
+        counted=Counted(counters, view.now_seconds),
+        looks=seen_looks,
+        queue_seen=queue,
+        metrics_time_seconds=asked,
+        in_flight=in_flight,
+        errors=errors,
+        needed=needed,
+        held=held,
+    )
+
+
+def _same(view: ServiceView, held: Held, memory: LoopMemory) -> bool:
+    """Whether all that was decided upon is as it was, but for what is measured."""
+    return (
+        view.now_seconds < held.until_seconds
+        and view.now_seconds - memory.counted.updated_seconds >= looks.MIN_LOOK_SECONDS
+        and view.metrics_unavailable is None
+        and not view.refused_settings
+        and view.replicas == held.replicas
+        and view.model_hash == memory.model_hash
+        and view.metrics_window_seconds == held.window_seconds
+        and view.memory_limited == held.memory_limited
+        and view.settings == held.settings
+        and (view.spec is held.spec or view.spec == held.spec)
+        and (view.pool is held.pool or view.pool == held.pool)
+        and view.status.control == held.decision.control
+    )
+
+
+def _calm(demand: Demand, slo_us: float) -> bool:
+    """Whether there is traffic, and neither a queue nor latency to be done something about."""
+    return (
+        not demand.saturated
+        and not demand.idle
+        and demand.p99_us is not None
+        and demand.p99_us <= slo_us
+        and not demand.unloaded
+    )
+
+
+def _count(
+    serving: Sequence[PodView], held: Held, counted: Counted, now_seconds: float
+) -> tuple[Since | None, Mapping[str, Seen]]:
+    """(what came since the last look, as `since_last_look` says; the counters of this look). None where another pod
+    serves, counters have begun anew, batches of a new size have come, or executions take another time than learned.
+    """
+    nothing: tuple[None, Mapping[str, Seen]] = None, {}
+    if len(serving) != len(held.pods):
+        return nothing
+    settings, means_us = held.settings, held.means_us
+    seen: dict[str, Seen] = {}
+    items = executions = 0
+    compute_us = expected_us = asked = total = queued = 0.0
+    told = True
+    for pod, uid in zip(serving, held.pods, strict=True):
+        if pod.uid != uid or pod.settings != settings or pod.metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
+            return nothing
+        total += pod.metrics.success_rate
+        before, rows = counted.seen.get(uid), pod.batch_statistics
+        was_asked = before is not None and before.at_seconds == counted.updated_seconds
+        if was_asked != bool(rows):
+            return nothing
+        if before is None or not rows:
+            continue  # it is not asked: it is taken to be like those that are
+        grown = _grown(before.statistics, rows, means_us)
+        if grown is None:
+            return nothing
+        items += grown[0]
+        executions += grown[1]
+        compute_us += grown[2]
+        expected_us += grown[3]
+        asked += pod.metrics.success_rate
+        more = queued_since(before.queue, pod.queue)
+        told = told and more is not None
+        queued += more or 0
+        seen[uid] = Seen(settings, rows, now_seconds, pod.queue)
+    chance = COST_DIFFERS + 1.0 / max(1, executions) ** 0.5
+    if asked <= 0 or abs(compute_us - expected_us) > chance * expected_us:
+        return nothing
+    share = asked / total
+    return Since(items / share, queued / share if told else None), seen
+
+
+def _grown(
+    before: Sequence[BatchStatistic], after: Sequence[BatchStatistic], means_us: Mapping[int, float]
+) -> tuple[int, int, float, float] | None:
+    """(items, executions, compute µs, compute µs as learned) between two looks at one pod."""
+    if len(before) != len(after):
+        return None
+    items = executions = compute_ns = 0
+    expected_us = 0.0
+    for row, old in zip(after, before, strict=True):
+        batch, grown = row.batch_size, row.executions - old.executions
+        if grown < 0 or batch != old.batch_size:
+            return None
+        if grown == 0:
+            continue
+        if batch not in means_us:
+            return None
+        items += batch * grown
+        executions += grown
+        expected_us += means_us[batch] * grown
+        compute_ns += row.compute_ns - old.compute_ns
+    return items, executions, compute_ns / 1000, expected_us
+
+
+def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
+    """Whether as much is under way as when it was weighed, of callers of the same kind."""
+    known = held.problem.in_flight_per_replica
+    return near(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not callers_wait(
+        demand, held.problem.curve, held.settings, held.replicas
+    )
+
+
+def _errors(held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float) -> Errors | None:
+    """The measured errors with this look; None where that makes it another problem."""
+    problem, settings, known, errors = held.problem, held.settings, memory.known, memory.errors
+    if known is None:
+        return None
+    before = memory.error_of(settings)
+    error = usual_error(errors, known) if before is None else before
+    after = corrected(
+        error, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds
+    )
+    if after == error:
+        return errors
+    errors = with_error(errors, settings, after)
+    rounded, usual = problem.error(settings), max(after, usual_error(errors, known))
+    same = (
+        before is not None
+        and near(after, before=rounded) == rounded
+        and near(usual, before=problem.usual_error) == problem.usual_error
+        and error_is_kept(held.decision.control.service_time, after)
+    )
+    return errors if same else None
+
+
+def _wanted(
+    view: ServiceView, held: Held, start_seconds: float, seen: tuple[Look, ...], demand: Demand
+) -> float | None:
+    """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
+    problem = held.problem
+    if dispersion(seen, problem.dispersion) != problem.dispersion:
+        return None
+    floor = float(view.spec.slo.throughput_per_second or 0)
+    _, wanted = provided(demand, seen, start_seconds + LOOK_SECONDS, floor, scaling=False)
+    if not held.demand[0] <= near(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
+        return None
+    return wanted if scaling.needs(held.capacity_per_second, wanted, scaling.UP_MARGIN) <= held.replicas else None

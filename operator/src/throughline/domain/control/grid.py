@@ -1,0 +1,36 @@
+"""Round what is measured, so that noise makes no new problem: a prediction once made is then found again."""
+
+from __future__ import annotations
+
+import math
+
+from throughline.domain.control.service_time import Curve
+
+# Curves nearer than this are one to the choice, which makes its predictions reusable.
+GRID = 0.02
+DEMAND_GRID = 0.04
+IN_FLIGHT_GRID = 0.25
+STAY = 0.75  # of a step: a rounded value stays until the measured one is so far from it
+
+
+def near(value: float, step: float = GRID, before: float = 0.0) -> float:
+    """The value rounded to a grid of that relative step; where it was rounded to `before` and is still near, that:
+    noise at the edge of two cells would otherwise make every other look a new problem.
+    """
+    if value <= 0:
+        return 0.0
+    if before > 0 and abs(math.log(value) - math.log(before)) <= STAY * step:
+        return before
+    return math.exp(round(math.log(value) / step) * step)
+
+
+def rounded(curve: Curve, before: Curve | None) -> Curve:
+    known = {limit: (alpha, beta) for limit, alpha, beta in before.parts} if before else {}
+    lines = []
+    for limit, alpha, beta in curve.parts:
+        old = known.get(limit, (0.0, 0.0))
+        lines.append((limit, near(alpha, GRID, old[0]), near(beta, GRID, old[1])))
+    alpha, beta = (before.alpha_us, before.beta_us) if before else (0.0, 0.0)
+    return Curve(
+        near(curve.alpha_us, GRID, alpha), near(curve.beta_us, GRID, beta), round(curve.contention, 1), tuple(lines)
+    )

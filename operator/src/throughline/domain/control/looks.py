@@ -1,0 +1,150 @@
+"""What one look at the service adds to the memory: what arrived since the last, what waits, what has just started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from throughline.domain.control.forecast import LOOKS_KEPT, Look, follow
+from throughline.domain.control.service_time import Counted, observe, since_last_look
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.domain.control.demand import Demand
+    from throughline.domain.control.memory import LoopMemory
+    from throughline.domain.control.service_time import Since
+    from throughline.domain.observed import PodMetrics, PodView, ServiceView
+
+# Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
+SUMMARY_SECONDS = 60.0
+SMOOTHING = 0.3
+# Two looks nearer than this are one.
+MIN_LOOK_SECONDS = 4.0
+START_BOUNDS_SECONDS = (5.0, 600.0)
+FRESH_SECONDS = 45.0
+
+
+class Queue(NamedTuple):
+    """What waits, as last scraped."""
+
+    scraped_seconds: float
+    waiting: float  # requests
+    growth_per_second: float  # since the scrape before
+
+
+def look_seconds(view: ServiceView) -> float:
+    """When Prometheus was asked for what is seen here."""
+    return view.metrics_time_seconds if view.metrics_time_seconds is not None else view.now_seconds
+
+
+def queue(view: ServiceView, serving: Sequence[PodView], before: Queue | None, demand: Demand) -> Queue:
+    """The queue now; `before` where nothing was scraped since."""
+    measured: list[PodMetrics] = [m for p in serving if (m := p.metrics) is not None]
+    scraped = look_seconds(view) - min((m.age_seconds for m in measured), default=0.0)
+    if before is not None and scraped - before[0] < MIN_LOOK_SECONDS:
+        return before
+    waiting = sum(m.pending for m in measured)
+    if before is None:
+        return Queue(scraped, waiting, sum(m.pending_growth_rate for m in measured) if demand.saturated else 0.0)
+    # Only a saturated server's queue says something of the arrivals; a short one comes and goes.
+    return Queue(scraped, waiting, (waiting - before[1]) / (scraped - before[0]) if demand.saturated else 0.0)
+
+
+def fresh(serving: Sequence[PodView]) -> bool:
+    """Pods have come so lately that what is served is a backlog, too."""
+    return len(serving) > 1 and any(p.ready_seconds < FRESH_SECONDS for p in serving)
+
+
+def with_look(looks: tuple[Look, ...], at_seconds: float, seconds: float, arrivals: float) -> tuple[Look, ...]:
+    return (*looks, follow(looks[-1] if looks else None, at_seconds, seconds, arrivals))[-LOOKS_KEPT:]
+
+
+def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, fresh: bool) -> float:
+    """Items per second that came between two looks. `fresh`: pods have just come."""
+    if since.queued is not None:
+        unserved = since.queued / seconds
+    else:
+        # Where pods have just come, what the scrapes say of the queue is of before, and is being served now.
+        unserved = 0.0 if fresh else waiting.growth_per_second + demand.cancelled_per_second
+    return max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
+
+
+def _looked(
+    view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, demand: Demand, waiting: Queue
+) -> tuple[Look, ...]:
+    """Add what has come since the last look: what the servers' own counters say was served, and what the queue grew."""
+    counted, looks = memory.counted, memory.looks
+    seconds = view.now_seconds - counted.updated_seconds
+    since = since_last_look(counted, serving, seconds) if counted.updated_seconds else None
+    if since is None:
+        recent = looks and view.now_seconds - looks[-1].at_seconds < SUMMARY_SECONDS
+        if recent or look_seconds(view) == memory.metrics_time_seconds:
+            return looks
+        arrivals, seconds = demand.arrivals_per_second, view.metrics_window_seconds
+    elif seconds < MIN_LOOK_SECONDS:
+        return looks
+    else:
+        arrivals = arrived(since, seconds, demand, waiting, fresh=fresh(serving))
+    return with_look(looks, view.now_seconds, seconds, arrivals)
+
+
+def _started(view: ServiceView, ready: int, memory: LoopMemory) -> tuple[float | None, float]:
+    """(`ordered_seconds`, `start_seconds`): learn how long replicas take from their order until they serve."""
+    ordered, start = memory.ordered_seconds, memory.start_seconds
+    if view.replicas is not None and ready < view.replicas:
+        return view.now_seconds if ordered is None else ordered, start
+    if ordered is None:
+        return None, start
+    took = min(max(view.now_seconds - ordered, START_BOUNDS_SECONDS[0]), START_BOUNDS_SECONDS[1])
+    return None, (start + took) / 2
+
+
+def smoothed(before: float | None, in_flight: float, ready: int) -> float:
+    """`LoopMemory.in_flight`: items at the server, of one replica."""
+    per_replica = in_flight / max(1, ready)
+    return per_replica if before is None else before + SMOOTHING * (per_replica - before)
+
+
+def remember(
+    view: ServiceView,
+    serving: tuple[PodView, ...],
+    memory: LoopMemory,
+    demand: Demand | None,
+    settings: BatchSettings,
+) -> LoopMemory:
+    """The memory with this look."""
+    key = (settings, view.replicas, len(serving))
+    # An overloaded pod's latency tells how long it has been overloaded, nothing of the settings.
+    calm = demand is not None and not demand.overloaded
+    in_force = calm and bool(serving) and all(p.settings == settings for p in serving)
+    since = memory.settings_since
+    if not in_force:
+        since = None
+    elif since is None or since[0] != key:
+        since = (key, view.now_seconds)
+    ordered, start = _started(view, len(serving), memory)
+    learner = observe(memory.learner, serving, view.now_seconds)
+    looks, queue_seen, in_flight = memory.looks, memory.queue_seen, memory.in_flight
+    unloaded, metrics_time = memory.unloaded_since, memory.metrics_time_seconds
+    if demand is not None:
+        queue_seen = queue(view, serving, queue_seen, demand)
+        looks = _looked(view, serving, memory, demand, queue_seen)
+        if look_seconds(view) != metrics_time:  # woken by something else: the same look twice is no second observation
+            metrics_time = look_seconds(view)
+            unloaded = {name: unloaded.get(name, view.now_seconds) for name in demand.unloaded}
+            in_flight = smoothed(in_flight, demand.in_flight, len(serving))
+    return memory._replace(
+        learner=learner,
+        counted=Counted(learner.seen, learner.updated_seconds),
+        model_hash=view.model_hash,
+        settings_since=since,
+        since_seconds=view.now_seconds if memory.since_seconds is None else memory.since_seconds,
+        ordered_seconds=ordered,
+        start_seconds=start,
+        looks=looks,
+        queue_seen=queue_seen,
+        in_flight=in_flight,
+        unloaded_since=unloaded,
+        metrics_time_seconds=metrics_time,
+    )

@@ -1,0 +1,232 @@
+"""A glance concludes what a whole pass would, or nothing; and breaking it shows."""
+
+import dataclasses
+import functools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from throughline.api.inferenceservice import BatchSettings
+from throughline.api.status import InferenceServiceStatus
+from throughline.domain.control import glance as glance_module
+from throughline.domain.control.glance import COST_DIFFERS, WHOLE_SECONDS, glance
+from throughline.domain.control.loop import decide
+from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
+from world import World, linear
+
+
+class Asked(World):
+    """Its servers say what waits in them."""
+
+    def view(self):
+        view = super().view()
+        waiting = {p.name: len(p.queue) for p in self.pods}
+        pods = tuple(dataclasses.replace(p, queue=LiveQueue(waiting[p.name], 0)) for p in view.pods)
+        return dataclasses.replace(view, pods=pods)
+
+
+@functools.cache
+def calm(rate=60.0, alpha=40, beta=2):
+    """(view, memory) of a service at its next look, after it has come to rest."""
+    world = Asked(linear(alpha, beta), rate, minReplicas=2)
+    world.run(420)
+    for _ in range(60):
+        world.run(5, deciding=False)
+        view = world.view()
+        if glance(view, world.memory) is not None:
+            return view, world.memory
+        world.decide()
+    raise AssertionError("it does not come to rest")
+
+
+def whole(view, memory):
+    return decide(view, memory._replace(held=None))
+
+
+def told(decision):
+    return (
+        decision.replicas,
+        decision.settings,
+        decision.pod_settings,
+        decision.control,
+        decision.slo,
+        decision.requeue_seconds,
+        [(c.type, c.status, c.reason, c.message) for c in decision.conditions],
+        decision.records,
+    )
+
+
+def changed(view, *, metrics=None, pods=None, **values):
+    serving = tuple(
+        dataclasses.replace(
+            p, **(pods or {}), metrics=dataclasses.replace(p.metrics, **(metrics(p.metrics) if metrics else {}))
+        )
+        for p in view.pods
+    )
+    return dataclasses.replace(view, pods=serving, **values)
+
+
+def executed(view, memory, share, cost=1.0):
+    """The view, with `share` of what was executed since the last look, each taking `cost` of the time it did."""
+    pods = []
+    for p in view.pods:
+        old = {r.batch_size: r for r in memory.counted.seen[p.uid].statistics}
+        rows = []
+        for row in p.batch_statistics:
+            before = old.get(row.batch_size, BatchStatistic(row.batch_size, 0, 0))
+            more = round((row.executions - before.executions) * share)
+            mean_ns = 1e6 * (40 + 2 * row.batch_size)
+            rows.append(
+                BatchStatistic(
+                    row.batch_size, before.executions + more, before.compute_ns + round(more * mean_ns * cost)
+                )
+            )
+        pods.append(dataclasses.replace(p, batch_statistics=tuple(rows)))
+    return dataclasses.replace(view, pods=tuple(pods))
+
+
+def test_a_calm_service_is_decided_at_a_glance():
+    view, memory = calm()
+    decision, after = decide(view, memory)
+    assert decision is memory.held.decision
+    assert after.learner is memory.learner
+    assert len(after.looks) == min(64, len(memory.looks) + 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.floats(0.0, 4.0), st.floats(0.2, 4.0), st.floats(0.05, 6.0), st.floats(0, 40), st.floats(-5, 5),
+    st.floats(0.0, 2.0), st.floats(4, 70), st.booleans(), st.sampled_from([40.0, 60.0, 120.0]),
+)  # fmt: skip
+def test_a_glance_concludes_what_a_whole_pass_does(share, traffic, late, pending, growth, cancelled, later, even, rate):
+    view, memory = calm(rate)
+    first = view.pods[0].metrics
+
+    def measured(m):
+        factor = traffic if even or m is first else 1.0
+        return {
+            "success_rate": m.success_rate * factor,
+            "items_rate": m.items_rate * factor,
+            "executions_rate": m.executions_rate * factor,
+            "request_us_rate": m.request_us_rate * factor * late,
+            "compute_us_rate": m.compute_us_rate * factor,
+            "p99_us": m.p99_us * late,
+            "pending": pending,
+            "pending_growth_rate": growth,
+            "cancelled_rate": cancelled,
+        }
+
+    seen = changed(executed(view, memory, share), metrics=measured)
+    queue = LiveQueue(round(pending), round(cancelled)) if even else None
+    pods = tuple(dataclasses.replace(p, queue=queue) for p in seen.pods)
+    seen = dataclasses.replace(seen, pods=pods, now_seconds=memory.counted.updated_seconds + later)
+    at_a_glance = glance(seen, memory)
+    decision, after = whole(seen, memory)
+    if at_a_glance is not None:
+        assert told(at_a_glance[0]) == told(decision)
+        held = at_a_glance[1]
+        assert held.looks == after.looks
+        assert held.needed == after.needed
+        assert held.in_flight == pytest.approx(after.in_flight)
+        assert [s for s, _ in held.errors] == [s for s, _ in after.errors]
+        assert [e for _, e in held.errors] == pytest.approx([e for _, e in after.errors], rel=0.02)
+
+
+def _pods(view, **values):
+    return dataclasses.replace(view, pods=(dataclasses.replace(view.pods[0], **values), *view.pods[1:]))
+
+
+OTHER = BatchSettings(max_batch_size=3)
+DEPARTURES = {
+    "metrics gone": lambda v, _: dataclasses.replace(v, metrics_unavailable=Unavailable("PrometheusUnreachable", "x")),
+    "no metrics of a pod": lambda v, _: _pods(v, metrics=None),
+    "another spec": lambda v, _: dataclasses.replace(
+        v, spec=v.spec.model_copy(update={"scaling": v.spec.scaling.model_copy(update={"max_replicas": 9})})
+    ),
+    "another status": lambda v, _: dataclasses.replace(v, status=InferenceServiceStatus()),
+    "a smaller pool": lambda v, _: dataclasses.replace(v, pool=dataclasses.replace(v.pool, capacity_replicas=1)),
+    "no pool": lambda v, _: dataclasses.replace(v, pool=None),
+    "replicas": lambda v, _: dataclasses.replace(v, replicas=3),
+    "settings": lambda v, _: dataclasses.replace(v, settings=OTHER),
+    "settings of a pod": lambda v, _: _pods(v, settings=OTHER),
+    "another model": lambda v, _: dataclasses.replace(v, model_hash="other"),
+    "settings refused": lambda v, _: dataclasses.replace(v, refused_settings=((OTHER, "no"),)),
+    "another window": lambda v, _: dataclasses.replace(v, metrics_window_seconds=30.0),
+    "a memory limit": lambda v, _: dataclasses.replace(v, memory_limited=True),
+    "a pod less": lambda v, _: dataclasses.replace(v, pods=v.pods[1:]),
+    "a pod that goes": lambda v, _: _pods(v, terminating=True),
+    "another pod": lambda v, _: _pods(v, uid="new"),
+    "a pod that has restarted": lambda v, _: _pods(v, ready_seconds=1.0),
+    "counters that began anew": lambda v, _: _pods(
+        v, batch_statistics=tuple(BatchStatistic(r.batch_size, 1, 1) for r in v.pods[0].batch_statistics)
+    ),
+    "counters gone": lambda v, _: _pods(v, batch_statistics=()),
+    "a batch size never seen": lambda v, _: _pods(
+        v, batch_statistics=(*v.pods[0].batch_statistics, BatchStatistic(999, 1, 1))
+    ),
+    "p99 over the SLO": lambda v, _: changed(v, metrics=lambda _m: {"p99_us": 1.1e6}),
+    "p99 unknown": lambda v, _: changed(v, metrics=lambda _m: {"p99_us": None}),
+    "no traffic": lambda v, _: changed(v, metrics=lambda _m: {"success_rate": 0.0, "request_us_rate": 0.0}),
+    "a pod without load": lambda v, _: _pods(v, metrics=dataclasses.replace(v.pods[0].metrics, success_rate=0.1)),
+    "busy instances": lambda v, _: changed(v, metrics=lambda m: {"executions_rate": 1e3 * m.executions_rate}),
+    "a jump": lambda v, m: executed(v, m, 40.0),
+    "slower executions": lambda v, m: executed(v, m, 10.0, 1.3 + COST_DIFFERS),
+    "faster executions": lambda v, m: executed(v, m, 10.0, 0.7 - COST_DIFFERS),
+    "a minute": lambda v, _: dataclasses.replace(v, now_seconds=v.now_seconds + WHOLE_SECONDS),
+}
+
+
+@pytest.mark.parametrize("what", DEPARTURES)
+def test_what_departs_is_for_a_whole_pass(what):
+    view, memory = calm()
+    other = DEPARTURES[what](view, memory)
+    assert glance(other, memory) is None
+    assert told(decide(other, memory)[0]) == told(whole(other, memory)[0])
+
+
+def test_it_is_not_held_while_something_is_under_way():
+    world = World(linear(40, 2), 60.0, minReplicas=2)
+    for _ in range(60):
+        world.run(5)
+        if world.status.control.trial is not None or any(c.reason == "Converging" for c in world.decision.conditions):
+            assert world.memory.held is None
+
+
+def test_what_was_not_learned_at_a_glance_is_learned_by_the_next_whole_pass():
+    view, memory = calm()
+    _, after = decide(view, memory)
+    later = dataclasses.replace(view, now_seconds=view.now_seconds + WHOLE_SECONDS)
+    _, learned = decide(later, after)
+    before = sum(t.executions for t in memory.learner.totals.values())
+    come = sum(row.executions for p in view.pods for row in p.batch_statistics) - sum(
+        row.executions for p in view.pods for row in memory.learner.seen[p.uid].statistics
+    )
+    fade = 0.5 ** ((later.now_seconds - memory.learner.updated_seconds) / 240.0)
+    assert come > 0
+    assert sum(t.executions for t in learned.learner.totals.values()) >= before * fade + come - 2
+
+
+# ---------------------------------------------------------------------------- broken on purpose
+
+
+def test_a_glance_that_does_not_look_at_latency_is_seen(monkeypatch):
+    view, memory = calm()
+    slow = DEPARTURES["p99 over the SLO"](view, memory)
+    monkeypatch.setattr(glance_module, "_calm", lambda *_: True)
+    monkeypatch.setattr(glance_module, "_errors", lambda *_: memory.errors)  # which sees it, too
+    assert told(decide(slow, memory)[0]) != told(whole(slow, memory)[0])
+
+
+def test_a_glance_that_does_not_look_at_the_spec_is_seen(monkeypatch):
+    view, memory = calm()
+    scaling = view.spec.scaling.model_copy(update={"min_replicas": 4})
+    other = dataclasses.replace(view, spec=view.spec.model_copy(update={"scaling": scaling}))
+    monkeypatch.setattr(glance_module, "_same", lambda *_: True)
+    assert told(decide(other, memory)[0]) != told(whole(other, memory)[0])
+
+
+def test_a_glance_that_does_not_ask_for_the_demand_is_seen(monkeypatch):
+    view, memory = calm()
+    crowd = executed(view, memory, 400.0)
+    monkeypatch.setattr(glance_module, "_wanted", lambda *_: 1.0)
+    assert told(decide(crowd, memory)[0]) != told(whole(crowd, memory)[0])
