@@ -15,6 +15,8 @@ from throughline.domain.control.grid import DEMAND_GRID, IN_FLIGHT_GRID, near, r
 from throughline.domain.control.looks import SUMMARY_SECONDS, fresh, look_seconds, remember
 from throughline.domain.control.memory import LoopMemory, with_error
 from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
+from throughline.domain.control.schedules import scheduled
+from throughline.domain.control.season import Season, expected
 from throughline.domain.control.service_time import Curve, estimate, parts
 from throughline.domain.control.text import unix_seconds
 from throughline.domain.control.watch import SETTLE_SECONDS
@@ -22,7 +24,7 @@ from throughline.domain.control.watch import SETTLE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.inferenceservice import BatchSettings, Schedule
     from throughline.domain.observed import PodView, ServiceView
 
 UNLOADED_SECONDS = 45.0
@@ -60,8 +62,15 @@ class Context(NamedTuple):
     price_per_hour: float
     serving: tuple[PodView, ...]
     fitted: Curve | None = None  # the curve before it was rounded
+    schedule: Schedule | None = None  # in force
     forecast: Forecast | None = None
     ahead_per_second: float = 0.0  # items per second to provide for
+
+    @property
+    def min_replicas(self) -> int:
+        """Of spec.scaling, and of its schedules while they are in force."""
+        least = self.view.spec.scaling.min_replicas
+        return least if self.schedule is None else max(least, self.schedule.min_replicas)
 
     @property
     def now(self) -> float:
@@ -208,17 +217,23 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     if view.pool and view.pool.capacity_replicas is not None:
         max_replicas = min(max_replicas, max(view.pool.capacity_replicas, 1))
     price = _price(view.pool.spec.cost_per_hour) if view.pool else 0.0
-    context = Context(view, memory, control, demand, None, None, settings, slo_us, max_replicas, price, serving)
+    schedule = scheduled(view.spec.scaling.schedules, view.now_seconds, memory.start_seconds)
+    context = Context(
+        view, memory, control, demand, None, None, settings, slo_us, max_replicas, price, serving, schedule=schedule
+    )
     if learned is None or demand is None:
         return context._replace(memory=memory._replace(known=learned)), learned
     return _predicted(context, demand, learned, since_last)
 
 
 def provided(
-    demand: Demand, looks: Sequence[Look], horizon_seconds: float, floor_per_second: float, *, scaling: bool
-) -> tuple[Forecast | None, float]:
+    demand: Demand, looks: Sequence[Look], season: Season, horizon_seconds: float, floor_per_second: float,
+    *, scaling: bool,
+) -> tuple[Forecast | None, float]:  # fmt: skip
     """What is to come, and the items per second to provide for. `scaling`: replicas were just ordered."""
     seen = forecast(looks, horizon_seconds) if looks else None
+    if seen is not None and (again := expected(season, looks[-1].at_seconds, horizon_seconds)) is not None:
+        seen = seen.at_least(again)
     coming = demand.wanted_per_second
     if seen is not None:
         # A backlog, and callers held back by latency, are not in the arrivals. Replicas that were just ordered are for
@@ -254,7 +269,7 @@ def _predicted(
         waiting_looks = waiting_looks + 1 if callers_wait(demand, curve, settings, ready) else 0
     horizon_seconds = 0.0 if fresh(context.serving) else memory.start_seconds + LOOK_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
-    seen, ahead = provided(demand, memory.looks, horizon_seconds, floor, scaling=context.scaling)
+    seen, ahead = provided(demand, memory.looks, memory.season, horizon_seconds, floor, scaling=context.scaling)
     old_errors = dict(before.errors) if before else {}
     problem = Problem(
         curve=curve,
@@ -269,7 +284,7 @@ def _predicted(
         dispersion=disp,
         price_per_hour=context.price_per_hour,
         max_replicas=context.max_replicas,
-        min_replicas=min(view.spec.scaling.min_replicas, context.max_replicas),
+        min_replicas=min(context.min_replicas, context.max_replicas),
         callers_wait=waiting_looks >= WAITING_LOOKS,
     )
     memory = memory._replace(known=learned, errors=errors, waiting_looks=waiting_looks, problem=problem)

@@ -69,6 +69,10 @@ class Forecast(NamedTuple):
     ahead: float
     surge: bool  # it has just grown beyond all noise
 
+    def at_least(self, ahead: float) -> Forecast:
+        """With what is known from elsewhere to come."""
+        return self._replace(ahead=max(self.ahead, ahead))
+
 
 def follow(before: Look | None, at_seconds: float, seconds: float, per_second: float) -> Look:
     """The look after `before`, linked to it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.forecast import LOOKS_KEPT, Look, follow
+from throughline.domain.control.season import learn
 from throughline.domain.control.service_time import Counted, observe, since_last_look
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def remember(
         ordered_seconds=ordered,
         start_seconds=start,
         looks=looks,
+        season=learn(memory.season, looks),
         queue_seen=queue_seen,
         in_flight=in_flight,
         unloaded_since=unloaded,

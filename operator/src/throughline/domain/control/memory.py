@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.season import Season
 from throughline.domain.control.service_time import Counted, Learner
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class LoopMemory(NamedTuple):
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
     metrics_time_seconds: float | None = None  # of the last look at the metrics
     looks: tuple[Look, ...] = ()  # arrivals from look to look, oldest first
+    season: Season = Season()  # what of them comes again; as of the last whole pass
     queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
     errors: Errors = ()

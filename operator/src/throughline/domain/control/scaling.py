@@ -71,21 +71,22 @@ def capacity(ctx: Context, batch: BatchStep) -> float:
 
 def bounded(ctx: Context, replicas: int) -> int:
     """Within the bounds of spec and pool."""
-    low = min(ctx.view.spec.scaling.min_replicas, ctx.max_replicas)
+    low = min(ctx.min_replicas, ctx.max_replicas)
     return min(max(replicas, low, 1), max(ctx.max_replicas, 1))
 
 
 def _hold(ctx: Context, current: int, needed: int | None = None, message: str = "") -> ScaleStep:
-    """Keep what runs; only the user's own bounds move it."""
-    scaling = ctx.view.spec.scaling
-    low, high = scaling.min_replicas, scaling.max_replicas
+    """Keep what runs; only the user's own bounds and schedules move it."""
+    low, high = ctx.min_replicas, ctx.view.spec.scaling.max_replicas
     bounded = min(max(current, low), high)
     # More than the pool can hold is never asked for; what already runs is not taken away for that.
     bounded = min(bounded, max(current, ctx.max_replicas))
     if bounded == current:
         return ScaleStep(current, ctx.memory, needed=needed, message=message)
-    text = f"{current} → {bounded} replicas: spec.scaling now asks for {low} to {high}"
-    line = record(ctx.now, Action.SCALE, "BoundsChanged", text, replicas=bounded)
+    reason, text = "BoundsChanged", f"spec.scaling now asks for {low} to {high}"
+    if ctx.schedule is not None and bounded == ctx.schedule.min_replicas:
+        reason, text = "Scheduled", f"schedule {ctx.schedule.name} asks for at least {bounded}"
+    line = record(ctx.now, Action.SCALE, reason, f"{current} → {bounded} replicas: {text}", replicas=bounded)
     return ScaleStep(bounded, ctx.memory, (line,), changed=True, needed=needed)
 
 
@@ -225,7 +226,7 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     view = ctx.view
     if view.replicas is None:
         # A Deployment that is made anew starts with what it had, or with the least.
-        first = bounded(ctx, max(view.spec.scaling.min_replicas, view.status.replicas.desired))
+        first = bounded(ctx, max(ctx.min_replicas, view.status.replicas.desired))
         return ScaleStep(first, ctx.memory)
     if view.spec.scaling.mode is ScalingMode.OFF:
         return ScaleStep(None, ctx.memory, message="spec.scaling.mode is Off")

@@ -8,8 +8,13 @@ replica takes to start they move next to nothing (docs/decisions/0013-season.md)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from throughline.domain.control.forecast import Look
 
 # Replicas take about a minute to start, so finer bins would change nothing.
 BIN_SECONDS = 30
@@ -26,8 +31,7 @@ AS_GOOD = 0.05
 JUDGED_BINS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Season:
+class Season(NamedTuple):
     """`bins`: mean arrivals per second, oldest first; the newest is number `newest` since 1970 and still being filled
     (`filled_seconds` of it). `period_bins` None: nothing repeats, as far as is known.
     """
@@ -37,6 +41,15 @@ class Season:
     filled_seconds: float = 0.0
     period_bins: int | None = None
     judged: int = 0
+    seen_seconds: float = 0.0
+
+
+def learn(season: Season, looks: Iterable[Look]) -> Season:
+    """With the looks that came since the newest that it has seen."""
+    for look in looks:
+        if look.at_seconds > season.seen_seconds:
+            season = observe(season, look.at_seconds, look.seconds, look.per_second)
+    return season
 
 
 def observe(season: Season, at_seconds: float, seconds: float, per_second: float) -> Season:
@@ -44,16 +57,18 @@ def observe(season: Season, at_seconds: float, seconds: float, per_second: float
     number = int(at_seconds // BIN_SECONDS)
     missed = number - season.newest
     if not season.bins or missed < 0 or (missed - 1) * BIN_SECONDS > seconds:
-        return Season((per_second,), number, seconds, judged=number)
+        return Season((per_second,), number, seconds, judged=number, seen_seconds=at_seconds)
     if missed == 0:
         total = season.filled_seconds + seconds
         mean = (season.bins[-1] * season.filled_seconds + per_second * seconds) / total
-        return replace(season, bins=(*season.bins[:-1], mean), filled_seconds=total)
+        return season._replace(bins=(*season.bins[:-1], mean), filled_seconds=total, seen_seconds=at_seconds)
     bins = (*season.bins, *(missed * (per_second,)))[-BINS_KEPT:]
-    season = Season(bins, number, min(seconds, at_seconds % BIN_SECONDS), season.period_bins, season.judged)
+    season = season._replace(
+        bins=bins, newest=number, filled_seconds=min(seconds, at_seconds % BIN_SECONDS), seen_seconds=at_seconds
+    )
     if number - season.judged < JUDGED_BINS:
         return season
-    return replace(season, period_bins=period_bins(bins[:-1]), judged=number)
+    return season._replace(period_bins=period_bins(bins[:-1]), judged=number)
 
 
 def period_bins(bins: tuple[float, ...]) -> int | None:
@@ -83,10 +98,11 @@ def _unexplained(bins: tuple[float, ...], lag: int, variance: float) -> float:
     return sum((x - y) ** 2 for x, y in pairs) / (len(bins) - lag) / (2.0 * variance)
 
 
-def expected(season: Season, ahead_seconds: float) -> float | None:
+def expected(season: Season, now_seconds: float, ahead_seconds: float) -> float | None:
     """The most that came, one period ago, from this time of it until `ahead_seconds` later; None without a period."""
-    if season.period_bins is None or season.period_bins >= len(season.bins):
+    if season.period_bins is None:
         return None
-    first = len(season.bins) - 1 - season.period_bins
-    last = min(first + int(ahead_seconds // BIN_SECONDS) + 1, len(season.bins) - 1)
-    return max(season.bins[first : last + 1])
+    oldest = season.newest - len(season.bins) + 1
+    first = int(now_seconds // BIN_SECONDS) - season.period_bins - oldest
+    last = first + int(ahead_seconds // BIN_SECONDS) + 1
+    return max(season.bins[max(0, first) : last + 1], default=None)
