@@ -76,7 +76,7 @@ def test_the_same_run_twice_is_the_same():
 def test_without_hysteresis_it_does_not_come_to_rest(monkeypatch):
     monkeypatch.setattr(scaling, "UP_MARGIN", 1.0)
     monkeypatch.setattr(scaling, "DOWN_MARGIN", 1.0)
-    monkeypatch.setattr(scaling, "_kept", lambda *_: 1)
+    monkeypatch.setattr(scaling, "kept", lambda *_: 1)
     c = steady(362.0)
     broken = run_autopilot(
         c, pilot(c, scaleDownStabilizationSeconds=0), UNBATCHED, replicas=first_replicas(c, tuned(c))
