@@ -201,10 +201,12 @@ def _locked(path: Path) -> BinaryIO:
         path.touch()
         file = path.open("r+b", buffering=0)
     except OSError as error:
-        raise NotEvaluatedError(f"{path.parent} cannot be written: {error.strerror}; name another --work-dir") from error
+        raise NotEvaluatedError(
+            f"{path.parent} cannot be written: {error.strerror}; name another --work-dir"
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         raise NotEvaluatedError(f"another evaluation of the same is at work in {path.parent}; wait for it") from None
-    return file  # type: ignore[return-value]  # FileIO, whose read and write are those of BinaryIO
+    return file

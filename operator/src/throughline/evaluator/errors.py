@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 
-class BadInputError(Exception):
-    """Suite, data or command line are wrong: the same call gives the same error until someone changes them."""
+class EvaluationInputError(ValueError):
+    """A data set, output or declaration that cannot be evaluated. The message names the field and the fix."""
 
 
 class NotEvaluatedError(Exception):

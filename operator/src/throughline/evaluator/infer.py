@@ -37,7 +37,7 @@ class Retry:
 
     def pause_seconds(self, attempt: int) -> float:
         """After the attempt of that number, from 1; a random half of it, so that callers do not come back at once."""
-        whole = min(self.most_seconds, self.first_seconds * 2 ** (attempt - 1))
+        whole = min(self.most_seconds, self.first_seconds * 2.0 ** (attempt - 1))
         return whole * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 

@@ -13,10 +13,10 @@ from pyarrow import csv, ipc, parquet
 from throughline.api.evaluationmetrics import TaskType
 from throughline.api.evaluationsuite import DatasetFormat
 from throughline.evaluator import source
-from throughline.evaluator.errors import BadInputError
+from throughline.evaluator.errors import EvaluationInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from throughline.api.evaluationsuite import EvaluationSuiteSpec
@@ -44,21 +44,21 @@ def read(suite: EvaluationSuiteSpec, location: str, *, scratch: Path) -> Rows:
     """Every row, and every column, of the suite's data set at `location`; what the suite needs of it is checked.
 
     Raises:
-        BadInputError: as source.opened, or the file is no table, has no rows, or lacks a column of the suite (near
+        EvaluationInputError: as source.opened, or the file is no table, has no rows, or lacks a column of the suite (near
             matches are named), or a label is missing.
         NotEvaluatedError: the store does not answer.
     """
     with source.opened(location, expected=suite.dataset.digest, scratch=scratch) as opened:
         form = suite.dataset.format or _SUFFIXES.get(opened.suffix)
         if form is None:
-            raise BadInputError(
+            raise EvaluationInputError(
                 f"{opened.name}: its suffix does not tell the format; set spec.dataset.format to "
                 f"{', '.join(DatasetFormat)}"
             )
         try:
             table = pa.Table.from_batches(*_read(opened.file, form, suite))
         except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
-            raise BadInputError(
+            raise EvaluationInputError(
                 f"{opened.name} is not readable as {form}: {_first_line(error)}. Write it anew, or correct "
                 "spec.dataset.format"
             ) from error
@@ -72,21 +72,19 @@ def needed(suite: EvaluationSuiteSpec) -> Mapping[str, str]:
     for tensor in suite.inputs:
         for column in tensor.columns:
             found.setdefault(column, f"spec.inputs[{tensor.tensor}].columns")
-    one: Sequence[tuple[str | None, str]] = (
+    single: Sequence[tuple[str | None, str]] = (
         (suite.dataset.label_column, "spec.dataset.labelColumn"),
         (suite.dataset.id_column, "spec.dataset.idColumn"),
         (suite.task.group_column, "spec.task.groupColumn"),
         *((s.column, f"spec.slices[{s.name}].column") for s in suite.slices),
     )
-    for column, field in one:
-        if column is not None:
-            found.setdefault(column, field)
+    for name, field in single:
+        if name is not None:
+            found.setdefault(name, field)
     return found
 
 
-def _read(
-    file: BinaryIO, form: DatasetFormat, suite: EvaluationSuiteSpec
-) -> tuple[list[pa.RecordBatch], pa.Schema]:
+def _read(file: BinaryIO, form: DatasetFormat, suite: EvaluationSuiteSpec) -> tuple[list[pa.RecordBatch], pa.Schema]:
     if form is DatasetFormat.PARQUET:
         parquet_file = parquet.ParquetFile(file)
         return list(parquet_file.iter_batches(BATCH_ROWS)), parquet_file.schema_arrow
@@ -114,11 +112,11 @@ def _check(table: pa.Table, suite: EvaluationSuiteSpec, name: str) -> None:
     for column, field in needed(suite).items():
         count = names.count(column)
         if count == 0:
-            raise BadInputError(f"{name} has no column {column!r}, which {field} names{nearest(column, names)}")
+            raise EvaluationInputError(f"{name} has no column {column!r}, which {field} names{nearest(column, names)}")
         if count > 1:
-            raise BadInputError(f"{name} has {count} columns {column!r}, which {field} names; rename all but one")
+            raise EvaluationInputError(f"{name} has {count} columns {column!r}, which {field} names; rename all but one")
     if table.num_rows == 0:
-        raise BadInputError(f"{name} has no rows; an evaluation needs some")
+        raise EvaluationInputError(f"{name} has no rows; an evaluation needs some")
     label = suite.dataset.label_column
     if label is not None:
         _check_labels(table.column(label), label, name)
@@ -131,7 +129,7 @@ def _check_labels(column: pa.ChunkedArray, label: str, name: str) -> None:
     count = pc.sum(missing).as_py()
     if count:
         first = pc.index(missing, value=True).as_py()
-        raise BadInputError(
+        raise EvaluationInputError(
             f"{name}: {count} of {len(column)} rows have no label (spec.dataset.labelColumn {label!r}; the first is "
             f"row {first}, counted from 0); label them or take them out"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from throughline.api.evaluationmetrics import TaskType
 from throughline.api.evaluationsuite import OutputKind
-from throughline.evaluator.errors import BadInputError
+from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.rows import nearest
 
 if TYPE_CHECKING:
@@ -73,18 +73,18 @@ def check(suite: EvaluationSuiteSpec, served: Served) -> None:
     """Before the first row: names, datatypes and shapes of the suite are those of the model.
 
     Raises:
-        BadInputError: they are not; it names every field that is wrong, and the fix.
+        EvaluationInputError: they are not; it names every field that is wrong, and the fix.
     """
     problems = [*_inputs(suite.inputs, served), *_output(suite, served)]
     if problems:
-        raise BadInputError(f"the suite does not fit model {served.name!r}:\n  " + "\n  ".join(problems))
+        raise EvaluationInputError(f"the suite does not fit model {served.name!r}:\n  " + "\n  ".join(problems))
 
 
 def batch_rows(served: Served, wanted: int | None, *, default: int = 64) -> int:
     """Rows per request: what the model takes at most, or `wanted` if that is less.
 
     Raises:
-        BadInputError: `wanted` is more than the model takes.
+        EvaluationInputError: `wanted` is more than the model takes.
     """
     if served.max_batch_size is None:
         # Every model that batches takes one row; how many more only the configuration says.
@@ -94,7 +94,7 @@ def batch_rows(served: Served, wanted: int | None, *, default: int = 64) -> int:
     else:
         most = 1 if any(t.shape[:1] == (1,) for t in served.inputs) else wanted or default
     if wanted is not None and wanted > most:
-        raise BadInputError(f"--batch-size {wanted} is more than model {served.name!r} takes ({most}); lower it")
+        raise EvaluationInputError(f"--batch-size {wanted} is more than model {served.name!r} takes ({most}); lower it")
     return wanted or most
 
 
@@ -148,7 +148,7 @@ def _output(suite: EvaluationSuiteSpec, served: Served) -> Iterator[str]:
         yield f"{field} is BYTES, and kind {kind} needs numbers; name another output, or kind Label"
     if kind in {OutputKind.PROBABILITIES, OutputKind.LOGITS} and suite.task.type is TaskType.CLASSIFICATION:
         rest, classes = tensor.shape[1:], len(suite.task.classes)
-        one_column = classes == 2 and rest in {(), (1,)}  # noqa: PLR2004 - the probability of one says that of the other
+        one_column = classes == 2 and rest in {(), (1,)}
         if not one_column and rest not in {(ANY,), (classes,)}:
             yield (
                 f"{field} has shape {list(tensor.shape)}, and spec.task.classes names {classes}; kind {kind} needs one "

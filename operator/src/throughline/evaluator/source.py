@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from throughline.evaluator.errors import BadInputError, NotEvaluatedError
+from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def opened(location: str, *, expected: str | None, scratch: Path) -> Iterator[Op
     meanwhile that is an error.
 
     Raises:
-        BadInputError: the file is absent, empty or not readable, has another digest, or changed while it was read.
+        EvaluationInputError: the file is absent, empty or not readable, has another digest, or changed while it was read.
         NotEvaluatedError: a store does not answer.
     """
     match = _URL.match(location)
@@ -76,11 +76,11 @@ def _opened_file(path: Path, name: str, expected: str | None) -> Iterator[Opened
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise BadInputError(f"{name}: there is no such file{_beside(path)}; correct spec.dataset.source") from None
+        raise EvaluationInputError(f"{name}: there is no such file{_beside(path)}; correct spec.dataset.source") from None
     except IsADirectoryError:
-        raise BadInputError(f"{name} is a directory; name one file in it") from None
+        raise EvaluationInputError(f"{name} is a directory; name one file in it") from None
     except OSError as error:
-        raise BadInputError(f"{name} cannot be opened: {error.strerror}") from error
+        raise EvaluationInputError(f"{name} cannot be opened: {error.strerror}") from error
     with file:
         before = os.fstat(file.fileno())
         try:
@@ -88,9 +88,9 @@ def _opened_file(path: Path, name: str, expected: str | None) -> Iterator[Opened
         except OSError as error:
             raise NotEvaluatedError(f"{name} cannot be read: {error.strerror}") from error
         if before.st_size == 0:
-            raise BadInputError(f"{name} is empty (0 bytes); put the rows there")
+            raise EvaluationInputError(f"{name} is empty (0 bytes); put the rows there")
         if expected is not None and digest != expected:
-            raise BadInputError(
+            raise EvaluationInputError(
                 f"{name} has digest {digest}, but spec.dataset.digest is {expected}: it is not the data set that the "
                 "suite was written for. Put the right file there, or update spec.dataset.digest"
             )
@@ -98,7 +98,7 @@ def _opened_file(path: Path, name: str, expected: str | None) -> Iterator[Opened
         yield Opened(file, name, _suffix(name), digest, before.st_size)
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise BadInputError(f"{name} changed while it was read; evaluate it when nothing writes it")
+            raise EvaluationInputError(f"{name} changed while it was read; evaluate it when nothing writes it")
 
 
 def _digest(file: BinaryIO) -> str:
@@ -126,19 +126,19 @@ def _fetch(url: str, protocol: str, target: Path) -> None:
     from fsspec.registry import known_implementations  # noqa: PLC0415
 
     if protocol not in PROTOCOLS or "::" in url:
-        raise BadInputError(f"{url}: {protocol} is not supported; use one of {', '.join(PROTOCOLS)}, or a path")
+        raise EvaluationInputError(f"{url}: {protocol} is not supported; use one of {', '.join(PROTOCOLS)}, or a path")
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         package = known_implementations[protocol]["class"].partition(".")[0]
         needed = "aiohttp" if package == "fsspec" else package
-        raise BadInputError(f"{protocol}:// needs the package {needed}; pip install {needed}") from error
+        raise EvaluationInputError(f"{protocol}:// needs the package {needed}; pip install {needed}") from error
     try:
         filesystem.get_file(path, str(target))
     except FileNotFoundError as error:
-        raise BadInputError(f"{url}: there is no such file; correct spec.dataset.source.uri.url") from error
+        raise EvaluationInputError(f"{url}: there is no such file; correct spec.dataset.source.uri.url") from error
     except PermissionError as error:
-        raise BadInputError(
+        raise EvaluationInputError(
             f"{url} may not be read ({_one_line(error)}); give credentials: spec.dataset.source.uri.secretName names "
             "the Secret whose keys are the store's environment variables"
         ) from error

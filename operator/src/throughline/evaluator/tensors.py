@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from throughline.api.evaluationsuite import InputDataType
-from throughline.evaluator.errors import BadInputError
+from throughline.evaluator.errors import EvaluationInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from throughline.api.evaluationsuite import Input
 
-FLOATS = {InputDataType.FP16: np.float16, InputDataType.FP32: np.float32, InputDataType.FP64: np.float64}
+FLOATS: dict[InputDataType, type[np.floating[Any]]] = {
+    InputDataType.FP16: np.float16,
+    InputDataType.FP32: np.float32,
+    InputDataType.FP64: np.float64,
+}
 _INTEGERS = {
     InputDataType.BOOL: pa.bool_(), InputDataType.UINT8: pa.uint8(), InputDataType.UINT16: pa.uint16(),
     InputDataType.UINT32: pa.uint32(), InputDataType.UINT64: pa.uint64(), InputDataType.INT8: pa.int8(),
@@ -32,7 +36,7 @@ def build(inputs: Sequence[Input], table: pa.Table) -> Mapping[str, NDArray[np.g
     A missing number becomes NaN in a floating-point tensor, which is what the model would be given in production.
 
     Raises:
-        BadInputError: a column's type cannot become the datatype, a value does not fit it, or one is missing where the
+        EvaluationInputError: a column's type cannot become the datatype, a value does not fit it, or one is missing where the
             datatype has no NaN.
     """
     return {tensor.tensor: _tensor(tensor, table) for tensor in inputs}
@@ -58,21 +62,21 @@ def _column(tensor: Input, name: str, column: pa.ChunkedArray) -> NDArray[np.gen
     if tensor.datatype is InputDataType.BYTES:
         return _texts(where, column)
     if not _is_number(column.type):
-        raise BadInputError(
+        raise EvaluationInputError(
             f"{where} is {column.type} and cannot become {tensor.datatype}; take another column, convert it in the "
             "data set, or correct the datatype"
         )
     if tensor.datatype in FLOATS:
         return _floats(where, tensor.datatype, column)
     if column.null_count:
-        raise BadInputError(
+        raise EvaluationInputError(
             f"{where} has {column.null_count} missing values, and {tensor.datatype} has no NaN; fill them in the data "
             "set, or take those rows out"
         )
     try:
         return _numpy(column.cast(_INTEGERS[tensor.datatype]))
     except pa.ArrowInvalid as error:
-        raise BadInputError(f"{where} is {column.type} and has values that are no {tensor.datatype}: {error}") from None
+        raise EvaluationInputError(f"{where} is {column.type} and has values that are no {tensor.datatype}: {error}") from None
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -91,7 +95,7 @@ def _floats(where: str, datatype: InputDataType, column: pa.ChunkedArray) -> NDA
         converted = array.astype(wanted)
     beyond = int(np.count_nonzero(np.isinf(converted)) - np.count_nonzero(np.isinf(array)))
     if beyond:
-        raise BadInputError(
+        raise EvaluationInputError(
             f"{where} has {beyond} values beyond the range of {datatype} (±{np.finfo(wanted).max:g}); scale them, or "
             "take a wider datatype"
         )
@@ -103,9 +107,9 @@ def _texts(where: str, column: pa.ChunkedArray) -> NDArray[np.generic]:
     if types.is_string(column.type) or types.is_large_string(column.type):
         column = column.cast(pa.large_binary())
     elif not (types.is_binary(column.type) or types.is_large_binary(column.type)):
-        raise BadInputError(f"{where} is {column.type}, and BYTES takes text or bytes; convert it in the data set")
+        raise EvaluationInputError(f"{where} is {column.type}, and BYTES takes text or bytes; convert it in the data set")
     if column.null_count:
-        raise BadInputError(f"{where} has {column.null_count} missing texts; fill them in the data set")
+        raise EvaluationInputError(f"{where} has {column.null_count} missing texts; fill them in the data set")
     return np.asarray(column.to_numpy(), dtype=np.object_)
 
 

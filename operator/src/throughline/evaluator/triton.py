@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -13,11 +12,12 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import serialize_byte_tensor
 
 from throughline.evaluator.answers import DATATYPES, TEXT, Answer
-from throughline.evaluator.errors import BadInputError
+from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.served import RefusedError, Served, Tensor, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -48,11 +48,11 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Raises BadInputError."""
+        """Raises EvaluationInputError."""
         match = _ADDRESS.match(url)
         if match is None or match["scheme"] not in {None, "grpc", "grpcs"}:
             port = " (Triton's gRPC port is 8001, not 8000)" if url.startswith("http") else ""
-            raise BadInputError(f"--url {url}: write grpc://HOST:{DEFAULT_PORT}, or grpcs:// for TLS{port}")
+            raise EvaluationInputError(f"--url {url}: write grpc://HOST:{DEFAULT_PORT}, or grpcs:// for TLS{port}")
         return cls(f"{match['host']}:{match['port'] or DEFAULT_PORT}", match["scheme"] == "grpcs")
 
 
@@ -61,7 +61,7 @@ class Asking:
     """How each request is sent."""
 
     timeout_seconds: float
-    priority: int = 0  # 1 is the highest; 0: the model's default
+    low_priority: bool = False  # the last of the model's priority levels
     queue_timeout_microseconds: int = 0  # how long the server may keep a request in its queue; 0: its default
 
 
@@ -78,11 +78,12 @@ class Triton:
         self.asking = asking
         self._model, self._version, self._output = model, version, output
         self._where = address.target
+        self._priority = 0  # the model's default
         if address.secure:
             try:
                 roots = None if ca_file is None else ca_file.read_bytes()
             except OSError as error:
-                raise BadInputError(f"--ca-file {ca_file}: {error.strerror}") from error
+                raise EvaluationInputError(f"--ca-file {ca_file}: {error.strerror}") from error
             credentials = grpc.ssl_channel_credentials(roots)
             self._channel = grpc.aio.secure_channel(address.target, credentials, options=_OPTIONS)
         else:
@@ -101,9 +102,13 @@ class Triton:
         config = await self._config(named)
         optional = {tensor.name for tensor in config.input if tensor.optional} if config is not None else set()
         priorities = 0 if config is None else int(config.dynamic_batching.priority_levels)
+        if self.asking.low_priority:
+            self._priority = priorities
+        # From here on by its number: a version that is loaded meanwhile must not answer the rest of the rows.
+        self._version = self._version or max(metadata.versions, key=_number, default="")
         return Served(
             name=metadata.name,
-            version=self._version or max(metadata.versions, key=_number, default=""),
+            version=self._version,
             inputs=tuple(
                 Tensor(t.name, t.datatype, tuple(t.shape), optional=t.name in optional) for t in metadata.inputs
             ),
@@ -125,8 +130,8 @@ class Triton:
             request.inputs.add(name=name, datatype=datatype, shape=array.shape)
             request.raw_input_contents.append(raw)
         request.outputs.add(name=self._output)
-        if self.asking.priority:
-            request.parameters["priority"].uint64_param = self.asking.priority
+        if self._priority:
+            request.parameters["priority"].uint64_param = self._priority
         if self.asking.queue_timeout_microseconds:
             request.parameters["timeout"].int64_param = self.asking.queue_timeout_microseconds
         response = await self._call("ModelInfer", request)
