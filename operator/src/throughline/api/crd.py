@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from throughline.api.base import GROUP, VERSION, Resource, Rule
+from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec, ServingPoolStatus
 from throughline.api.status import InferenceServiceStatus
@@ -57,7 +58,7 @@ class Kind:
     short: str
     namespaced: bool
     spec: type[Resource]
-    status: type[Resource]
+    status: type[Resource] | None
     description: str
     columns: tuple[Schema, ...]
     name_rule: Rule
@@ -129,7 +130,24 @@ SERVING_POOL = Kind(
     name_rule=_name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"),
 )
 
-KINDS = (INFERENCE_SERVICE, SERVING_POOL)
+EVALUATION_SUITE = Kind(
+    kind="EvaluationSuite",
+    plural="evaluationsuites",
+    short="tsuite",
+    namespaced=True,
+    spec=EvaluationSuiteSpec,
+    status=None,
+    description="What a model is judged on: data, task, metrics with their bounds, and the slices it must serve alike.",
+    columns=(
+        _column("Task", ".spec.task.type"),
+        _column("Owner", ".spec.dataset.governance.owner"),
+        AGE,
+    ),
+    name_rule=_name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"),
+)
+
+KINDS = (INFERENCE_SERVICE, SERVING_POOL)  # installed in the cluster
+CHECKED_KINDS = (*KINDS, EVALUATION_SUITE)  # known to `throughline validate`
 
 
 def structural(model: type[Resource]) -> Schema:
@@ -204,7 +222,7 @@ def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
 
 def definition(kind: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of the kind."""
-    schema = {
+    schema: Schema = {
         "type": "object",
         "description": kind.description,
         "required": ["spec"],
@@ -214,10 +232,11 @@ def definition(kind: Kind) -> dict[str, Any]:
             "kind": {"type": "string", "description": kind.kind},
             "metadata": {"type": "object"},
             "spec": structural(kind.spec),
-            # Without it kstatus, and so Argo CD and Flux, would take a new object for one that has been seen.
-            "status": {**structural(kind.status), "default": {"observedGeneration": -1}},
         },
     }
+    if kind.status is not None:
+        # Without it kstatus, and so Argo CD and Flux, would take a new object for one that has been seen.
+        schema["properties"]["status"] = {**structural(kind.status), "default": {"observedGeneration": -1}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -238,7 +257,7 @@ def definition(kind: Kind) -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    **({"subresources": {"status": {}}} if kind.status is not None else {}),
                     "additionalPrinterColumns": list(kind.columns),
                     "schema": {"openAPIV3Schema": schema},
                 }
