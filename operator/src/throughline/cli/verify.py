@@ -117,5 +117,7 @@ def _text(report: lineage.Report) -> str:
     if failed:
         summary = f"NOT VERIFIED: {', '.join(' '.join(filter(None, (c.part, c.name))) for c in failed)}"
     else:
-        summary = "Verified" + (f", but for what was not checked: {len(skipped)} of {len(rows)}" if skipped else "")
+        summary = "Verified" + (
+            f", but for what was not checked: {len(skipped)} of {len(report.checks)} parts" if skipped else ""
+        )
     return f"{output.table(('PART', 'NAME', 'STATUS', 'DETAILS'), rows)}\n\n{summary}"
