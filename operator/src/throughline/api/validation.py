@@ -87,7 +87,7 @@ def _metadata(metadata: object, kind: Kind) -> Iterator[Problem]:
 
 def _spec(spec: object, kind: Kind, schema: Schema) -> Iterator[Problem]:
     # A null is an absent field to the API server, and dates are text to it.
-    spec = _without_nulls(spec)
+    spec = without_nulls(spec)
     yield from _duplicates(spec, schema, ("spec",))
     try:
         # Strict, and as JSON: "5" is no integer to the API server either, but text may name a member of an enum.
@@ -97,11 +97,12 @@ def _spec(spec: object, kind: Kind, schema: Schema) -> Iterator[Problem]:
             yield _problem(details, schema)
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """The value as the API server takes it: a null is an absent field."""
     if isinstance(value, dict):
-        return {str(k): _without_nulls(v) for k, v in value.items() if v is not None}
+        return {str(k): without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
-        return [_without_nulls(v) for v in value]
+        return [without_nulls(v) for v in value]
     return value
 
 
