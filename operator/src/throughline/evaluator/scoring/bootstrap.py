@@ -181,8 +181,9 @@ def run(jobs: Sequence[Job], units: int, resamples: int, seed: int) -> None:
     widest = max([units, *(job.width for job in jobs)])
     chunk = max(1, min(CHUNK, CHUNK_CELLS // widest))
     for start in range(0, resamples, chunk):
-        weights = np.empty((units, min(chunk, resamples - start)))
-        for column in range(weights.shape[1]):
-            weights[:, column] = np.bincount(generator.integers(0, units, units), minlength=units)
+        drawn = np.empty((min(chunk, resamples - start), units))
+        for row in drawn:
+            row[:] = np.bincount(generator.integers(0, units, units), minlength=units)
+        weights = np.ascontiguousarray(drawn.T)
         for job in jobs:
             job.update(weights, start)
