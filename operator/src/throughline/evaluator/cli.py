@@ -44,32 +44,59 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--url", required=True, help="grpc://HOST:8001, or grpcs:// for TLS")
     what.add_argument("--model", required=True, metavar="NAME", help="the model that is judged")
     what.add_argument("--version", default="", metavar="N", help="of the model (default: the newest that is loaded)")
-    what.add_argument("--variant", action="append", default=[], metavar="NAME=[URL]#MODEL[@N]",
-                      help="compare it with the judged model on the same rows; without URL on the same server")  # fmt: skip
-    what.add_argument("--component", action="append", default=[], metavar="NAME:KEY=VALUE",
-                      help="what a variant, or the judged model, is made of: tells which component mattered")  # fmt: skip
+    what.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME=[URL]#MODEL[@N]",
+        help="compare it with the judged model on the same rows; without URL on the same server",
+    )
+    what.add_argument(
+        "--component",
+        action="append",
+        default=[],
+        metavar="NAME:KEY=VALUE",
+        help="what a variant, or the judged model, is made of: tells which component mattered",
+    )
     what.add_argument("--data", metavar="PATH", help="file or URL to read instead of spec.dataset.source")
-    what.add_argument("--data-root", default=DATA_ROOT, metavar="DIRECTORY",
-                      help="where the claim or ConfigMap of spec.dataset.source is mounted (default: %(default)s)")  # fmt: skip
+    what.add_argument(
+        "--data-root",
+        default=DATA_ROOT,
+        metavar="DIRECTORY",
+        help="where the claim or ConfigMap of spec.dataset.source is mounted (default: %(default)s)",
+    )
     what.add_argument("--model-digest", metavar="sha256:HEX", help="of the model's files; goes into the result")
     out = top.add_argument_group("result")
     out.add_argument("--output", required=True, metavar="DIRECTORY", help="for result.json, report.html, report.txt")
-    out.add_argument("--work-dir", metavar="DIRECTORY",
-                     help="keeps answers, so that a killed evaluation goes on (default: OUTPUT/.work)")  # fmt: skip
+    out.add_argument(
+        "--work-dir",
+        metavar="DIRECTORY",
+        help="keeps answers, so that a killed evaluation goes on (default: OUTPUT/.work)",
+    )
     out.add_argument("-o", dest="form", choices=("text", "json"), default="text", help="what is printed")
     out.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None,
                      help="rows, rows/s and time left on stderr (default: on a terminal)")  # fmt: skip
     asking = top.add_argument_group("how the server is asked")
-    asking.add_argument("--batch-size", type=_positive, metavar="ROWS",
-                        help="rows per request (default: the model's max_batch_size)")  # fmt: skip
+    asking.add_argument(
+        "--batch-size", type=_positive, metavar="ROWS", help="rows per request (default: the model's max_batch_size)"
+    )
     asking.add_argument("--concurrency", type=_positive, default=4, metavar="N", help="requests under way (default: 4)")
     asking.add_argument("--timeout-seconds", type=_positive_number, default=30.0, metavar="S", help="per request")
-    asking.add_argument("--attempts", type=_positive, default=Retry().attempts, metavar="N",
-                        help="per request, where the server is away or too slow (default: %(default)s)")  # fmt: skip
+    asking.add_argument(
+        "--attempts",
+        type=_positive,
+        default=Retry().attempts,
+        metavar="N",
+        help="per request, where the server is away or too slow (default: %(default)s)",
+    )
     asking.add_argument("--max-rows-per-second", type=_positive_number, metavar="N", help="spare a server in use")
     asking.add_argument("--low-priority", action="store_true", help="the lowest of the model's priority_levels")
-    asking.add_argument("--queue-timeout-milliseconds", type=_positive, metavar="MS",
-                        help="how long the server may keep a request waiting, where its queue policy allows it")  # fmt: skip
+    asking.add_argument(
+        "--queue-timeout-milliseconds",
+        type=_positive,
+        metavar="MS",
+        help="how long the server may keep a request waiting, where its queue policy allows it",
+    )
     asking.add_argument("--ca-file", type=Path, metavar="FILE", help="certificates to trust (PEM), for grpcs://")
     return top
 
@@ -168,7 +195,9 @@ def targets(given: argparse.Namespace) -> tuple[Target, list[Target]]:
     for text in given.variant:
         match = _VARIANT.match(text)
         if match is None:
-            raise EvaluationInputError(f"--variant {text}: write NAME=[URL]#MODEL[@N], such as int8=grpc://host:8001#m_int8")
+            raise EvaluationInputError(
+                f"--variant {text}: write NAME=[URL]#MODEL[@N], such as int8=grpc://host:8001#m_int8"
+            )
         variants.append(Target(match["name"], match["url"] or given.url, match["model"], match["version"] or ""))
     names = [judged.name, *(v.name for v in variants)]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -191,7 +220,9 @@ def components_of(given: Sequence[str], names: Sequence[str]) -> dict[str, dict[
         if match is None:
             raise EvaluationInputError(f"--component {text}: write NAME:KEY=VALUE, such as int8:precision=int8")
         if match["variant"] not in names:
-            raise EvaluationInputError(f"--component {text}: there is no {match['variant']}; there are {', '.join(names)}")
+            raise EvaluationInputError(
+                f"--component {text}: there is no {match['variant']}; there are {', '.join(names)}"
+            )
         found.setdefault(match["variant"], {})[match["name"]] = match["value"]
     return found
 

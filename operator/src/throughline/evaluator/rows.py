@@ -41,11 +41,11 @@ class Rows:
 
 
 def read(suite: EvaluationSuiteSpec, location: str, *, scratch: Path) -> Rows:
-    """Every row, and every column, of the suite's data set at `location`; what the suite needs of it is checked.
+    """All of the data set at `location`; what the suite needs of it is checked.
 
     Raises:
-        EvaluationInputError: as source.opened, or the file is no table, has no rows, or lacks a column of the suite (near
-            matches are named), or a label is missing.
+        EvaluationInputError: as source.opened, or the file is no table, has no rows, or lacks a column of the suite
+            (near matches are named), or a label is missing.
         NotEvaluatedError: the store does not answer.
     """
     with source.opened(location, expected=suite.dataset.digest, scratch=scratch) as opened:
@@ -114,7 +114,9 @@ def _check(table: pa.Table, suite: EvaluationSuiteSpec, name: str) -> None:
         if count == 0:
             raise EvaluationInputError(f"{name} has no column {column!r}, which {field} names{nearest(column, names)}")
         if count > 1:
-            raise EvaluationInputError(f"{name} has {count} columns {column!r}, which {field} names; rename all but one")
+            raise EvaluationInputError(
+                f"{name} has {count} columns {column!r}, which {field} names; rename all but one"
+            )
     if table.num_rows == 0:
         raise EvaluationInputError(f"{name} has no rows; an evaluation needs some")
     label = suite.dataset.label_column

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from throughline.evaluator import served, tensors
 from throughline.evaluator.answers import Answers
-from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Pace, Plan, Retry, Statistics, attempt, infer
 
 if TYPE_CHECKING:
@@ -83,7 +82,9 @@ class Session:
         served.check(self.suite, found)
         self._served[target.name] = found
         if found.max_batch_size is None and self.how.batch_rows is None:
-            self.progress.say(f"{target.name}: the server does not tell max_batch_size: one row per request; --batch-size N")
+            self.progress.say(
+                f"{target.name}: the server does not tell max_batch_size: one row per request; --batch-size N"
+            )
         if self.how.low_priority and not found.priority_levels:
             self.progress.say(
                 f"{target.name}: the model has no priority_levels, so --low-priority changes nothing; "
@@ -98,7 +99,9 @@ class Session:
         found = self._served[target.name]
         with Answers(rows.table.num_rows, self.how.work_directory / self._key(target, found, rows)) as answers:
             if answers.resumed_rows:
-                self.progress.say(f"{target.name}: {answers.resumed_rows:,} rows were answered before: going on from there")
+                self.progress.say(
+                    f"{target.name}: {answers.resumed_rows:,} rows were answered before: going on from there"
+                )
             statistics = self._runner.run(self._ask(target, rows.table, answers))
             self.statistics[target.name] = statistics
             return answers.output(), answers
@@ -122,7 +125,9 @@ class Session:
         plan = Plan(size, self.how.in_flight, self.how.retry)
         arrays = tensors.build(self.suite.inputs, table)
         self.progress.start(target.name, answers.rows, answers.done_rows)
-        return await infer(self._ports[target.name], arrays, answers, plan, Pace(self.how.rows_per_second), self.progress)
+        return await infer(
+            self._ports[target.name], arrays, answers, plan, Pace(self.how.rows_per_second), self.progress
+        )
 
     def _key(self, target: Target, found: Served, rows: Rows) -> str:
         """What the answers depend on: those to something else must not be taken for them."""

@@ -55,7 +55,8 @@ def opened(location: str, *, expected: str | None, scratch: Path) -> Iterator[Op
     meanwhile that is an error.
 
     Raises:
-        EvaluationInputError: the file is absent, empty or not readable, has another digest, or changed while it was read.
+        EvaluationInputError: the file is absent, empty or not readable, has another digest, or changed while it
+            was read.
         NotEvaluatedError: a store does not answer.
     """
     match = _URL.match(location)
@@ -76,7 +77,9 @@ def _opened_file(path: Path, name: str, expected: str | None) -> Iterator[Opened
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise EvaluationInputError(f"{name}: there is no such file{_beside(path)}; correct spec.dataset.source") from None
+        raise EvaluationInputError(
+            f"{name}: there is no such file{_beside(path)}; correct spec.dataset.source"
+        ) from None
     except IsADirectoryError:
         raise EvaluationInputError(f"{name} is a directory; name one file in it") from None
     except OSError as error:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from throughline.api import validation
 from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.lineage import canonical
 
 KIND = "EvaluationSuite"
 
@@ -48,10 +46,4 @@ def load(path: str) -> Suite:
         lines = "\n  ".join(f"{problem.field}: {problem.message}" for problem in problems)
         raise EvaluationInputError(f"--suite {path} is not valid:\n  {lines}")
     spec = EvaluationSuiteSpec.model_validate(document["spec"])
-    return Suite(str(document["metadata"].get("name", "")), spec, digest(spec.to_wire()))
-
-
-def digest(value: Any) -> str:
-    """sha256:HEX of JSON with sorted keys and no white space; a spec has no floats, whose spelling could differ."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return Suite(str(document["metadata"].get("name", "")), spec, canonical.digest(spec.to_wire()))

@@ -36,8 +36,8 @@ def build(inputs: Sequence[Input], table: pa.Table) -> Mapping[str, NDArray[np.g
     A missing number becomes NaN in a floating-point tensor, which is what the model would be given in production.
 
     Raises:
-        EvaluationInputError: a column's type cannot become the datatype, a value does not fit it, or one is missing where the
-            datatype has no NaN.
+        EvaluationInputError: a column's type cannot become the datatype, a value does not fit it, or one is
+            missing where the datatype has no NaN.
     """
     return {tensor.tensor: _tensor(tensor, table) for tensor in inputs}
 
@@ -76,7 +76,9 @@ def _column(tensor: Input, name: str, column: pa.ChunkedArray) -> NDArray[np.gen
     try:
         return _numpy(column.cast(_INTEGERS[tensor.datatype]))
     except pa.ArrowInvalid as error:
-        raise EvaluationInputError(f"{where} is {column.type} and has values that are no {tensor.datatype}: {error}") from None
+        raise EvaluationInputError(
+            f"{where} is {column.type} and has values that are no {tensor.datatype}: {error}"
+        ) from None
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -107,7 +109,9 @@ def _texts(where: str, column: pa.ChunkedArray) -> NDArray[np.generic]:
     if types.is_string(column.type) or types.is_large_string(column.type):
         column = column.cast(pa.large_binary())
     elif not (types.is_binary(column.type) or types.is_large_binary(column.type)):
-        raise EvaluationInputError(f"{where} is {column.type}, and BYTES takes text or bytes; convert it in the data set")
+        raise EvaluationInputError(
+            f"{where} is {column.type}, and BYTES takes text or bytes; convert it in the data set"
+        )
     if column.null_count:
         raise EvaluationInputError(f"{where} has {column.null_count} missing texts; fill them in the data set")
     return np.asarray(column.to_numpy(), dtype=np.object_)

@@ -48,7 +48,7 @@ def signed_interval(low: float | None, high: float | None) -> str:
 
 
 def named(text: str) -> str:
-    """A name out of data, for one line: control characters (a terminal would obey them) are shown, length is bounded."""
+    """A name out of data: control characters, which a terminal would obey, are shown; the length is bounded."""
     visible = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
     return visible if len(visible) <= NAME_CHARACTERS else f"{visible[: NAME_CHARACTERS - 1]}…"
 

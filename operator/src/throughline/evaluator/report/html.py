@@ -50,9 +50,7 @@ def _pictures(report: Report) -> dict[str, list[Markup]]:
         found["confusion"].append(_trusted(plots.confusion(matrix)))
     if result.slices:
         known = {e.metric for s in result.slices for e in s.metrics if e.value is not None}
-        found["slices"] += [
-            _trusted(plots.slices(result, e.metric)) for e in result.metrics if e.metric in known
-        ]
+        found["slices"] += [_trusted(plots.slices(result, e.metric)) for e in result.metrics if e.metric in known]
     if comparison is not None:
         known = {d.metric for v in comparison.variants for d in v.metrics if d.value is not None}
         found["differences"] += [_trusted(plots.differences(comparison, name)) for name in sorted(known)]

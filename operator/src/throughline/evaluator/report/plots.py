@@ -48,14 +48,18 @@ def svg(name: str, draw: Callable[[Axes], None], size_inches: tuple[float, float
 
 def calibration(bins: Sequence[CalibrationBin]) -> str:
     """Accuracy against confidence; the area of a point is its share of the rows."""
-    used = [b for b in bins if b.rows and b.confidence is not None and b.accuracy is not None]
+    used = [
+        (b.confidence, b.accuracy, b.rows)
+        for b in bins
+        if b.rows and b.confidence is not None and b.accuracy is not None
+    ]
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="calibrated")
-        confidence, accuracy = [b.confidence for b in used], [b.accuracy for b in used]
-        most = max((b.rows for b in used), default=1)
+        confidence, accuracy = [c for c, _, _ in used], [a for _, a, _ in used]
+        most = max((rows for _, _, rows in used), default=1)
         axes.plot(confidence, accuracy, color=BLUE, linewidth=1)
-        axes.scatter(confidence, accuracy, s=[12 + 140 * b.rows / most for b in used], color=BLUE, alpha=0.8)
+        axes.scatter(confidence, accuracy, s=[12 + 140 * rows / most for _, _, rows in used], color=BLUE, alpha=0.8)
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
         axes.set_aspect("equal")
         axes.legend(loc="upper left")
@@ -89,7 +93,7 @@ def confusion(matrix: ConfusionMatrix) -> str:
 def slices(result: EvaluationResult, metric: str) -> str:
     """One metric over all slices, with intervals; slices that are too small to be judged are hollow."""
     found = [
-        (f"{named(s.slice)} = {named(s.value)}", s.too_small, e)
+        (f"{named(s.slice)} = {named(s.value)}", s.too_small, e.value, e)
         for s in result.slices
         for e in s.metrics
         if e.metric == metric and e.value is not None
@@ -102,15 +106,15 @@ def slices(result: EvaluationResult, metric: str) -> str:
     ]
 
     def draw(axes: Axes) -> None:
-        for place, (_, small, e) in enumerate(found):
+        for place, (_, small, value, e) in enumerate(found):
             if e.low is not None and e.high is not None:
                 axes.plot([e.low, e.high], [place, place], color=BLUE, linewidth=1.6, alpha=0.4 if small else 1.0)
-            axes.plot(e.value, place, "o", color=BLUE, markersize=5, markerfacecolor="white" if small else BLUE)
+            axes.plot(value, place, "o", color=BLUE, markersize=5, markerfacecolor="white" if small else BLUE)
         if overall is not None:
             axes.axvline(overall, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="all rows")
         for bound in bounds:
             axes.axvline(bound, color=VERMILLION, linewidth=1.4, label="bound for all rows")
-        axes.set_yticks(range(len(found)), [label for label, _, _ in found])
+        axes.set_yticks(range(len(found)), [label for label, _, _, _ in found])
         axes.invert_yaxis()
         axes.set(xlabel=named(metric))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
@@ -121,16 +125,19 @@ def slices(result: EvaluationResult, metric: str) -> str:
 def differences(comparison: Comparison, metric: str) -> str:
     """One metric of each variant against the baseline."""
     found = [
-        (named(v.variant), d) for v in comparison.variants for d in v.metrics if d.metric == metric and d.value is not None
+        (named(v.variant), d.value, d)
+        for v in comparison.variants
+        for d in v.metrics
+        if d.metric == metric and d.value is not None
     ]
 
     def draw(axes: Axes) -> None:
         axes.axvline(0.0, color=GREY, linewidth=1)
-        for place, (_, d) in enumerate(found):
+        for place, (_, value, d) in enumerate(found):
             if d.low is not None and d.high is not None:
                 axes.plot([d.low, d.high], [place, place], color=ORANGE, linewidth=1.8)
-            axes.plot(d.value, place, "o", color=ORANGE, markersize=5)
-        axes.set_yticks(range(len(found)), [label for label, _ in found])
+            axes.plot(value, place, "o", color=ORANGE, markersize=5)
+        axes.set_yticks(range(len(found)), [label for label, _, _ in found])
         axes.invert_yaxis()
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.set(xlabel=f"{named(metric)}, difference from {named(comparison.baseline)}")

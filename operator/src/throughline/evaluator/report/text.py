@@ -41,8 +41,10 @@ def _result(result: EvaluationResult) -> Iterator[str]:
     groups = f" in {result.groups:,} groups" if result.groups is not None else ""
     head = [
         f"{named(result.suite or 'suite')} on {named(result.model or 'model')}: {outcome(result).upper()}",
-        f"{result.rows:,} rows{groups}; intervals of {result.confidence_percent} % "
-        f"from {result.resamples:,} resamples, seed {result.seed}",
+        (
+            f"{result.rows:,} rows{groups}; intervals of {result.confidence_percent} % "
+            f"from {result.resamples:,} resamples, seed {result.seed}"
+        ),
     ]
     yield "\n".join(head)
     reasons = result.verdict.reasons if result.verdict is not None else []
@@ -94,13 +96,13 @@ def _comparison(report: Report) -> Iterator[str]:
     for variant in comparison.variants:
         found = report.variants.get(variant.variant)
         verdict = outcome(found).lower() if found is not None else ""
-        for d in variant.metrics:
-            rows.append(
-                [
-                    named(variant.variant), verdict, d.metric, number(d.baseline), number(d.variant), signed(d.value),
-                    signed_interval(d.low, d.high),
-                ]
-            )  # fmt: skip
+        rows += [
+            [
+                named(variant.variant), verdict, d.metric, number(d.baseline), number(d.variant), signed(d.value),
+                signed_interval(d.low, d.high),
+            ]
+            for d in variant.metrics
+        ]  # fmt: skip
     head = ["VARIANT", "VERDICT", "METRIC", named(comparison.baseline), "VARIANT'S", "DIFFERENCE", "INTERVAL"]
     yield f"Against {named(comparison.baseline)}, on the same rows\n" + table(head, rows)
     gaps = [
