@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import core, oracle, rest, step, traces
+from bench import core, evaluator, oracle, rest, step, traces
 from e2e.cluster import Cluster, PrerequisiteMissing
 from e2e.report import Figure, figures_table, write
 from e2e.stack import models, storage, up
@@ -25,7 +25,7 @@ ONNX_WIDTH = 1024
 ONNX_INPUTS = 16  # few, since perf_analyzer keeps all that it sends
 STEPS = ("batches", "serial", "onnx")
 ALONE = ("core", "traces")  # need no cluster
-PARTS = (*STEPS, "oracle", "rest", *ALONE)
+PARTS = (*STEPS, "oracle", "evaluator", "rest", *ALONE)
 _started = time.monotonic()
 
 
@@ -78,6 +78,8 @@ def main() -> int:
                     folder = storage.install(cluster)
                     storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12, inputs=ONNX_INPUTS)
                 load = Load(cluster).start()
+                if "evaluator" in parts:
+                    figures += evaluator.run(cluster, load, say)
                 if "oracle" in parts:
                     figures += oracle.run(cluster, load, say)
                 for name in STEPS:

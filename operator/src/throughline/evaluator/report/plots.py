@@ -75,7 +75,11 @@ def confusion(matrix: ConfusionMatrix) -> str:
 
     def draw(axes: Axes) -> None:
         axes.grid(visible=False)
-        axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
+        # Not imshow: that puts an image into the picture, which a page without anything from elsewhere may not show.
+        places = np.arange(len(names) + 1) - 0.5
+        axes.pcolormesh(places, places, share, cmap="Blues", vmin=0.0, vmax=1.0)
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
         axes.set_xticks(range(len(names)), names, rotation=45 if max(map(len, names)) > 3 else 0, ha="center")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true")
