@@ -25,7 +25,8 @@ ONNX_WIDTH = 1024
 ONNX_INPUTS = 16  # few, since perf_analyzer keeps all that it sends
 STEPS = ("batches", "serial", "onnx")
 ALONE = ("core", "traces")  # need no cluster
-PARTS = (*STEPS, "oracle", "evaluator", "rest", *ALONE)
+BESIDE_LOAD = {"evaluator": evaluator.run, "oracle": oracle.run}
+PARTS = (*STEPS, *BESIDE_LOAD, "rest", *ALONE)
 _started = time.monotonic()
 
 
@@ -78,10 +79,9 @@ def main() -> int:
                     folder = storage.install(cluster)
                     storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12, inputs=ONNX_INPUTS)
                 load = Load(cluster).start()
-                if "evaluator" in parts:
-                    figures += evaluator.run(cluster, load, say)
-                if "oracle" in parts:
-                    figures += oracle.run(cluster, load, say)
+                for name, part in BESIDE_LOAD.items():
+                    if name in parts:
+                        figures += part(cluster, load, say)
                 for name in STEPS:
                     if name in parts:
                         figures += step.run(cluster, load, cases()[name], say)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import yaml
 from pyarrow import parquet
@@ -13,6 +12,8 @@ from e2e.stack import models, storage
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
 
     from e2e.cluster import Cluster
 
