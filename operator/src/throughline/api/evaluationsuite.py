@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from throughline.api.base import ATOMIC_LIST, Name, Quantity, Resource, Rule, list_map, quantity_value
+from throughline.api.dataquality import DataQualityRules
 from throughline.api.evaluationmetrics import (
     AT_MOST_ONE,
     HIGHER_IS_BETTER,
@@ -17,6 +18,7 @@ from throughline.api.evaluationmetrics import (
     NEED_PROBABILITIES,
     TaskType,
 )
+from throughline.api.robustness import Perturbation, PerturbationType
 
 Column = Annotated[str, Field(min_length=1, max_length=253)]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
@@ -438,6 +440,37 @@ class EvaluationSuiteSpec(Resource):
             message="spec.gaps[].slice must be the name of an entry of spec.slices; correct it or add the slice",
             field="gaps",
         ),
+        Rule(
+            cel="self.task.type == 'Classification' || !has(self.perturbations) || size(self.perturbations) == 0",
+            holds=lambda s: s.task.type is TaskType.CLASSIFICATION or not s.perturbations,
+            message="spec.perturbations have floors of accuracy, which only a Classification task has; remove them",
+            field="perturbations",
+        ),
+        Rule(
+            cel="self.output.kind != 'Label' || !has(self.perturbations) || "
+            "self.perturbations.all(p, p.type != 'SquareAttack')",
+            holds=lambda s: (
+                s.output.kind is not OutputKind.LABEL
+                or all(p.type is not PerturbationType.SQUARE_ATTACK for p in s.perturbations)
+            ),
+            message="spec.perturbations of type SquareAttack search by the model's scores, which spec.output.kind "
+            "Label does not give; name an output of Probabilities or Logits, or remove them",
+            field="perturbations",
+        ),
+        Rule(
+            cel="!has(self.quality) || !has(self.quality.labelBalance) || self.task.type == 'Classification'",
+            holds=lambda s: (
+                s.quality is None or s.quality.label_balance is None or s.task.type is TaskType.CLASSIFICATION
+            ),
+            message="spec.quality.labelBalance is for a Classification task; remove it",
+            field="quality",
+        ),
+        Rule(
+            cel="!has(self.quality) || !has(self.quality.trainingOverlap) || has(self.trainingDataset)",
+            holds=lambda s: s.quality is None or s.quality.training_overlap is None or s.training_dataset is not None,
+            message="spec.trainingDataset is required for spec.quality.trainingOverlap; add it or remove the check",
+            field="quality",
+        ),
     )
 
     dataset: Dataset
@@ -452,6 +485,20 @@ class EvaluationSuiteSpec(Resource):
     ] = 100
     gaps: Annotated[list[Gap], Field(max_length=32, json_schema_extra=list_map("metric", "slice"))] = []
     intervals: Intervals = Intervals()
+    perturbations: Annotated[
+        list[Perturbation],
+        Field(
+            max_length=32,
+            json_schema_extra=list_map("name"),
+            description="What may happen to the inputs, how strongly, and the accuracy that must be left.",
+        ),
+    ] = []
+    quality: Annotated[
+        DataQualityRules | None, Field(description="What must hold for the rows before the model is judged on them.")
+    ] = None
+    training_dataset: Annotated[
+        Dataset | None, Field(description="What the model was trained on; for spec.quality.trainingOverlap.")
+    ] = None
 
     def metric_names(self) -> tuple[str, ...]:
         """Every metric that is named, in spec.metrics or in spec.gaps, once."""
