@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 
-class ScoringError(ValueError):
+from throughline.evaluator.errors import EvaluationInputError
+
+
+class ScoringError(EvaluationInputError):
     """Rows, output or suite do not fit together. `field` is the suite's field or the argument to look at."""
 
     def __init__(self, field: str, message: str) -> None:

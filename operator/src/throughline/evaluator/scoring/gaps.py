@@ -47,18 +47,18 @@ def largest_gap(values: Floats, resampled: Floats, hidden: Floats, alpha: float)
     for one in range(len(values) - 1):
         difference = values[one] - values[one + 1 :]
         each = resampled[one] - resampled[one + 1 :]
-        variance = each.var(axis=1, ddof=1) + hidden[one] ** 2 + hidden[one + 1 :] ** 2
-        error = np.sqrt(variance)
+        shown = each.std(axis=1, ddof=1)
         scaled = np.divide(
-            np.abs(each - difference[:, None]), error[:, None], out=np.zeros_like(each), where=error[:, None] > 0
+            np.abs(each - difference[:, None]), shown[:, None], out=np.zeros_like(each), where=shown[:, None] > 0
         )
         np.maximum(largest, scaled.max(axis=0), out=largest)
         ends = np.quantile(each, [alpha / 2, 1 - alpha / 2], axis=1)
         widened = np.hypot(ends - difference, normal * np.hypot(hidden[one], hidden[one + 1 :]))
         upper.append(np.maximum(widened[1] + difference, widened[0] - difference))
         differences.append(np.abs(difference))
-        errors.append(error)
-    critical = np.quantile(largest, 1 - alpha / 2)
+        errors.append(np.sqrt(shown**2 + hidden[one] ** 2 + hidden[one + 1 :] ** 2))
+    # Never less than for a single pair of the normal distribution: pairs without any spread tell nothing of theirs.
+    critical = max(np.quantile(largest, 1 - alpha / 2), stats.norm.ppf(1 - alpha / 4))
     lower = np.concatenate(differences) - critical * np.concatenate(errors)
     above, below = int(values.argmax()), int(values.argmin())
     value = float(values[above] - values[below])
