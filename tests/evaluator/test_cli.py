@@ -263,6 +263,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_result(folder: Path) -> Non
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
+        time.sleep(0.2)  # the server still answers those that were under way
         asked = sum(behaviour.rows)
         assert not (folder / "out/result.json").exists()
         behaviour.delay_seconds = 0
@@ -289,3 +290,35 @@ def test_answers_to_another_question_are_not_taken(folder: Path) -> None:
         with serving(behaviour) as third:
             assert cli.main([third if a == url else a for a in given]) == 0
         assert sum(behaviour.rows) == ROWS
+
+
+def test_data_quality_and_robustness_are_part_of_the_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = {"name": "noise", "type": "GaussianNoise", "strengths": ["0", "0.5"], "seed": 1}
+    write_suite(folder, quality={"duplicates": {"ceiling": "0"}}, perturbations=[{**noise, "floor": "0.2"}])
+    assert run(folder) == 0
+    found = result(folder)
+    assert found["quality"]["outcome"] == "Passed"
+    clean, noisy = (p["accuracy"] for p in found["robustness"]["perturbations"][0]["points"])
+    assert clean == found["metrics"][0]["value"]
+    assert noisy < clean
+    assert (folder / "out/report.html").read_text().count("<svg") == 5
+    write_suite(folder, perturbations=[{**noise, "floor": "0.89"}])
+    assert run(folder) == 1
+    assert "FAILED   noise: accuracy" in capsys.readouterr().out
+    table = parquet.read_table(folder / "rows.parquet")
+    parquet.write_table(pa.concat_tables([table, table.slice(0, 40)]), folder / "rows.parquet")
+    write_suite(folder, quality={"duplicates": {"ceiling": "0.01"}})
+    assert run(folder) == 1
+    assert result(folder)["metrics"][0]["value"] > 0.5
+    write_suite(
+        folder,
+        quality={"trainingOverlap": {"ceiling": "0.05"}},
+        trainingDataset={
+            "source": {"pvc": {"claimName": "t", "path": "rows.parquet"}},
+            "labelColumn": "label",
+            "governance": GOVERNANCE,
+        },
+    )
+    # The very rows it was trained on.
+    assert run(folder, None, "--training-root", str(folder)) == 1
+    assert "training" in capsys.readouterr().out

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from throughline.api.base import Resource
+from throughline.api.dataquality import QualityReport
+from throughline.api.robustness import RobustnessReport
 
 
 class Outcome(StrEnum):
@@ -19,6 +21,8 @@ class Check(StrEnum):
     FLOOR = "Floor"
     CEILING = "Ceiling"
     GAP = "Gap"
+    QUALITY = "Quality"  # of the data; metric is the check
+    PERTURBATION = "Perturbation"
 
 
 class Estimate(Resource):
@@ -85,7 +89,7 @@ class Reason(Resource):
     metric: str
     slice: str | None = None
     outcome: Outcome
-    bound: float
+    bound: float | None = None  # None for a check without one number
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -117,6 +121,8 @@ class EvaluationResult(Resource):
     gaps: list[GapResult] = []
     confusion_matrix: ConfusionMatrix | None = None
     calibration: list[CalibrationBin] | None = None
+    quality: QualityReport | None = None
+    robustness: RobustnessReport | None = None
     notes: list[str] = []  # how the numbers were made, where a reader must know
     verdict: Verdict | None = None
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from throughline.domain.evaluation.together import together
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.progress import Progress
@@ -20,11 +21,14 @@ from throughline.evaluator.session import How, Session, Target
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pyarrow as pa
+
+    from throughline.api.evaluationsuite import EvaluationSuiteSpec
     from throughline.evaluator.report.content import Report
     from throughline.evaluator.served import ModelPort
 
 PASSED, FAILED, BAD_INPUT, NOT_EVALUATED, INTERRUPTED = 0, 1, 2, 3, 130
-DATA_ROOT = "/data"
+DATA_ROOT, TRAINING_ROOT = "/data", "/training"
 # The kubelet makes this file for each container, and shows what is in it as the container's last words.
 TERMINATION_LOG = Path("/dev/termination-log")
 TERMINATION_BYTES = 4096
@@ -64,6 +68,13 @@ def parser() -> argparse.ArgumentParser:
         default=DATA_ROOT,
         metavar="DIRECTORY",
         help="where the claim or ConfigMap of spec.dataset.source is mounted (default: %(default)s)",
+    )
+    what.add_argument("--training-data", metavar="PATH", help="instead of spec.trainingDataset.source")
+    what.add_argument(
+        "--training-root",
+        default=TRAINING_ROOT,
+        metavar="DIRECTORY",
+        help="where the claim or ConfigMap of spec.trainingDataset.source is mounted",
     )
     what.add_argument("--model-digest", metavar="sha256:HEX", help="of the model's files; goes into the result")
     out = top.add_argument_group("result")
@@ -132,7 +143,9 @@ def evaluate(
     """
     # What reads, scores and draws takes seconds to import: --help and a wrong suite need none of it.
     from throughline.evaluator import rows, source  # noqa: PLC0415
+    from throughline.evaluator.quality.report import check_quality  # noqa: PLC0415
     from throughline.evaluator.report.content import Report  # noqa: PLC0415
+    from throughline.evaluator.robustness.report import robustness  # noqa: PLC0415
     from throughline.evaluator.scoring import ScoringError, compare, score  # noqa: PLC0415
     from throughline.evaluator.scoring.slices import partition  # noqa: PLC0415
     from throughline.evaluator.suitefile import load  # noqa: PLC0415
@@ -152,17 +165,26 @@ def evaluate(
         raise NotEvaluatedError(f"{work} cannot be made: {error.strerror}; name another --work-dir") from error
     location = given.data or source.locate(suite.spec.dataset.source, Path(given.data_root))
     data = rows.read(suite.spec, location, scratch=work)
+    quality = None
+    if suite.spec.quality is not None:
+        training = _training(suite.spec, given, work)
+        quality = check_quality(suite.spec, data.table, training=training)
     with asyncio.Runner() as runner:
         session = Session(suite.spec, how, progress, runner, connect)
         try:
             partition(suite.spec.slices, data.table)  # a wrong expression is told before the first request
-            found = {target.name: session.open(target) for target in (judged, *variants)}
-            asked = {target.name: session.output(target, data) for target in (judged, *variants)}
+            targets_by_name = {target.name: target for target in (judged, *variants)}
+            found = {name: session.open(target) for name, target in targets_by_name.items()}
+            asked = {name: session.output(target, data) for name, target in targets_by_name.items()}
             outputs = {name: output for name, (output, _) in asked.items()}
             results = {}
             for name, output in outputs.items():
                 model = found[name]
-                results[name] = score(suite.spec, data.table, output).model_copy(
+                scored = score(suite.spec, data.table, output)
+                robust = None
+                if suite.spec.perturbations:
+                    robust = robustness(suite.spec, data.table, session.predict(targets_by_name[name]))
+                results[name] = together(scored, quality, robust).model_copy(
                     update={
                         "suite": suite.name,
                         "suite_digest": suite.digest,
@@ -182,6 +204,15 @@ def evaluate(
     }
     kept = [answers for _, answers in asked.values()]
     return report, {"models": statistics, "kept": kept}
+
+
+def _training(suite: EvaluationSuiteSpec, given: argparse.Namespace, work: Path) -> pa.Table | None:
+    from throughline.evaluator import rows, source  # noqa: PLC0415 - as above
+
+    if suite.training_dataset is None:
+        return None
+    location = given.training_data or source.locate(suite.training_dataset.source, Path(given.training_root))
+    return rows.load(suite.training_dataset, location, suite.task.type, scratch=work).table
 
 
 def targets(given: argparse.Namespace) -> tuple[Target, list[Target]]:

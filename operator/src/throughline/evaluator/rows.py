@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from throughline.api.evaluationsuite import EvaluationSuiteSpec
+    from throughline.api.evaluationsuite import Dataset, EvaluationSuiteSpec
 
 BATCH_ROWS = 2**16
 SHOWN = 8  # columns named in a message
@@ -41,28 +41,34 @@ class Rows:
 
 
 def read(suite: EvaluationSuiteSpec, location: str, *, scratch: Path) -> Rows:
-    """All of the data set at `location`; what the suite needs of it is checked.
+    """All of the suite's data set, at `location`; what the suite needs of it is checked.
 
     Raises:
         EvaluationInputError: as source.opened, or the file is no table, has no rows, or lacks a column of the suite
             (near matches are named), or a label is missing.
         NotEvaluatedError: the store does not answer.
     """
-    with source.opened(location, expected=suite.dataset.digest, scratch=scratch) as opened:
-        form = suite.dataset.format or _SUFFIXES.get(opened.suffix)
+    found = load(suite.dataset, location, suite.task.type, scratch=scratch)
+    _check(found.table, suite, found.name)
+    return found
+
+
+def load(dataset: Dataset, location: str, task: TaskType, *, scratch: Path) -> Rows:
+    """A data set as it is; raises as `read` does for what is no table."""
+    with source.opened(location, expected=dataset.digest, scratch=scratch) as opened:
+        form = dataset.format or _SUFFIXES.get(opened.suffix)
         if form is None:
             raise EvaluationInputError(
                 f"{opened.name}: its suffix does not tell the format; set spec.dataset.format to "
                 f"{', '.join(DatasetFormat)}"
             )
         try:
-            table = pa.Table.from_batches(*_read(opened.file, form, suite))
+            table = pa.Table.from_batches(*_read(opened.file, form, _csv_types(dataset, task)))
         except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
             raise EvaluationInputError(
                 f"{opened.name} is not readable as {form}: {_first_line(error)}. Write it anew, or correct "
                 "spec.dataset.format"
             ) from error
-        _check(table, suite, opened.name)
         return Rows(table, opened.digest, opened.name)
 
 
@@ -84,13 +90,15 @@ def needed(suite: EvaluationSuiteSpec) -> Mapping[str, str]:
     return found
 
 
-def _read(file: BinaryIO, form: DatasetFormat, suite: EvaluationSuiteSpec) -> tuple[list[pa.RecordBatch], pa.Schema]:
+def _read(
+    file: BinaryIO, form: DatasetFormat, csv_types: dict[str, pa.DataType]
+) -> tuple[list[pa.RecordBatch], pa.Schema]:
     if form is DatasetFormat.PARQUET:
         parquet_file = parquet.ParquetFile(file)
         return list(parquet_file.iter_batches(BATCH_ROWS)), parquet_file.schema_arrow
     if form is DatasetFormat.CSV:
         # Not csv.open_csv: that takes each column's type from the first block, and fails at a later 1.5 after ones.
-        table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=_csv_types(suite)))
+        table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=csv_types))
         return table.to_batches(BATCH_ROWS), table.schema
     is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
     file.seek(0)
@@ -101,10 +109,10 @@ def _read(file: BinaryIO, form: DatasetFormat, suite: EvaluationSuiteSpec) -> tu
     return list(stream), stream.schema
 
 
-def _csv_types(suite: EvaluationSuiteSpec) -> dict[str, pa.DataType]:
+def _csv_types(dataset: Dataset, task: TaskType) -> dict[str, pa.DataType]:
     """Classes stay as they are written: "01" is not the class "1"."""
-    label = suite.dataset.label_column
-    return {label: pa.string()} if label is not None and suite.task.type is TaskType.CLASSIFICATION else {}
+    label = dataset.label_column
+    return {label: pa.string()} if label is not None and task is TaskType.CLASSIFICATION else {}
 
 
 def _check(table: pa.Table, suite: EvaluationSuiteSpec, name: str) -> None:

@@ -10,11 +10,11 @@ from throughline.api.evaluationresult import Check
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from throughline.api.evaluationresult import Comparison, Estimate, EvaluationResult, Reason
+    from throughline.api.evaluationresult import Comparison, Estimate, EvaluationResult
 
 UNKNOWN = "unknown"
 NAME_CHARACTERS = 60  # of what comes from data; more than that no table is wide enough for
-_BOUNDS = {Check.FLOOR: "at least", Check.CEILING: "at most", Check.GAP: "at most"}
+_BOUNDS = {Check.FLOOR: "at least", Check.CEILING: "at most"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +53,11 @@ def named(text: str) -> str:
     return visible if len(visible) <= NAME_CHARACTERS else f"{visible[: NAME_CHARACTERS - 1]}…"
 
 
-def bound(reason: Reason) -> str:
-    """Such as: at least 0.8."""
-    return f"{_BOUNDS[reason.check]} {reason.bound:g}"
-
-
 def bound_of(result: EvaluationResult, estimate: Estimate) -> str:
     """The bounds of an overall metric, and whether they hold."""
     reasons = result.verdict.reasons if result.verdict is not None else []
-    own = [r for r in reasons if r.metric == estimate.metric and r.slice is None and r.check is not Check.GAP]
-    return "; ".join(f"{bound(r)}: {r.outcome.lower()}" for r in own)
+    own = [r for r in reasons if r.metric == estimate.metric and r.check in _BOUNDS]
+    return "; ".join(f"{_BOUNDS[r.check]} {r.bound:g}: {r.outcome.lower()}" for r in own)
 
 
 def outcome(result: EvaluationResult) -> str:

@@ -42,7 +42,7 @@ def render(report: Report) -> str:
 def _pictures(report: Report) -> dict[str, list[Markup]]:
     """Where there is something to show. Markup: the SVG is ours, and its texts were escaped when it was written."""
     result, comparison = report.result, report.comparison
-    found: dict[str, list[Markup]] = {"calibration": [], "confusion": [], "slices": [], "differences": []}
+    found: dict[str, list[Markup]] = {"calibration": [], "confusion": [], "slices": [], "differences": [], "curves": []}
     if result.calibration and any(b.rows for b in result.calibration):
         found["calibration"].append(_trusted(plots.calibration(result.calibration)))
     matrix = result.confusion_matrix
@@ -51,6 +51,9 @@ def _pictures(report: Report) -> dict[str, list[Markup]]:
     if result.slices:
         known = {e.metric for s in result.slices for e in s.metrics if e.value is not None}
         found["slices"] += [_trusted(plots.slices(result, e.metric)) for e in result.metrics if e.metric in known]
+    if result.robustness is not None:
+        clean = result.robustness.clean
+        found["curves"] += [_trusted(plots.curve(one, clean)) for one in result.robustness.perturbations]
     if comparison is not None:
         known = {d.metric for v in comparison.variants for d in v.metrics if d.value is not None}
         found["differences"] += [_trusted(plots.differences(comparison, name)) for name in sorted(known)]

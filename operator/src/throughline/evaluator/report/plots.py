@@ -13,6 +13,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from throughline.api.evaluationresult import Check
 from throughline.evaluator.report.content import named
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from throughline.api.evaluationresult import CalibrationBin, Comparison, ConfusionMatrix, EvaluationResult
+    from throughline.api.robustness import PerturbationFinding, StrengthPoint
 
 BLUE, ORANGE, VERMILLION, GREY = "#0072B2", "#E69F00", "#D55E00", "#8C8C8C"
 CLASSES_AT_MOST = 30  # a confusion matrix of more is a carpet
@@ -106,7 +108,7 @@ def slices(result: EvaluationResult, metric: str) -> str:
     bounds = [
         r.bound
         for r in (result.verdict.reasons if result.verdict is not None else [])
-        if r.metric == metric and r.slice is None and r.check in {"Floor", "Ceiling"}
+        if r.metric == metric and r.check in {Check.FLOOR, Check.CEILING} and r.bound is not None
     ]
 
     def draw(axes: Axes) -> None:
@@ -149,20 +151,18 @@ def differences(comparison: Comparison, metric: str) -> str:
     return svg(f"differences-{metric}", draw, (7.0, 1.1 + 0.3 * len(found)))
 
 
-def curve(
-    name: str, floor: float | None, points: Sequence[tuple[float, float, float, float]], clean: float | None = None
-) -> str:
-    """Robustness: accuracy against strength, as (strength, accuracy, low, high)."""
+def curve(finding: PerturbationFinding, clean: StrengthPoint) -> str:
+    """Robustness: accuracy against strength, with intervals."""
+    points = sorted(finding.points, key=lambda point: point.strength)
 
     def draw(axes: Axes) -> None:
-        strength = [p[0] for p in points]
-        axes.fill_between(strength, [p[2] for p in points], [p[3] for p in points], color=BLUE, alpha=0.2, linewidth=0)
-        axes.plot(strength, [p[1] for p in points], "o-", color=BLUE, markersize=4, linewidth=1.4)
-        if clean is not None:
-            axes.axhline(clean, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="clean")
-        if floor is not None:
-            axes.axhline(floor, color=VERMILLION, linewidth=1.4, label="floor")
-        axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1.02), title=named(name))
+        strength = [p.strength for p in points]
+        low, high = [p.low for p in points], [p.high for p in points]
+        axes.fill_between(strength, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(strength, [p.accuracy for p in points], "o-", color=BLUE, markersize=4, linewidth=1.4)
+        axes.axhline(clean.accuracy, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="unperturbed")
+        axes.axhline(finding.floor, color=VERMILLION, linewidth=1.4, label="floor")
+        axes.set(xlabel="strength", ylabel="accuracy", ylim=(0, 1.02), title=f"{named(finding.name)} ({finding.type})")
         axes.legend(loc="lower left")
 
-    return svg(f"curve-{name}", draw, (4.4, 3.2))
+    return svg(f"curve-{finding.name}", draw, (4.6, 3.2))

@@ -67,6 +67,14 @@ def _result(result: EvaluationResult) -> Iterator[str]:
             for g in result.gaps
         ]  # fmt: skip
         yield "Largest gaps\n" + table(["METRIC", "SLICE", "GAP", "INTERVAL", "BEST", "WORST", ""], gaps)
+    if result.robustness is not None:
+        points = [
+            [named(f.name), f"{p.strength:g}", number(p.accuracy), interval(p.low, p.high), f"at least {f.floor:g}"]
+            for f in result.robustness.perturbations
+            for p in f.points
+        ]
+        head = ["PERTURBATION", "STRENGTH", "ACCURACY", "INTERVAL", "FLOOR"]
+        yield f"Robustness (unperturbed {number(result.robustness.clean.accuracy)})\n" + table(head, points)
     digests = (("suite", result.suite_digest), ("data set", result.dataset_digest), ("model", result.model_digest))
     yield "Digests\n" + "\n".join(f"  {name:<9} {digest or 'not known'}" for name, digest in digests)
     if result.notes:
