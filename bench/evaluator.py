@@ -26,6 +26,7 @@ BATCH, CALLERS = 64, 4
 # what a client costs is taken from the server.
 ALPHA_US, BETA_US = 4000, 100
 ROWS = {"device": 40_000, "network": 200_000}  # for about as long as perf_analyzer measures
+WIDTHS = {"device": 8, "network": 16}
 TASKS = {
     "device": ({"type": "Regression"}, "Value", "meanAbsoluteError"),
     "network": ({"type": "Classification", "classes": evaluation.CLASSES}, "Logits", "accuracy"),
@@ -58,6 +59,7 @@ def run(cluster: Cluster, load: Load, progress: Callable[[str], None]) -> list[F
             folder,
             model,
             rows=f"{model}.parquet",
+            inputs=[{"tensor": "X", "columns": evaluation.COLUMNS[: WIDTHS[model]], "datatype": "FP32"}],
             task=TASKS[model][0],
             output={"tensor": "Y", "kind": TASKS[model][1]},
             metrics=[{"name": TASKS[model][2]}],

@@ -39,7 +39,7 @@ def put_model(folder: Path, name: str, *, max_batch_size: int, **network: int) -
 
 
 def put_waiting_model(folder: Path, name: str, *, max_batch_size: int, alpha_us: int, beta_us: int) -> None:
-    """One that waits as an accelerator would, X[16] → Y[1]: two instances, each with a device of its own."""
+    """One that waits as an accelerator would, X[8] → Y[1]: two instances, each with a device of its own."""
     (folder / "models" / name / "1").mkdir(parents=True)
     (folder / "models" / name / "1/model.py").write_text(models.SOURCE.read_text())
     parameters = "".join(
@@ -50,7 +50,7 @@ def put_waiting_model(folder: Path, name: str, *, max_batch_size: int, alpha_us:
         name: "{name}"
         backend: "python"
         max_batch_size: {max_batch_size}
-        input [{{ name: "X" data_type: TYPE_FP32 dims: [{len(COLUMNS)}] }}]
+        input [{{ name: "X" data_type: TYPE_FP32 dims: [8] }}]
         output [{{ name: "Y" data_type: TYPE_FP32 dims: [1] }}]
         instance_group [{{ count: 2 kind: KIND_CPU }}]
         dynamic_batching {{ }}

@@ -25,6 +25,7 @@ class Behaviour:
     delay_seconds: float = 0.0
     unavailable: int = 0  # of the next requests
     refuse: bool = False
+    refuse_after_rows: int | None = None
     restricted_config: bool = False
     priority_levels: int = 0
     rows: list[int] = field(default_factory=list)
@@ -60,7 +61,8 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
             self.behaviour.unavailable -= fail
         if fail:
             context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
-        if self.behaviour.refuse:
+        limit = self.behaviour.refuse_after_rows
+        if self.behaviour.refuse or (limit is not None and sum(self.behaviour.rows) > limit):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape")
         time.sleep(self.behaviour.delay_seconds)
         shape = tuple(request.inputs[0].shape)
