@@ -8,13 +8,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import core, oracle, rest, step, traces
+from bench import core, evaluator, oracle, rest, step, traces
 from e2e.cluster import Cluster, PrerequisiteMissing
 from e2e.report import Figure, figures_table, write
 from e2e.stack import models, storage, up
 from e2e.stack.load import Load
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from e2e.stack.scenario import Settings
 
 BATCHED: tuple[Settings, ...] = tuple(
@@ -25,7 +27,8 @@ ONNX_WIDTH = 1024
 ONNX_INPUTS = 16  # few, since perf_analyzer keeps all that it sends
 STEPS = ("batches", "serial", "onnx")
 ALONE = ("core", "traces")  # need no cluster
-PARTS = (*STEPS, "oracle", "rest", *ALONE)
+BESIDE_LOAD = {"evaluator": evaluator.run, "oracle": oracle.run}
+PARTS = (*STEPS, *BESIDE_LOAD, "rest", *ALONE)
 _started = time.monotonic()
 
 
@@ -59,6 +62,23 @@ def cases() -> dict[str, step.Case]:
     }
 
 
+def on_cluster(cluster: Cluster, parts: Sequence[str]) -> list[Figure]:
+    up.install(cluster)
+    figures = rest.run(cluster, say) if "rest" in parts else []
+    if "onnx" in parts:
+        folder = storage.install(cluster)
+        storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12, inputs=ONNX_INPUTS)
+    load = Load(cluster).start()
+    for name, part in BESIDE_LOAD.items():
+        if name in parts:
+            figures += part(cluster, load, say)
+    for name in STEPS:
+        if name in parts:
+            figures += step.run(cluster, load, cases()[name], say)
+            print(figures_table(figures), flush=True)
+    return figures
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them when none is named")
@@ -71,19 +91,7 @@ def main() -> int:
             figures += traces.run(say, given.traces)
         if set(parts) - set(ALONE):
             with Cluster.start(say) as cluster:
-                up.install(cluster)
-                if "rest" in parts:
-                    figures += rest.run(cluster, say)
-                if "onnx" in parts:
-                    folder = storage.install(cluster)
-                    storage.put_onnx(folder, "onnx", width=ONNX_WIDTH, layers=12, inputs=ONNX_INPUTS)
-                load = Load(cluster).start()
-                if "oracle" in parts:
-                    figures += oracle.run(cluster, load, say)
-                for name in STEPS:
-                    if name in parts:
-                        figures += step.run(cluster, load, cases()[name], say)
-                        print(figures_table(figures), flush=True)
+                figures += on_cluster(cluster, parts)
     except PrerequisiteMissing as missing:
         print(missing, file=sys.stderr)
         return 2

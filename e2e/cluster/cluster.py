@@ -20,7 +20,7 @@ from .errors import ClusterError, PrerequisiteMissing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-IMAGES = ("operator", "triton", "prometheus", "perf")
+IMAGES = ("operator", "evaluator", "triton", "prometheus", "perf")
 KUBECONFIG = "host.kubeconfig"
 KUBELET_SECONDS = 90.0
 

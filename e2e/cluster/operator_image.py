@@ -1,4 +1,4 @@
-"""The operator's image: its dependencies as locked, and above them the wheel of this repository."""
+"""The operator's and the evaluator's images: dependencies as locked, and above them the wheel of this repository."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def images(base: Layer, site: str, path: str) -> Mapping[str, Image]:
     if not (PROJECT.exists() and SOURCE.exists()):
         return {}
 
-    def fill_dependencies(building: Building) -> None:
+    def fill_dependencies(building: Building, *extras: str) -> None:
         requirements = building.work / "requirements.txt"
         if not LOCK.exists():
             raise ClusterError(f"{LOCK.name} is missing: run `uv lock`")
@@ -51,11 +51,17 @@ def images(base: Layer, site: str, path: str) -> Mapping[str, Image]:
         locked.mkdir()
         for file in (PROJECT, LOCK):
             shutil.copy(file, locked)
-        export = ("export", "--frozen", "--no-dev", "--no-emit-project", "--quiet", "--project", locked)
+        chosen = [f"--extra={extra}" for extra in extras]
+        export = ("export", "--frozen", "--no-dev", *chosen, "--no-emit-project", "--quiet", "--project", locked)
         requirements.write_text(pip.uv(building.cache, building.work, *export))
         pip.install(building.root / site, pip.BOOKWORM, "--requirement", str(requirements))
         shutil.rmtree(building.root / site / "bin", ignore_errors=True)
         building.compile_python(f"/{site}")
+
+    def fill_evaluator_dependencies(building: Building) -> None:
+        fill_dependencies(building, "evaluator")
+        for tests in [p for p in (building.root / site).rglob("tests") if p.is_dir()]:
+            shutil.rmtree(tests)
 
     def fill_code(building: Building) -> None:
         project = _copy_project(building.work / "project")
@@ -68,17 +74,38 @@ def images(base: Layer, site: str, path: str) -> Mapping[str, Image]:
         building.compile_python(f"/{site}/throughline")
 
     # Development dependencies are in the lock too: a change of those alone rebuilds a layer for nothing, but rarely.
-    wanted = json.dumps(_project().get("dependencies", []))
+    project = _project()
+    wanted = json.dumps(project.get("dependencies", []))
+    extra = json.dumps(project.get("optional-dependencies", {}).get("evaluator", []))
     lock = LOCK.read_bytes() if LOCK.exists() else b""
     dependencies = Layer(
         "operator-dependencies", digest(inspect.getsource(fill_dependencies), wanted, lock), fill_dependencies, base
     )
+    made = inspect.getsource(fill_dependencies) + inspect.getsource(fill_evaluator_dependencies)
+    evaluator_dependencies = Layer(
+        "evaluator-dependencies", digest(made, wanted, extra, lock), fill_evaluator_dependencies, base
+    )
     source = digest_tree(SOURCE, PROJECT)
     code = Layer("operator", digest(inspect.getsource(fill_code), source), fill_code, dependencies)
+    evaluator = Layer("evaluator", digest(inspect.getsource(fill_code), source), fill_code, evaluator_dependencies)
     return {
         # An image of its own, never run: it carries the dependencies into the store that a change of code builds upon.
         "operator-dependencies": Image(
             "operator-dependencies", dependencies.chain(), user="65532", entrypoint=["/bin/false"]
+        ),
+        "evaluator-dependencies": Image(
+            "evaluator-dependencies", evaluator_dependencies.chain(), user="65532", entrypoint=["/bin/false"]
+        ),
+        "evaluator": Image(
+            "evaluator",
+            evaluator.chain(),
+            user="65532",
+            entrypoint=["python3", "-m", "throughline.evaluator.cli"],
+            # The root is read-only: what is temporary, and matplotlib's cache of fonts, go where the results go.
+            environment=[
+                *(path, "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"),
+                *("HOME=/work", "TMPDIR=/work", "MPLCONFIGDIR=/work/.matplotlib"),
+            ],
         ),
         "operator": Image(
             "operator",

@@ -92,7 +92,11 @@ def _fill_perf(building: Building) -> None:
 
 
 # Images that change together are unpacked together, upon those that change less often.
-TIERS = (("pause", "triton", "prometheus", "perf"), ("operator-dependencies",), ("operator",))
+TIERS = (
+    ("pause", "triton", "prometheus", "perf"),
+    ("operator-dependencies", "evaluator-dependencies"),
+    ("operator", "evaluator"),
+)
 # Images of a program compiled here → its Go module.
 COMPILED = {"pause": "kube", "prometheus": "prometheus"}
 BOOKWORM = Layer(

@@ -105,7 +105,15 @@ class Load:
         return self._run(model, f"{callers} callers", seconds, mode, **more)
 
     def _run(
-        self, model: str, wanted: str, seconds: float, mode: Sequence[str], *, service: str = "", shape: str = ""
+        self,
+        model: str,
+        wanted: str,
+        seconds: float,
+        mode: Sequence[str],
+        *,
+        service: str = "",
+        shape: str = "",
+        batch: int = 1,
     ) -> Result:
         address = f"{service or model}.{self.namespace}.svc.cluster.local:8001"
         window_ms = max(500, int(seconds * 1000 / WINDOWS))
@@ -115,7 +123,7 @@ class Load:
             "perf_analyzer", "-m", model, "-x", "1", "-u", address, "-i", "grpc", *mode, "--input-data=zero",
             f"--measurement-interval={window_ms}", f"--max-trials={WINDOWS}",
             f"--stability-percentage={TOLERANCE_PERCENT}", "--percentile=99", "--profile-export-file=/tmp/profile.json",
-            *([f"--shape={shape}"] if shape else []),
+            *([f"--shape={shape}"] if shape else []), "-b", str(batch),
         ]  # fmt: skip
         self._exec("rm", "-f", "/tmp/profile.json", seconds=START_SECONDS)
         done = self._exec(*arguments, seconds=4 * seconds + START_SECONDS)

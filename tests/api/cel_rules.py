@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import cel
 from throughline.api.base import quantity_value
-from throughline.api.crd import KINDS, definition
+from throughline.api.crd import CHECKED_KINDS, definition
 from throughline.api.validation import dotted
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Verdict:
 
 def verdicts(resource: dict[str, Any]) -> list[Verdict]:
     """Rules that the resource breaks."""
-    kind = next(k for k in KINDS if k.kind == resource["kind"])
+    kind = next(k for k in CHECKED_KINDS if k.kind == resource["kind"])
     schema = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return list(_walk(_without_nulls(resource), schema, ()))
 
@@ -42,7 +42,8 @@ def _walk(value: Any, schema: dict[str, Any], path: tuple[str | int, ...]) -> It
         for index, child in enumerate(value):
             yield from _walk(child, schema["items"], (*path, index))
     for rule in schema.get("x-kubernetes-validations", []):
-        if not holds(rule["rule"], value):
+        # A rule that compares with what was there before is not asked of a new object.
+        if "oldSelf" not in rule["rule"] and not holds(rule["rule"], value):
             field = dotted(path) + rule.get("fieldPath", "")
             yield Verdict(field, rule["message"])
 

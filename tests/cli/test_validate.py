@@ -154,3 +154,10 @@ def test_anchors_and_dates() -> None:
     )
     (document,) = documents.parse("x", text)
     assert document.data["spec"]["nodeSelector"] == {"since": "2026-01-01"}
+
+
+def test_a_character_that_no_yaml_has_is_said(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("kind: \x7f")
+    code, out, _ = validated(capsys, str(file))
+    assert code == output.INVALID
+    assert "is no valid YAML: unacceptable character" in out

@@ -129,7 +129,8 @@ def test_chart_values_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=NAMES)
 def test_spec_fields_exist(path: Path) -> None:
-    schemas = [crd.definition(k)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"] for k in crd.KINDS]
+    versions = [crd.definition(kind)["spec"]["versions"][0] for kind in crd.CHECKED_KINDS]
+    schemas = [version["schema"]["openAPIV3Schema"]["properties"] for version in versions]
 
     def there(schema: dict[str, Any], parts: list[str]) -> bool:
         if not parts:

@@ -84,8 +84,11 @@ QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
 class _IntOrString:
     """Marks the schema: users write `cpu: 2` as well as `cpu: "2"`."""
 
+    def __init__(self, *, signed: bool = False) -> None:
+        self._bounds = {} if signed else {"minimum": 0}
+
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(core_schema), "x-kubernetes-int-or-string": True, "minimum": 0}
+        return {**handler(core_schema), "x-kubernetes-int-or-string": True, **self._bounds}
 
 
 def _quantity_text(value: object) -> object:
@@ -99,6 +102,14 @@ Quantity = Annotated[
     Field(pattern=QUANTITY_PATTERN, max_length=24),
     BeforeValidator(_quantity_text),
     _IntOrString(),
+]
+# A number of the user's data: it may be below zero, and has no suffix (5m would be five thousandths).
+SIGNED_NUMBER_PATTERN = r"^-?[0-9]+(\.[0-9]+)?$"
+SignedNumber = Annotated[
+    str,
+    Field(pattern=SIGNED_NUMBER_PATTERN, max_length=24),
+    BeforeValidator(_quantity_text),
+    _IntOrString(signed=True),
 ]
 _SUFFIXES = {
     "m": Decimal("0.001"),
@@ -123,6 +134,14 @@ class ConditionStatus(StrEnum):
 
     TRUE = "True"
     FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Outcome(StrEnum):
+    """What became of a bound, or of all of them. Unknown is not passed."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
     UNKNOWN = "Unknown"
 
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from throughline.api.base import GROUP, VERSION, Resource, Rule
+from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.api.inferenceservice import InferenceServiceSpec
+from throughline.api.modelrevision import ModelApprovalSpec, ModelRevisionSpec, ModelRevisionStatus
 from throughline.api.servingpool import ServingPoolSpec, ServingPoolStatus
 from throughline.api.status import InferenceServiceStatus
 
@@ -57,10 +59,11 @@ class Kind:
     short: str
     namespaced: bool
     spec: type[Resource]
-    status: type[Resource]
+    status: type[Resource] | None
     description: str
     columns: tuple[Schema, ...]
     name_rule: Rule
+    immutable: bool = False  # the spec is a record: what was written stays
 
     @property
     def crd_name(self) -> str:
@@ -129,7 +132,71 @@ SERVING_POOL = Kind(
     name_rule=_name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"),
 )
 
-KINDS = (INFERENCE_SERVICE, SERVING_POOL)
+EVALUATION_SUITE = Kind(
+    kind="EvaluationSuite",
+    plural="evaluationsuites",
+    short="tsuite",
+    namespaced=True,
+    spec=EvaluationSuiteSpec,
+    status=None,
+    description="What a model is judged on: data, task, metrics with their bounds, and the slices it must serve alike.",
+    columns=(
+        _column("Task", ".spec.task.type"),
+        _column("Owner", ".spec.dataset.governance.owner"),
+        AGE,
+    ),
+    name_rule=_name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"),
+)
+
+_OBJECT_NAME = _name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 253, "lower-case letters, digits, '-' and '.'")
+
+MODEL_REVISION = Kind(
+    kind="ModelRevision",
+    plural="modelrevisions",
+    short="trev",
+    namespaced=True,
+    spec=ModelRevisionSpec,
+    status=ModelRevisionStatus,
+    description="One model as it was served: digest of its files, configuration, pool and parent, which never change; "
+    "and what is known of it: evaluations and approval.",
+    columns=(
+        _column("Service", ".spec.service"),
+        _column("Variant", ".spec.variant"),
+        _column("Pool", ".spec.pool"),
+        _column("Decision", ".status.approval.decision", description="Of the newest ModelApproval."),
+        _column("By", ".status.approval.approvedBy", description="Who decided."),
+        AGE,
+        _column("Artifact", ".spec.artifact.digest", wide=True),
+        _column("Parent", ".spec.parent.name", wide=True),
+    ),
+    name_rule=_OBJECT_NAME,
+    immutable=True,
+)
+
+MODEL_APPROVAL = Kind(
+    kind="ModelApproval",
+    plural="modelapprovals",
+    short="tapproval",
+    namespaced=True,
+    spec=ModelApprovalSpec,
+    status=None,
+    description="One person's decision on one ModelRevision: who, why, and on which files. It never changes; to decide "
+    "otherwise, write another.",
+    columns=(
+        _column("Service", ".spec.service"),
+        _column("Revision", ".spec.revision"),
+        _column("Decision", ".spec.decision"),
+        _column("By", ".spec.approvedBy"),
+        AGE,
+        _column("Reason", ".spec.reason", wide=True),
+        _column("Artifact", ".spec.artifactDigest", wide=True),
+    ),
+    name_rule=_OBJECT_NAME,
+    immutable=True,
+)
+
+KINDS = (INFERENCE_SERVICE, SERVING_POOL)  # installed in the cluster
+CHECKED_KINDS = (*KINDS, EVALUATION_SUITE, MODEL_REVISION, MODEL_APPROVAL)  # known to `throughline validate`
 
 
 def structural(model: type[Resource]) -> Schema:
@@ -204,7 +271,11 @@ def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[s
 
 def definition(kind: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of the kind."""
-    schema = {
+    spec = structural(kind.spec)
+    if kind.immutable:
+        message = f"the spec of a {kind.kind} is a record and never changes; make another {kind.kind}"
+        spec.setdefault("x-kubernetes-validations", []).append({"rule": "self == oldSelf", "message": message})
+    schema: Schema = {
         "type": "object",
         "description": kind.description,
         "required": ["spec"],
@@ -213,11 +284,12 @@ def definition(kind: Kind) -> dict[str, Any]:
             "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}"},
             "kind": {"type": "string", "description": kind.kind},
             "metadata": {"type": "object"},
-            "spec": structural(kind.spec),
-            # Without it kstatus, and so Argo CD and Flux, would take a new object for one that has been seen.
-            "status": {**structural(kind.status), "default": {"observedGeneration": -1}},
+            "spec": spec,
         },
     }
+    if kind.status is not None:
+        # Without it kstatus, and so Argo CD and Flux, would take a new object for one that has been seen.
+        schema["properties"]["status"] = {**structural(kind.status), "default": {"observedGeneration": -1}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -238,7 +310,7 @@ def definition(kind: Kind) -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
+                    **({"subresources": {"status": {}}} if kind.status is not None else {}),
                     "additionalPrinterColumns": list(kind.columns),
                     "schema": {"openAPIV3Schema": schema},
                 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from throughline.api.base import API_VERSION, GROUP
-from throughline.api.crd import KINDS, Kind, Schema, definition
+from throughline.api.crd import CHECKED_KINDS, Kind, Schema, definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,9 +52,9 @@ def check(document: Mapping[str, Any]) -> list[Problem]:
     """Everything that is wrong with one resource of the group; empty: the API server takes it."""
     if document.get("apiVersion") != API_VERSION:
         return [Problem(("apiVersion",), f"{document.get('apiVersion')!r} is not served; set it to {API_VERSION}")]
-    kind = next((k for k in KINDS if k.kind == document.get("kind")), None)
+    kind = next((k for k in CHECKED_KINDS if k.kind == document.get("kind")), None)
     if kind is None:
-        known = [k.kind for k in KINDS]
+        known = [k.kind for k in CHECKED_KINDS]
         return [
             Problem(
                 ("kind",),
@@ -87,7 +87,7 @@ def _metadata(metadata: object, kind: Kind) -> Iterator[Problem]:
 
 def _spec(spec: object, kind: Kind, schema: Schema) -> Iterator[Problem]:
     # A null is an absent field to the API server, and dates are text to it.
-    spec = _without_nulls(spec)
+    spec = without_nulls(spec)
     yield from _duplicates(spec, schema, ("spec",))
     try:
         # Strict, and as JSON: "5" is no integer to the API server either, but text may name a member of an enum.
@@ -97,11 +97,12 @@ def _spec(spec: object, kind: Kind, schema: Schema) -> Iterator[Problem]:
             yield _problem(details, schema)
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """The value as the API server takes it: a null is an absent field."""
     if isinstance(value, dict):
-        return {str(k): _without_nulls(v) for k, v in value.items() if v is not None}
+        return {str(k): without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
-        return [_without_nulls(v) for v in value]
+        return [without_nulls(v) for v in value]
     return value
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("run", "validate", "plan", "explain", "simulate")
+COMMANDS = ("run", "validate", "plan", "explain", "simulate", "sign", "verify", "keys")
 INTERRUPTED = 130
 
 

@@ -100,7 +100,10 @@ def read(sources: Iterable[str]) -> Iterator[Document]:
 
 def parse(source: str, text: str) -> Iterator[Document]:
     """The documents of one text; the items of a List each count as one."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that YAML does not allow anywhere
+        raise UnreadableError(source, f"is no valid YAML: {error}") from error
     try:
         while loader.check_node():
             node = loader.get_node()

@@ -57,8 +57,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "validate",
         help="check resources offline: every error with line, field and fix",
-        description="Checks InferenceServices and ServingPools as the API server would, without a cluster. "
-        "Objects of other kinds are passed over. Exit code: 0 valid, 1 not, 2 nothing to check.",
+        description="Checks every kind of throughline.io as the API server would, "
+        "without a cluster. Objects of other kinds are passed over. Exit code: 0 valid, 1 not, 2 nothing to check.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON file, directory, or - for the input")
     output.add_output_flag(parser)

@@ -1,0 +1,505 @@
+"""EvaluationSuite: the data, task, metrics and bounds that say whether a model is good enough, for everyone."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from throughline.api.base import ATOMIC_LIST, Name, Quantity, Resource, Rule, list_map, quantity_value
+from throughline.api.dataquality import DataQualityRules
+from throughline.api.evaluationmetrics import (
+    AT_MOST_ONE,
+    HIGHER_IS_BETTER,
+    LOWER_IS_BETTER,
+    METRICS_BY_TASK,
+    NEED_POSITIVE_CLASS,
+    NEED_PROBABILITIES,
+    TaskType,
+)
+from throughline.api.robustness import Perturbation, PerturbationType
+
+Column = Annotated[str, Field(min_length=1, max_length=253)]
+Key = Annotated[str, Field(pattern=r"^[A-Za-z]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
+TensorName = Annotated[str, Field(min_length=1, max_length=253)]
+ClassName = Annotated[str, Field(min_length=1, max_length=253)]
+UPWARDS = r"^(.*/)?[.][.](/.*)?$"
+
+
+class PersistentVolumeClaimSource(Resource):
+    """A file on a PersistentVolumeClaim of the same namespace, mounted read-only."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!self.path.startsWith('/') && !self.path.matches(r'{UPWARDS}')",
+            holds=lambda s: not s.path.startswith("/") and ".." not in s.path.split("/"),
+            message="spec.dataset.source.pvc.path must stay inside the claim: no leading '/', no '..'; "
+            "write it from the claim's root",
+            field="path",
+        ),
+    )
+
+    claim_name: Name
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\n]+$")]
+
+
+class ConfigMapSource(Resource):
+    """A key of a ConfigMap of the same namespace, for small data sets."""
+
+    name: Name
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+
+
+class UriSource(Resource):
+    """A file that fsspec can open."""
+
+    url: Annotated[
+        str,
+        Field(
+            pattern=r"^\S+$",
+            max_length=2048,
+            description="s3://BUCKET/KEY, gs://…, abfs://…, https://…; by hand also file:///PATH or a plain path.",
+        ),
+    ]
+    secret_name: Annotated[
+        Name | None, Field(description="Secret of the same namespace whose keys are the store's options.")
+    ] = None
+
+
+class DatasetSource(Resource):
+    """Where the rows are."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="(has(self.pvc) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.uri) ? 1 : 0) == 1",
+            holds=lambda s: [s.pvc, s.config_map, s.uri].count(None) == 2,
+            message="spec.dataset.source must have exactly one of pvc, configMap and uri; keep one",
+        ),
+    )
+
+    pvc: PersistentVolumeClaimSource | None = None
+    config_map: ConfigMapSource | None = None
+    uri: UriSource | None = None
+
+
+class DatasetFormat(StrEnum):
+    PARQUET = "Parquet"
+    CSV = "CSV"
+    ARROW = "Arrow"
+
+
+class LegalBasis(StrEnum):
+    """The six of GDPR article 6(1), and data that is of no person."""
+
+    CONSENT = "Consent"
+    CONTRACT = "Contract"
+    LEGAL_OBLIGATION = "LegalObligation"
+    VITAL_INTERESTS = "VitalInterests"
+    PUBLIC_TASK = "PublicTask"
+    LEGITIMATE_INTERESTS = "LegitimateInterests"
+    NOT_PERSONAL_DATA = "NotPersonalData"
+
+
+class Governance(Resource):
+    """Who answers for the data, what it may be used for, where and for how long."""
+
+    owner: Annotated[str, Field(min_length=1, max_length=253, description="Team or person who answers for the data.")]
+    purpose: Annotated[str, Field(min_length=1, max_length=1024, description="What the data may be used for.")]
+    legal_basis: Annotated[LegalBasis, Field(description="As in GDPR article 6(1), or NotPersonalData.")]
+    regions: Annotated[
+        list[Annotated[str, Field(pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$", max_length=63)]],
+        Field(
+            min_length=1,
+            max_length=32,
+            json_schema_extra=ATOMIC_LIST,
+            description="Regions in which the data may be read; nothing is evaluated or stored elsewhere.",
+        ),
+    ]
+    retention_days: Annotated[int, Field(ge=1, le=36_500, description="How long what is made of the rows is kept.")]
+
+
+class Dataset(Resource):
+    """The rows that the model is judged on."""
+
+    source: DatasetSource
+    format: Annotated[DatasetFormat | None, Field(description="By the file's suffix if absent.")] = None
+    digest: Annotated[
+        str | None,
+        Field(
+            pattern=r"^sha256:[0-9a-f]{64}$",
+            max_length=71,
+            description="sha256:HEX of the file; another content is refused.",
+        ),
+    ] = None
+    label_column: Annotated[
+        Column | None, Field(description="The truth: class, value or relevance. May be absent for a Custom task only.")
+    ] = None
+    id_column: Annotated[Column | None, Field(description="Names each row, in messages and joins.")] = None
+    governance: Governance
+
+
+class Task(Resource):
+    """What the model does, and so which metrics there are."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="self.type == 'Classification' ? has(self.classes) && size(self.classes) >= 2 : "
+            "!has(self.classes) || size(self.classes) == 0",
+            holds=lambda s: len(s.classes) >= 2 if s.type is TaskType.CLASSIFICATION else not s.classes,
+            message="spec.task.classes must name two classes or more when spec.task.type is Classification, "
+            "and must be absent otherwise",
+            field="classes",
+        ),
+        Rule(
+            cel="!has(self.classes) || self.classes.all(c, self.classes.exists_one(d, d == c))",
+            holds=lambda s: len(set(s.classes)) == len(s.classes),
+            message="spec.task.classes names a class twice; each stands for one column of the output: remove one",
+            field="classes",
+        ),
+        Rule(
+            cel="!has(self.positiveClass) || has(self.classes) && self.positiveClass in self.classes",
+            holds=lambda s: s.positive_class is None or s.positive_class in s.classes,
+            message="spec.task.positiveClass must be one of spec.task.classes; correct or remove it",
+            field="positiveClass",
+        ),
+        Rule(
+            cel="(self.type == 'Ranking') == has(self.groupColumn)",
+            holds=lambda s: (s.type is TaskType.RANKING) == (s.group_column is not None),
+            message="spec.task.groupColumn is required when spec.task.type is Ranking (the column that names the "
+            "query), and must be absent otherwise",
+            field="groupColumn",
+        ),
+        Rule(
+            cel="(self.type == 'Custom') == has(self.entryPoint)",
+            holds=lambda s: (s.type is TaskType.CUSTOM) == (s.entry_point is not None),
+            message="spec.task.entryPoint is required when spec.task.type is Custom (package.module:function), "
+            "and must be absent otherwise",
+            field="entryPoint",
+        ),
+        Rule(
+            cel="self.type == 'Custom' || !has(self.parameters) || size(self.parameters) == 0",
+            holds=lambda s: s.type is TaskType.CUSTOM or not s.parameters,
+            message="spec.task.parameters are for the entry point of a Custom task; remove them",
+            field="parameters",
+        ),
+    )
+
+    type: TaskType
+    classes: Annotated[
+        list[ClassName],
+        Field(
+            max_length=1000,
+            json_schema_extra=ATOMIC_LIST,
+            description="Classification: labels in the order of the output's columns, as text.",
+        ),
+    ] = []
+    positive_class: Annotated[
+        ClassName | None,
+        Field(
+            description="Classification: the class that precision, recall, F1 and rates are of; "
+            "else those are means over the classes."
+        ),
+    ] = None
+    calibration_bins: Annotated[
+        int, Field(ge=2, le=100, description="Classification: bins of equal width for the calibration error.")
+    ] = 10
+    group_column: Annotated[Column | None, Field(description="Ranking: rows of one query have the same value.")] = None
+    k: Annotated[int, Field(ge=1, le=10_000, description="Ranking: how many of the first places count.")] = 10
+    entry_point: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
+            max_length=512,
+            description="Custom: package.module:function, which scores the rows.",
+        ),
+    ] = None
+    parameters: Annotated[
+        dict[Annotated[str, Field(max_length=63)], Annotated[str, Field(max_length=4096)]],
+        Field(max_length=64, description="Custom: handed to the entry point as they are."),
+    ] = {}
+
+
+class InputDataType(StrEnum):
+    """Tensor types as the Open Inference Protocol spells them."""
+
+    BOOL = "BOOL"
+    UINT8 = "UINT8"
+    UINT16 = "UINT16"
+    UINT32 = "UINT32"
+    UINT64 = "UINT64"
+    INT8 = "INT8"
+    INT16 = "INT16"
+    INT32 = "INT32"
+    INT64 = "INT64"
+    FP16 = "FP16"
+    FP32 = "FP32"
+    FP64 = "FP64"
+    BYTES = "BYTES"
+
+
+class Input(Resource):
+    """One input tensor, made of columns."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.scalar) || !self.scalar || size(self.columns) == 1",
+            holds=lambda s: not s.scalar or len(s.columns) == 1,
+            message="spec.inputs[].scalar needs exactly one entry in columns; name one column or remove scalar",
+            field="scalar",
+        ),
+    )
+
+    tensor: TensorName
+    columns: Annotated[
+        list[Column],
+        Field(
+            min_length=1,
+            max_length=4096,
+            json_schema_extra=ATOMIC_LIST,
+            description="Side by side, in this order: a tensor of [rows, columns].",
+        ),
+    ]
+    datatype: InputDataType
+    scalar: Annotated[bool, Field(description="One column as a tensor of [rows] rather than [rows, 1].")] = False
+
+
+class OutputKind(StrEnum):
+    PROBABILITIES = "Probabilities"
+    LOGITS = "Logits"
+    LABEL = "Label"
+    VALUE = "Value"
+    SCORE = "Score"
+
+
+class Output(Resource):
+    """The output tensor that is scored."""
+
+    tensor: TensorName
+    kind: Annotated[
+        OutputKind,
+        Field(
+            description="Classification: Probabilities or Logits, [rows, classes], for two classes also [rows] "
+            "(of the positive class, else of the second); or Label, [rows], a class or its place. "
+            "Regression: Value. Ranking: Score."
+        ),
+    ]
+
+
+class Metric(Resource):
+    """A metric, and the bound it must keep. Without one it is reported only."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!has(self.floor) || !(self.name in {list(LOWER_IS_BETTER)})",
+            holds=lambda s: s.floor is None or s.name not in LOWER_IS_BETTER,
+            message="spec.metrics[].floor is set for a metric that is better when lower; set ceiling instead",
+            field="floor",
+        ),
+        Rule(
+            cel=f"!has(self.ceiling) || !(self.name in {list(HIGHER_IS_BETTER)})",
+            holds=lambda s: s.ceiling is None or s.name not in HIGHER_IS_BETTER,
+            message="spec.metrics[].ceiling is set for a metric that is better when higher; set floor instead",
+            field="ceiling",
+        ),
+        Rule(
+            cel=f"!(self.name in {list(AT_MOST_ONE)}) || "
+            "(!has(self.floor) || quantity(string(self.floor)).compareTo(quantity('1')) <= 0) && "
+            "(!has(self.ceiling) || quantity(string(self.ceiling)).compareTo(quantity('1')) <= 0)",
+            holds=lambda s: (
+                s.name not in AT_MOST_ONE
+                or all(quantity_value(bound) <= 1 for bound in (s.floor, s.ceiling) if bound is not None)
+            ),
+            message="spec.metrics[] has a bound above 1 for a metric that ends at 1; "
+            'write a share, "0.80" rather than "80"',
+            field="name",
+        ),
+        Rule(
+            cel="!has(self.floor) || !has(self.ceiling) || "
+            "quantity(string(self.floor)).compareTo(quantity(string(self.ceiling))) <= 0",
+            holds=lambda s: (
+                s.floor is None or s.ceiling is None or quantity_value(s.floor) <= quantity_value(s.ceiling)
+            ),
+            message="spec.metrics[].floor must not be above spec.metrics[].ceiling; exchange them or remove one",
+            field="floor",
+        ),
+    )
+
+    name: Annotated[Key, Field(description="One of the task's metrics; Custom: one that the entry point returns.")]
+    floor: Annotated[Quantity | None, Field(description="The lower end of the interval must not be below this.")] = None
+    ceiling: Annotated[Quantity | None, Field(description="The upper end of the interval must not be above this.")] = (
+        None
+    )
+
+
+class Slice(Resource):
+    """Rows that are also looked at on their own."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.column) != has(self.expression)",
+            holds=lambda s: (s.column is None) != (s.expression is None),
+            message="spec.slices[] must have exactly one of column and expression; remove or add one",
+        ),
+    )
+
+    name: Key
+    column: Annotated[Column | None, Field(description="One slice per value of the column.")] = None
+    expression: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=1024,
+            description="Rows for which it is true, such as: AGEP < 25 and RAC1P in (1, 2). "
+            "A gap is then between these rows and all others.",
+        ),
+    ] = None
+
+
+class Gap(Resource):
+    """The most by which the model may be worse for one slice than for another."""
+
+    metric: Annotated[Key, Field(description="One of the task's metrics.")]
+    slice: Annotated[Key, Field(description="Name of an entry of spec.slices.")]
+    ceiling: Annotated[
+        Quantity, Field(description="The upper end of the largest gap's interval must not be above this.")
+    ]
+
+
+class Intervals(Resource):
+    """How the confidence intervals are made: by bootstrap, resampling rows (Ranking: whole groups)."""
+
+    confidence_percent: Annotated[int, Field(ge=50, le=99)] = 95
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647, description="Same seed and data: same intervals.")] = 1
+
+
+def _metrics_of(task: TaskType) -> Rule:
+    names = METRICS_BY_TASK[task]
+    return Rule(
+        cel=f"self.task.type != '{task}' || self.metrics.all(m, m.name in {list(names)}) && "
+        f"(!has(self.gaps) || self.gaps.all(g, g.metric in {list(names)}))",
+        holds=lambda s: s.task.type is not task or all(name in names for name in s.metric_names()),
+        message=f"spec.metrics and spec.gaps of a {task} task may name {', '.join(names)}; correct the name",
+        field="metrics",
+    )
+
+
+def _outputs_of(task: TaskType, *kinds: OutputKind) -> Rule:
+    names = [str(kind) for kind in kinds]
+    return Rule(
+        cel=f"self.task.type != '{task}' || self.output.kind in {names}",
+        holds=lambda s: s.task.type is not task or s.output.kind in kinds,
+        message=f"spec.output.kind of a {task} task must be {' or '.join(names)}; correct it, or spec.task.type",
+        field="output",
+    )
+
+
+class EvaluationSuiteSpec(Resource):
+    """Data, task, inputs, output and metrics are needed; everything else has a default."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        _metrics_of(TaskType.CLASSIFICATION),
+        _metrics_of(TaskType.REGRESSION),
+        _metrics_of(TaskType.RANKING),
+        _outputs_of(TaskType.CLASSIFICATION, OutputKind.PROBABILITIES, OutputKind.LOGITS, OutputKind.LABEL),
+        _outputs_of(TaskType.REGRESSION, OutputKind.VALUE),
+        _outputs_of(TaskType.RANKING, OutputKind.SCORE),
+        Rule(
+            cel=f"self.output.kind != 'Label' || self.metrics.all(m, !(m.name in {list(NEED_PROBABILITIES)})) && "
+            f"(!has(self.gaps) || self.gaps.all(g, !(g.metric in {list(NEED_PROBABILITIES)})))",
+            holds=lambda s: (
+                s.output.kind is not OutputKind.LABEL
+                or all(name not in NEED_PROBABILITIES for name in s.metric_names())
+            ),
+            message=f"spec.output.kind Label gives no probabilities, which {', '.join(NEED_PROBABILITIES)} need; "
+            "name an output of Probabilities or Logits, or remove the metrics",
+            field="output",
+        ),
+        Rule(
+            cel="self.task.type != 'Classification' || has(self.task.positiveClass) || "
+            f"self.metrics.all(m, !(m.name in {list(NEED_POSITIVE_CLASS)})) && "
+            f"(!has(self.gaps) || self.gaps.all(g, !(g.metric in {list(NEED_POSITIVE_CLASS)})))",
+            holds=lambda s: (
+                s.task.type is not TaskType.CLASSIFICATION
+                or s.task.positive_class is not None
+                or all(name not in NEED_POSITIVE_CLASS for name in s.metric_names())
+            ),
+            message=f"spec.task.positiveClass is required for {' and '.join(NEED_POSITIVE_CLASS)}; add it",
+            field="task",
+        ),
+        Rule(
+            cel="self.task.type == 'Custom' || has(self.dataset.labelColumn)",
+            holds=lambda s: s.task.type is TaskType.CUSTOM or s.dataset.label_column is not None,
+            message="spec.dataset.labelColumn is required unless spec.task.type is Custom; add the column of the truth",
+            field="dataset",
+        ),
+        Rule(
+            cel="!has(self.gaps) || self.gaps.all(g, has(self.slices) && self.slices.exists(s, s.name == g.slice))",
+            holds=lambda s: all(any(gap.slice == one.name for one in s.slices) for gap in s.gaps),
+            message="spec.gaps[].slice must be the name of an entry of spec.slices; correct it or add the slice",
+            field="gaps",
+        ),
+        Rule(
+            cel="self.task.type == 'Classification' || !has(self.perturbations) || size(self.perturbations) == 0",
+            holds=lambda s: s.task.type is TaskType.CLASSIFICATION or not s.perturbations,
+            message="spec.perturbations have floors of accuracy, which only a Classification task has; remove them",
+            field="perturbations",
+        ),
+        Rule(
+            cel="self.output.kind != 'Label' || !has(self.perturbations) || "
+            "self.perturbations.all(p, p.type != 'SquareAttack')",
+            holds=lambda s: (
+                s.output.kind is not OutputKind.LABEL
+                or all(p.type is not PerturbationType.SQUARE_ATTACK for p in s.perturbations)
+            ),
+            message="spec.perturbations of type SquareAttack search by the model's scores, which spec.output.kind "
+            "Label does not give; name an output of Probabilities or Logits, or remove them",
+            field="perturbations",
+        ),
+        Rule(
+            cel="!has(self.quality) || !has(self.quality.labelBalance) || self.task.type == 'Classification'",
+            holds=lambda s: (
+                s.quality is None or s.quality.label_balance is None or s.task.type is TaskType.CLASSIFICATION
+            ),
+            message="spec.quality.labelBalance is for a Classification task; remove it",
+            field="quality",
+        ),
+        Rule(
+            cel="!has(self.quality) || !has(self.quality.trainingOverlap) || has(self.trainingDataset)",
+            holds=lambda s: s.quality is None or s.quality.training_overlap is None or s.training_dataset is not None,
+            message="spec.trainingDataset is required for spec.quality.trainingOverlap; add it or remove the check",
+            field="quality",
+        ),
+    )
+
+    dataset: Dataset
+    task: Task
+    inputs: Annotated[list[Input], Field(min_length=1, max_length=64, json_schema_extra=list_map("tensor"))]
+    output: Output
+    metrics: Annotated[list[Metric], Field(min_length=1, max_length=32, json_schema_extra=list_map("name"))]
+    slices: Annotated[list[Slice], Field(max_length=32, json_schema_extra=list_map("name"))] = []
+    minimum_slice_size: Annotated[
+        int,
+        Field(ge=1, le=100_000_000, description="Slices of fewer rows (Ranking: groups) are shown but not judged."),
+    ] = 100
+    gaps: Annotated[list[Gap], Field(max_length=32, json_schema_extra=list_map("metric", "slice"))] = []
+    intervals: Intervals = Intervals()
+    perturbations: Annotated[
+        list[Perturbation],
+        Field(
+            max_length=32,
+            json_schema_extra=list_map("name"),
+            description="What may happen to the inputs, how strongly, and the accuracy that must be left.",
+        ),
+    ] = []
+    quality: Annotated[
+        DataQualityRules | None, Field(description="What must hold for the rows before the model is judged on them.")
+    ] = None
+    training_dataset: Annotated[
+        Dataset | None, Field(description="What the model was trained on; for spec.quality.trainingOverlap.")
+    ] = None
+
+    def metric_names(self) -> tuple[str, ...]:
+        """Every metric that is named, in spec.metrics or in spec.gaps, once."""
+        return tuple(dict.fromkeys([*(m.name for m in self.metrics), *(g.metric for g in self.gaps)]))

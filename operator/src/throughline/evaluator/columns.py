@@ -1,0 +1,76 @@
+"""Columns of a table as arrays, and arrays as columns again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from throughline.evaluator.errors import EvaluationInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without dictionary encoding."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def is_number(type_: pa.DataType) -> bool:
+    """Whether the column holds numbers. Booleans and decimals are none here: noise has no meaning for the former, and
+    tensors do not carry the latter.
+    """
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether the column holds text, dictionary-encoded or not."""
+    value = type_.value_type if pa.types.is_dictionary(type_) else type_
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
+
+
+def require(table: pa.Table, columns: Sequence[str], field: str) -> None:
+    """Raises EvaluationInputError when the table lacks one of the columns; `field` says where it was named."""
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise EvaluationInputError(
+            f"{field}: the data has no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
+        )
+
+
+def matrix(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float64]:
+    """[rows, columns] of number columns; null is NaN."""
+    return np.column_stack([table[name].cast(pa.float64()).to_numpy().astype(np.float64) for name in columns])
+
+
+def with_matrix(table: pa.Table, columns: Sequence[str], values: NDArray[np.float64]) -> pa.Table:
+    """The table with `values` [rows, columns] in those columns, in their own types: integers are rounded, as only such
+    a row could reach the model. NaN becomes null.
+    """
+    for index, name in enumerate(columns):
+        type_ = table.schema.field(name).type
+        new = values[:, index]
+        if pa.types.is_integer(type_):
+            new = np.rint(new)
+        array = pa.array(new, type=pa.float64(), mask=np.isnan(new)).cast(type_, safe=False)
+        table = table.set_column(table.column_names.index(name), pa.field(name, type_), array)
+    return table
+
+
+def category_codes(*columns: pa.ChunkedArray) -> tuple[NDArray[np.int64], ...]:
+    """Each column's values as places from 0, the same place for the same value in all of them; null is -1.
+    The most frequent value over all columns is 0, the next 1, ….
+    """
+    chunks = [chunk for column in columns for chunk in plain(column).chunks]
+    encoded = pa.chunked_array(chunks, plain(columns[0]).type).combine_chunks().dictionary_encode()
+    places = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    counts = np.bincount(places[places >= 0], minlength=len(encoded.dictionary))
+    rank = np.empty(len(counts) + 1, dtype=np.int64)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    rank[-1] = -1  # where place -1 points
+    ends = np.cumsum([len(column) for column in columns])[:-1]
+    return tuple(np.split(rank[places], ends))

@@ -1,0 +1,1 @@
+"""What an evaluation found, for people and programs: JSON, text, and one HTML file that needs nothing else."""

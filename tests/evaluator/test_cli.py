@@ -1,0 +1,323 @@
+"""The command against a server that speaks Triton's protocol: exit codes, files, kills, and what is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from pyarrow import parquet
+from throughline.evaluator import cli
+
+from tests.evaluator.fake_triton import COLUMNS, Behaviour, serving
+from tests.evaluator.suites import GOVERNANCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = 400
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A suite and its rows: the model's probability of "yes" is the sum of a row; nine of ten labels agree with it."""
+    rng = np.random.default_rng(5)
+    x = rng.random((ROWS, COLUMNS)).astype(np.float32) / COLUMNS
+    yes = (x.sum(axis=1) > 0.5) ^ (rng.random(ROWS) < 0.1)
+    columns: dict[str, Any] = {f"x{i}": x[:, i] for i in range(COLUMNS)}
+    columns |= {"label": np.where(yes, "yes", "no"), "group": np.where(rng.random(ROWS) < 0.5, HOSTILE, "$a_$")}
+    parquet.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    write_suite(tmp_path)
+    return tmp_path
+
+
+def write_suite(folder: Path, floor: str = "0.5", **more: Any) -> None:
+    spec = {
+        "dataset": {
+            "source": {"pvc": {"claimName": "c", "path": "rows.parquet"}},
+            "labelColumn": "label",
+            "governance": GOVERNANCE,
+        },
+        "task": {"type": "Classification", "classes": ["yes", "no"]},
+        "inputs": [{"tensor": "X", "columns": [f"x{i}" for i in range(COLUMNS)], "datatype": "FP32"}],
+        "output": {"tensor": "Y", "kind": "Probabilities"},
+        "metrics": [{"name": "accuracy", "floor": floor}, {"name": "brier"}],
+        "slices": [{"name": "group", "column": "group"}],
+        "intervals": {"resamples": 100},
+        **more,
+    }
+    document = {
+        "apiVersion": "throughline.io/v1alpha1",
+        "kind": "EvaluationSuite",
+        "metadata": {"name": "sums"},
+        "spec": spec,
+    }
+    (folder / "suite.yaml").write_text(yaml.safe_dump(document))
+
+
+def arguments(folder: Path, url: str, *more: str) -> list[str]:
+    return [
+        "--suite", str(folder / "suite.yaml"), "--url", url, "--model", "sum", "--data-root", str(folder),
+        "--output", str(folder / "out"), *more,
+    ]  # fmt: skip
+
+
+def run(folder: Path, behaviour: Behaviour | None = None, *more: str) -> int:
+    with serving(behaviour or Behaviour()) as url:
+        return cli.main(arguments(folder, url, *more))
+
+
+def result(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "out/result.json").read_text()))
+
+
+def test_passed_and_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    behaviour = Behaviour()
+    assert run(folder, behaviour) == 0
+    found = result(folder)
+    table = parquet.read_table(folder / "rows.parquet")
+    x = np.column_stack([table[f"x{i}"].to_numpy() for i in range(COLUMNS)])
+    right = (x.sum(axis=1) > 0.5) == (table["label"].to_numpy() == "yes")
+    assert found["metrics"][0]["value"] == pytest.approx(right.mean())
+    assert (found["suite"], found["model"], found["rows"]) == ("sums", "sum/10", ROWS)
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", found["datasetDigest"])
+    assert sum(behaviour.rows) == ROWS
+    assert max(behaviour.rows) == 8
+    out = capsys.readouterr().out
+    assert "sums on sum/10: PASSED" in out
+    assert out == (folder / "out/report.txt").read_text()
+    assert list((folder / "out/.work").iterdir()) == []
+
+
+def test_a_failed_gate_is_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_suite(folder, floor="0.99")
+    assert run(folder) == 1
+    assert result(folder)["verdict"]["outcome"] == "Failed"
+    assert "FAILED   accuracy" in capsys.readouterr().out
+
+
+def test_the_page_needs_nothing_else_and_escapes_data(folder: Path) -> None:
+    assert run(folder) == 0
+    page = (folder / "out/report.html").read_text()
+    assert HOSTILE not in page
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 2  # in the table and in the picture
+    assert "group = $a_$" in page  # in the picture, and not read as a formula
+    links = re.findall(r"""(?:src|href)\s*=\s*["']([^"']*)""", page) + re.findall(r"url\(([^)]*)\)", page)
+    assert [link for link in links if not link.startswith("#")] == []
+    assert "@import" not in page
+    assert page.count("<svg") == 4  # calibration, confusion, and two metrics over the slices
+
+
+def test_the_same_inputs_give_the_same_bytes(folder: Path) -> None:
+    files = ("result.json", "report.html", "report.txt")
+    seen = []
+    with serving(Behaviour()) as url:
+        for concurrency in ("1", "8"):
+            assert cli.main(arguments(folder, url, "--concurrency", concurrency)) == 0
+            seen.append([(folder / "out" / name).read_bytes() for name in files])
+    assert seen[0] == seen[1]
+
+
+def test_json_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, None, "-o", "json", "--variant", "same=#sum@2", "--component", "sum:kind=a",
+               "--component", "same:kind=b") == 0  # fmt: skip
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["result"] == result(folder)
+    assert printed["variants"]["same"]["model"] == "sum/2"
+    (variant,) = printed["comparison"]["variants"]
+    assert [d["value"] for d in variant["metrics"]] == [0.0, 0.0]
+    assert {e["component"] for e in printed["comparison"]["effects"]} == {"kind"}
+
+
+def test_trouble_that_passes_is_retried_and_told(folder: Path) -> None:
+    assert run(folder, Behaviour(unavailable=5)) == 0
+    statistics = json.loads((folder / "out/run.json").read_text())["sum"]
+    assert statistics["retried"] == 5
+    assert "UNAVAILABLE: draining" in statistics["last_trouble"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "more", "code", "said"),
+    [
+        (Behaviour(refuse=True), [], 3, "the server refused: INVALID_ARGUMENT: unexpected shape"),
+        (Behaviour(unavailable=99), ["--attempts", "2"], 3, "failed 2 times"),
+        (Behaviour(delay_seconds=2), ["--attempts", "1", "--timeout-seconds", "0.2"], 3, "DEADLINE_EXCEEDED"),
+        (None, ["--model", "nosuch"], 3, "unknown model: 'nosuch'"),
+        (None, ["--batch-size", "9"], 2, "--batch-size 9 is more than model 'sum' takes (8)"),
+        (None, ["--variant", "what"], 2, "--variant what: write NAME=[URL]#MODEL[@N]"),
+        (None, ["--variant", "sum=#sum"], 2, "the name stands twice"),
+        (None, ["--component", "no:a=b"], 2, "there is no no"),
+        (None, ["--data", "/nonexistent/rows.parquet"], 2, "there is no such file"),
+        (None, ["--suite", "/nonexistent.yaml"], 2, "No such file"),
+        (None, ["--url", "http://h:8000"], 2, "Triton's gRPC port is 8001"),
+        (None, ["--url", "grpc://127.0.0.1:9", "--attempts", "1"], 3, "UNAVAILABLE"),
+        (None, ["--work-dir", "/proc/no"], 3, "name another --work-dir"),
+        (None, ["--output", "/proc/no", "--work-dir", "work"], 3, "name another --output"),
+    ],
+)
+def test_what_goes_wrong_is_one_clear_message(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    behaviour: Behaviour | None,
+    more: list[str],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    assert run(folder, behaviour, *more) == code
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.startswith("throughline-evaluate: ")
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert not (folder / "out/result.json").exists()
+
+
+def test_a_suite_that_does_not_fit_is_told_before_the_first_row(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [{"tensor": "X", "columns": ["x0", "x1"], "datatype": "FP64"}]
+    write_suite(folder, inputs=wrong, slices=[{"name": "s", "expression": "x0 > 0"}])
+    behaviour = Behaviour()
+    assert run(folder, behaviour) == 2
+    said = capsys.readouterr().err
+    assert "datatype is FP64" in said
+    assert "columns has 2 entries" in said
+    assert behaviour.rows == []
+
+
+def test_wrong_suites_and_expressions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    behaviour = Behaviour()
+    write_suite(folder, slices=[{"name": "s", "expression": "nosuch > 0"}])
+    assert run(folder, behaviour) == 2
+    assert "nosuch" in capsys.readouterr().err
+    write_suite(folder, metrics=[{"name": "acuracy"}])
+    assert run(folder, behaviour) == 2
+    assert "spec.metrics" in capsys.readouterr().err
+    (folder / "suite.yaml").write_text("a: [")
+    assert run(folder, behaviour) == 2
+    assert "is no YAML" in capsys.readouterr().err
+    assert behaviour.rows == []
+
+
+def test_a_server_that_keeps_its_configuration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    behaviour = Behaviour(restricted_config=True)
+    assert run(folder, behaviour) == 0
+    assert max(behaviour.rows) == 1
+    assert "--batch-size" in capsys.readouterr().err
+    assert run(folder, Behaviour(restricted_config=True), "--batch-size", "5") == 0
+
+
+def test_low_priority(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    behaviour = Behaviour(priority_levels=3)
+    assert run(folder, behaviour, "--low-priority", "--queue-timeout-milliseconds", "7") == 0
+    assert behaviour.parameters[0] == {"priority": 3, "timeout": 7000}
+    assert "priority_levels" not in capsys.readouterr().err
+    assert run(folder, behaviour := Behaviour(), "--low-priority") == 0
+    assert behaviour.parameters[0] == {}
+    assert "has no priority_levels" in capsys.readouterr().err
+
+
+def test_the_rate_is_kept(folder: Path) -> None:
+    started = time.monotonic()
+    assert run(folder, None, "--max-rows-per-second", "400") == 0
+    statistics = json.loads((folder / "out/run.json").read_text())["sum"]
+    assert 300 < statistics["rows_per_second"] < 410
+    assert time.monotonic() - started > 0.9
+
+
+def test_the_last_words_of_a_container(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = folder / "termination-log"
+    log.touch()
+    monkeypatch.setattr(cli, "TERMINATION_LOG", log)
+    assert run(folder) == 0
+    said = json.loads(log.read_text())
+    assert (said["exitCode"], said["outcome"]) == (0, "Passed")
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", said["resultDigest"])
+    assert run(folder, None, "--data", "/no" + "x" * 9000) == 2
+    assert len(log.read_text()) <= 4096
+    assert json.loads(log.read_text())["exitCode"] == 2
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_result(folder: Path) -> None:
+    assert run(folder) == 0
+    whole = (folder / "out/result.json").read_bytes()
+    (folder / "out/result.json").unlink()
+    behaviour = Behaviour(delay_seconds=0.02)
+    with serving(behaviour) as url:
+        command = [sys.executable, "-m", "throughline.evaluator.cli", *arguments(folder, url, "--concurrency", "2")]
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 60
+        while sum(behaviour.rows) < ROWS // 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        time.sleep(0.2)  # the server still answers those that were under way
+        asked = sum(behaviour.rows)
+        assert not (folder / "out/result.json").exists()
+        behaviour.delay_seconds = 0
+        assert cli.main(arguments(folder, url)) == 0
+    assert (folder / "out/result.json").read_bytes() == whole
+    statistics = json.loads((folder / "out/run.json").read_text())["sum"]
+    # Those under way at the kill are asked for again, and no others.
+    assert asked - 2 * 8 <= statistics["resumed_rows"] <= asked
+    assert sum(behaviour.rows) - asked == ROWS - statistics["resumed_rows"]
+    assert [p.name for p in (folder / "out").iterdir() if p.name.endswith(".part")] == []
+
+
+def test_answers_to_another_question_are_not_taken(folder: Path) -> None:
+    with serving(Behaviour()) as url:
+        given = arguments(folder, url, "--work-dir", str(folder / "work"))
+        assert cli.main(given) == 0
+        kept = folder / "work"
+        assert list(kept.iterdir()) == []
+        with serving(Behaviour(refuse_after_rows=ROWS // 2)) as broken:
+            assert cli.main([broken if a == url else a for a in given]) == 3
+        assert len(list(kept.iterdir())) == 1
+        behaviour = Behaviour()
+        with serving(behaviour) as third:
+            assert cli.main([third if a == url else a for a in given]) == 0
+        assert sum(behaviour.rows) == ROWS
+
+
+def test_data_quality_and_robustness_are_part_of_the_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = {"name": "noise", "type": "GaussianNoise", "strengths": ["0", "0.5"], "seed": 1}
+    write_suite(folder, quality={"duplicates": {"ceiling": "0"}}, perturbations=[{**noise, "floor": "0.2"}])
+    assert run(folder) == 0
+    found = result(folder)
+    assert found["quality"]["outcome"] == "Passed"
+    clean, noisy = (p["accuracy"] for p in found["robustness"]["perturbations"][0]["points"])
+    assert clean == found["metrics"][0]["value"]
+    assert noisy < clean
+    assert (folder / "out/report.html").read_text().count("<svg") == 5
+    write_suite(folder, perturbations=[{**noise, "floor": "0.89"}])
+    assert run(folder) == 1
+    assert "FAILED   noise: accuracy" in capsys.readouterr().out
+    table = parquet.read_table(folder / "rows.parquet")
+    parquet.write_table(pa.concat_tables([table, table.slice(0, 40)]), folder / "rows.parquet")
+    write_suite(folder, quality={"duplicates": {"ceiling": "0.01"}})
+    assert run(folder) == 1
+    assert result(folder)["metrics"][0]["value"] > 0.5
+    write_suite(
+        folder,
+        quality={"trainingOverlap": {"ceiling": "0.05"}},
+        trainingDataset={
+            "source": {"pvc": {"claimName": "t", "path": "rows.parquet"}},
+            "labelColumn": "label",
+            "governance": GOVERNANCE,
+        },
+    )
+    # The very rows it was trained on.
+    assert run(folder, None, "--training-root", str(folder)) == 1
+    assert "training" in capsys.readouterr().out
