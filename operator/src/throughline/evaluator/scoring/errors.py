@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from throughline.evaluator.errors import EvaluationInputError
 
 
