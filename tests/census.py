@@ -53,9 +53,7 @@ def rows() -> pa.Table:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    fields = [
-        pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in table.schema
-    ]
+    fields = [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in table.schema]
     return table.cast(pa.schema(fields))
 
 

@@ -25,16 +25,16 @@ PIXELS = [f"p{place}" for place in range(64)]
 IMAGE = {"heightPixels": 8, "widthPixels": 8}
 BOUNDS = {"lower": "0", "upper": "16"}
 TRAINED = 1200
-NOISE = {"name": "noise", "type": "GaussianNoise", "strengths": ["0.1", "0.25"], "floor": "0.75", "bounds": BOUNDS}
+NOISE = {"name": "noise", "type": "GaussianNoise", "strengths": ["0.2", "0.4"], "floor": "0.76", "bounds": BOUNDS}
 ATTACK = {
     "name": "attack",
     "type": "SquareAttack",
     "strengths": ["0.15"],
-    "floor": "0.40",
+    "floor": "0.30",
     "bounds": BOUNDS,
     "image": IMAGE,
     "queries": 200,
-    "maxRows": 300,
+    "maxRows": 597,
 }
 
 
@@ -74,7 +74,9 @@ def hardened(data):
 
 
 def judged(perturbation, table, predict):
-    report = robustness(suite(PIXELS, [str(n) for n in range(10)], "digit", perturbations=[perturbation]), table, predict)
+    report = robustness(
+        suite(PIXELS, [str(n) for n in range(10)], "digit", perturbations=[perturbation]), table, predict
+    )
     assert report.clean.accuracy > 0.93
     finding = report.perturbations[0]
     print(finding.message)
@@ -136,7 +138,10 @@ def test_squares_reach_every_pixel():
     [
         ({"columns": ["name"]}, r"perturbations\[noise\].columns: name is string"),
         ({"columns": ["nowhere"]}, r"perturbations\[noise\].columns: the data has no column nowhere"),
-        ({"type": "SquareAttack", "image": {"heightPixels": 9, "widthPixels": 8}}, "72 values and there are 64 columns"),
+        (
+            {"type": "SquareAttack", "image": {"heightPixels": 9, "widthPixels": 8}},
+            "72 values and there are 64 columns",
+        ),
     ],
 )
 def test_what_cannot_be_perturbed_is_named(change, message, table, fragile):

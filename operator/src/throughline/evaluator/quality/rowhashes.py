@@ -98,9 +98,7 @@ def training_overlap(rows: NDArray[np.bytes_], training: NDArray[np.bytes_], con
     leaked = (once - expected) / contrast
     # Delta method: ∂λ/∂once = 1/c, ∂λ/∂expected = (λ − 1)/c, ∂λ/∂ofCopies = −λ/c, c the contrast.
     variance = (
-        once * (1 - once) / len(rows)
-        + (1 - leaked) ** 2 * 4 * pairs / size**2
-        + leaked**2 * singles / size**2
+        once * (1 - once) / len(rows) + (1 - leaked) ** 2 * 4 * pairs / size**2 + leaked**2 * singles / size**2
     ) / contrast**2
     reach = float(stats.norm.ppf(0.5 + confidence_percent / 200)) * sqrt(variance)
     return Overlap(overlap, 1 - of_copies, once, expected, leaked, leaked - reach, leaked + reach)

@@ -1,7 +1,7 @@
 """Square Attack under an L∞ bound: random search with the model's scores alone (Andriushchenko, Croce, Flammarion, Hein
 2020, "Square Attack: a query-efficient black-box adversarial attack via random search", algorithms 1 and 2).
 
-Own code because ART 1.20.1 draws one square for all rows of a batch, never reaches the last row and column of an
+Own code, though ART has one, because ART 1.20.1 draws one square for all rows of a batch, never reaches the last row and column of an
 image, knows images only and does not count its queries; bench/square_attack.py measures the two side by side.
 """
 
