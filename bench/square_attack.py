@@ -37,8 +37,12 @@ def main() -> None:
         for seed in range(SEEDS):
             attacked = square_attack(
                 *(lambda _, rows: logs(rows), values, truth),
-                radius=np.full(64, radius), lower=zeros, upper=ones, shape=(8, 8, 1),
-                queries=QUERIES, seed=seed,
+                radius=np.full(64, radius),
+                lower=zeros,
+                upper=ones,
+                shape=(8, 8, 1),
+                queries=QUERIES,
+                seed=seed,
             )
             ours.append(1 - attacked.fooled.mean())
             np.random.seed(seed)  # noqa: NPY002 - the toolbox draws from the global generator

@@ -11,13 +11,18 @@ KEY = b"k" * 32
 REDACTOR = Redactor(frozenset({"text", "inputs.prompt", "note"}), KEY, regions=("US", "DE", "GB"))
 # kind → spellings, each of one person: all of them must go, and be the same pseudonym.
 PLANTED = {
-    "email": ["jane.roe+x@mail.example.com", "Jane.Roe+x@Mail.Example.com", "jane.roe+x%40mail.example.com",
-              "jane.roe+x@mail.example.com", "jane.\u200broe+x@mail.example.com"],
+    "email": [
+        "jane.roe+x@mail.example.com",
+        "Jane.Roe+x@Mail.Example.com",
+        "jane.roe+x%40mail.example.com",
+        "jane.roe+x@mail.example.com",
+        "jane.\u200broe+x@mail.example.com",
+    ],
     "phone": ["+49 30 901820", "+4930901820", "+49 (0)30 901820", "030 901820", "030/901820", "+49-30-90 18 20"],
     "iban": ["DE89370400440532013000", "DE89 3704 0044 0532 0130 00", "de89-3704-0044-0532-0130-00"],
     "card": ["4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111111111111111"],
     "ip": ["2001:db8::8a2e:370:7334", "2001:0db8:0000:0000:0000:8a2e:0370:7334"],
-}  # fmt: skip
+}
 OTHERS = [
     *("o'neil@example.ie", "müller@bücher.example", "a@b.co", "x_y@sub.domain.example.org"),
     *("(212) 555-2368", "212-736-5000", "+1 212 736 5000", "+44 20 7946 0958", "020 7946 0958", "+33 1 42 68 53 00"),
@@ -27,14 +32,37 @@ OTHERS = [
 ]
 SENTENCES = ["{}", "Please write to {}.", "call {}, today", "({})", "x={};y", 'he said "{}"', "a\n{}\nb", "<{}>"]
 ORDINARY = [
-    "The drug helped within 3 days, 20 mg twice daily.", "Order 2024-11-05 shipped at 12:30:45.", "pi is 3.14159265358979",
-    "Version 1.2.3 of the package, section 4.2.1.", "It costs $1,299.99, or 3 for 3,500.", "ratio 16:9, scale 1:50000",
-    "Room 4012, building 7.", "std::vector<int> and a::b", "born in 1984, aged 40", "ISBN 978-3-16-148410-0",
-    "@home and #tag, 5 @ 3 each", "DE is a country; GB too", "timestamps 1731974400 and 1731974401", "UUID 123e4567-e89b-12d3-a456-426614174000",
-    "temperature -12.5 to 37.25", "2001: A Space Odyssey", "score 10-7-3", "lat 52.5200, lon 13.4050", "AB12 is a postcode part",
-    "MAC 00:1B:44:11:3A:B7", "0000000000000000", "0.0.0.0 means any", "sha 9f86d081884c7d65", "invoice 100200300",
-    "Take 1 tablet at 08:00 and 1 at 20:00", "I rate it 9/10", "call me maybe", "e.g. i.e. etc.", "1/2 cup", "http://example.com/a?b=1",
-]  # fmt: skip
+    "The drug helped within 3 days, 20 mg twice daily.",
+    "Order 2024-11-05 shipped at 12:30:45.",
+    "pi is 3.14159265358979",
+    "Version 1.2.3 of the package, section 4.2.1.",
+    "It costs $1,299.99, or 3 for 3,500.",
+    "ratio 16:9, scale 1:50000",
+    "Room 4012, building 7.",
+    "std::vector<int> and a::b",
+    "born in 1984, aged 40",
+    "ISBN 978-3-16-148410-0",
+    "@home and #tag, 5 @ 3 each",
+    "DE is a country; GB too",
+    "timestamps 1731974400 and 1731974401",
+    "UUID 123e4567-e89b-12d3-a456-426614174000",
+    "temperature -12.5 to 37.25",
+    "2001: A Space Odyssey",
+    "score 10-7-3",
+    "lat 52.5200, lon 13.4050",
+    "AB12 is a postcode part",
+    "MAC 00:1B:44:11:3A:B7",
+    "0000000000000000",
+    "0.0.0.0 means any",
+    "sha 9f86d081884c7d65",
+    "invoice 100200300",
+    "Take 1 tablet at 08:00 and 1 at 20:00",
+    "I rate it 9/10",
+    "call me maybe",
+    "e.g. i.e. etc.",
+    "1/2 cup",
+    "http://example.com/a?b=1",
+]
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)

@@ -123,9 +123,9 @@ def test_representativeness(training):
 
 
 def test_what_cannot_be_checked_is_an_error(training):
-    with pytest.raises(EvaluationInputError, match="spec.dataset has no rows"):
+    with pytest.raises(EvaluationInputError, match=r"spec\.dataset has no rows"):
         report({}, training.slice(0, 0))
-    with pytest.raises(EvaluationInputError, match="trainingOverlap needs the training set"):
+    with pytest.raises(EvaluationInputError, match=r"trainingOverlap needs the training set"):
         report({"trainingOverlap": {}}, training.slice(0, 10), training=None)
     with pytest.raises(EvaluationInputError, match=r"trainingDataset .*: the data has no column SCHL"):
         report({"trainingOverlap": {}}, training.slice(0, 10), training=training.drop_columns(["SCHL"]))

@@ -106,7 +106,7 @@ def test_a_floor_inside_the_interval_is_unknown(table, fragile):
     assert "maxRows" in finding.message
 
 
-def test_the_attack_stays_in_its_bounds_and_its_budget(table, fragile, data):
+def test_the_attack_stays_in_its_bounds_and_its_budget(fragile, data):
     values, truth = data[0][TRAINED : TRAINED + 100], data[1][TRAINED : TRAINED + 100]
     asked = np.zeros(100, dtype=int)
 
