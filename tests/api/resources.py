@@ -309,7 +309,66 @@ BAD_SUITES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "misspelt task": ((("spec/task/type", "classification"),), "spec.task.type", "Classification"),
     "positives misspelt": ((("spec/task/positiveclass", "1"),), "spec.task.positiveclass", "mean positiveClass?"),
 }
+NOISE = {"name": "noise", "type": "GaussianNoise", "strengths": ["0.1"], "floor": "0.7"}
+OVERLAP: Change = ("spec/quality", {"trainingOverlap": {}})
 SUITE_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
+    "blur without an image": (
+        (("spec/perturbations", [NOISE | {"type": "GaussianBlur"}]),),
+        "spec.perturbations[0].image",
+        "neighbours",
+    ),
+    "more than all fields": (
+        (("spec/perturbations", [NOISE | {"type": "Typos", "strengths": ["1.1"]}]),),
+        "spec.perturbations[0].strengths",
+        "above 1",
+    ),
+    "floor above one": (
+        (("spec/perturbations", [NOISE | {"floor": "70"}]),),
+        "spec.perturbations[0].floor",
+        "accuracy",
+    ),
+    "value of noise": (
+        (("spec/perturbations", [NOISE | {"missingValue": "0"}]),),
+        "spec.perturbations[0].missingValue",
+        "MissingFields only",
+    ),
+    "queries of noise": (
+        (("spec/perturbations", [NOISE | {"queries": 5}]),),
+        "spec.perturbations[0].queries",
+        "SquareAttack only",
+    ),
+    "bounds exchanged": (
+        (("spec/perturbations", [NOISE | {"bounds": {"lower": "1", "upper": "-1.5"}}]),),
+        "spec.perturbations[0].bounds.lower",
+        "must be below",
+    ),
+    "perturbed regression": ((*REGRESSION, ("spec/perturbations", [NOISE])), "spec.perturbations", "Classification"),
+    "attack on labels": (
+        (
+            ("spec/output/kind", "Label"),
+            ("spec/metrics", [{"name": "accuracy"}]),
+            ("spec/perturbations", [NOISE | {"type": "SquareAttack"}]),
+        ),
+        "spec.perturbations",
+        "scores",
+    ),
+    "balance of a regression": (
+        (*REGRESSION, ("spec/quality", {"labelBalance": {"floor": "0.1"}})),
+        "spec.quality",
+        "Classification",
+    ),
+    "overlap with nothing": ((OVERLAP,), "spec.quality", "trainingDataset is required"),
+    "range exchanged": (
+        (("spec/quality", {"columns": [{"name": "a", "type": "Number", "minimum": "2", "maximum": "-1"}]}),),
+        "spec.quality.columns[0].minimum",
+        "exchange",
+    ),
+    "range of text": (
+        (("spec/quality", {"columns": [{"name": "a", "type": "Text", "minimum": "2"}]}),),
+        "spec.quality.columns[0].type",
+        "Integer or Number",
+    ),
+    "missing per cent": ((("spec/quality", {"missingCeiling": "5"}),), "spec.quality.missingCeiling", "a share"),
     "two sources": ((("spec/dataset/source/uri", URI),), "spec.dataset.source", "exactly one"),
     "no source": ((("spec/dataset/source", {}),), "spec.dataset.source", "exactly one"),
     "outside the claim": (

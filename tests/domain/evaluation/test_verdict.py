@@ -76,6 +76,7 @@ def test_how_many_more_rows_are_needed() -> None:
         ({"value": 0.03, "low": 0.0, "high": 0.05}, Outcome.PASSED, "within 0.05"),
         ({"value": 0.09, "low": 0.06, "high": 0.12}, Outcome.FAILED, "improve the model for race 2"),
         ({"value": 0.04, "low": 0.01, "high": 0.07}, Outcome.UNKNOWN, "more rows in the smallest slice"),
+        ({"value": 0.06, "low": 0.03, "high": 0.09}, Outcome.UNKNOWN, "may or may not be above 0.05"),
         ({"reason": "1 of the slices has 500 rows"}, Outcome.UNKNOWN, "1 of the slices has 500 rows"),
     ],
 )

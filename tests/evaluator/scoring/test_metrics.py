@@ -35,7 +35,9 @@ def drawn(seed: int, rows: int, classes: int, dtype: Any, *, ties: bool) -> tupl
     return true, (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(dtype)
 
 
-def reference(metric: str, y: np.ndarray, p: np.ndarray, positive: int | None, weight: Any = None) -> float:
+def reference(  # noqa: C901, PLR0912 - a table of metrics
+    metric: str, y: np.ndarray, p: np.ndarray, positive: int | None, weight: Any = None
+) -> float:
     """By scikit-learn from the table of its documentation, on labels and probabilities; NaN where it only warns."""
     label, classes = p.argmax(axis=1), p.shape[1]
     average: dict[str, Any] = {"labels": range(classes), "average": "macro", "zero_division": np.nan}

@@ -146,11 +146,13 @@ class LabelledWindow(Resource):
 
 
 class ErrorChange(Resource):
-    """The error rate changed. `delayRows` is the time from the change, where the detector puts it, to its detection."""
+    """The error rate changed. ADWIN tells when it noticed, and a row before which the change did not happen; one change
+    may be noticed several times, each time with less of the old regime left.
+    """
 
     detected_at_row: int  # labelled rows seen when it was detected
-    changed_at_row: int  # the detector's own estimate of where the new regime begins
-    delay_rows: int
+    not_before_row: int
+    delay_at_most_rows: int  # the difference: the true delay is between 0 and this
     error_rate_before: float
     error_rate_after: float
     worse: bool

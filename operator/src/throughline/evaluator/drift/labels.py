@@ -176,8 +176,8 @@ def _change(history: list[bool], width: int, seen: int) -> tuple[ErrorChange, li
     rate_before, rate_after = (float(np.mean(part)) for part in (before, after))
     change = ErrorChange(
         detected_at_row=seen,
-        changed_at_row=seen - width,
-        delay_rows=width,
+        not_before_row=seen - width,
+        delay_at_most_rows=width,
         error_rate_before=rate_before,
         error_rate_after=rate_after,
         worse=rate_after > rate_before,

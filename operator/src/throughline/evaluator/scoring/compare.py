@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     Components = Mapping[str, Mapping[str, str]]
 
+GAP_NOTE = "Intervals of differences of gaps are approximate, the more so the more slices are nearly alike."
 NOTES = (
     "Each interval stands on its own; of many, some exclude zero by chance.",
     "Intervals are of the sampling of rows only: another training run of the same variant would differ by more.",
@@ -85,7 +86,7 @@ def compare(
         seed=suite.intervals.seed,
         variants=variants,
         effects=list(_effects(suite, components, found, baseline)) if components else [],
-        notes=[*NOTES, *predictions[baseline].notes, *notes],
+        notes=[*NOTES, *([GAP_NOTE] if suite.gaps else []), *predictions[baseline].notes, *notes],
     )
 
 
@@ -132,8 +133,10 @@ def _slices(
 
 
 def _gap(suite: EvaluationSuiteSpec, gap: Gap, scopes: Scopes, before: Resampled, after: Resampled) -> GapDifference:
-    """The largest gap is biased upwards, in each resample once more; the basic interval, 2 × value − percentiles,
-    takes that bias off (Efron and Tibshirani 1993, chapters 10 and 13).
+    """The largest of many differences is biased upwards, in each resample once more, and how much depends on how alike
+    the slices are: more so for a variant without a gap than for one with a clear one. The percentile interval holds
+    when both are biased alike, the basic one (2 × value − percentiles; Efron and Tibshirani 1993, chapter 13) when one
+    is not, so the wider of the ends of both is given.
     """
     known = GapDifference(metric=gap.metric, slice=gap.slice)
     _, usable, _ = scopes_of_gap(suite, gap, scopes, [before, after])
@@ -155,7 +158,7 @@ def _gap(suite: EvaluationSuiteSpec, gap: Gap, scopes: Scopes, before: Resampled
     ends = _ends(resampled[~np.isnan(resampled)], before.alpha) or (0.0, 0.0)
     return known.model_copy(
         update={"baseline": first, "variant": second, "value": value}
-        | {"low": 2 * value - ends[1], "high": 2 * value - ends[0]}
+        | {"low": min(ends[0], 2 * value - ends[1]), "high": max(ends[1], 2 * value - ends[0])}
     )
 
 
