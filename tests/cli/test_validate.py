@@ -85,6 +85,43 @@ def test_every_error_has_its_line_field_and_fix(file: Path, capsys: pytest.Captu
     assert "2 checked, 4 errors" in err
 
 
+SUITE = """\
+apiVersion: throughline.io/v1alpha1
+kind: EvaluationSuite
+metadata:
+  name: census
+spec:
+  dataset:
+    source: {pvc: {claimName: data, path: 2016.parquet}}
+    labelColumn: employed
+  task:
+    type: Classification
+    classes: ["0", "1"]
+  inputs:
+    - {tensor: x, columns: [AGEP], datatype: FP32}
+  output: {tensor: p, kind: Probabilities}
+  metrics:
+    - name: logLoss
+      floor: "0.5"
+"""
+
+
+def test_a_suite_is_checked_offline(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(SUITE)
+    code, out, _ = validated(capsys, str(file))
+    assert code == output.INVALID
+    governance, floor = out.splitlines()
+    assert governance.startswith(f"{file}:6:3: EvaluationSuite/census: spec.dataset.governance: is required")
+    assert floor.startswith(f"{file}:17:7: EvaluationSuite/census: spec.metrics[0].floor: ")
+    assert floor.endswith("better when lower; set ceiling instead")
+    good = SUITE.replace("floor", "ceiling").replace(
+        "    labelColumn",
+        "    governance: {owner: a, purpose: b, legalBasis: Consent, regions: [r], retentionDays: 1}\n    labelColumn",
+    )
+    file.write_text(good)
+    assert validated(capsys, str(file))[0] == output.OK
+
+
 def test_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(BAD)
     code, out, _ = validated(capsys, str(file), "-o", "json")

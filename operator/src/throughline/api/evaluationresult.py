@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from throughline.api.base import Resource
-
-
-class Outcome(StrEnum):
-    PASSED = "Passed"
-    FAILED = "Failed"
-    UNKNOWN = "Unknown"
+from throughline.api.base import Outcome, Resource
+from throughline.api.dataquality import QualityReport
+from throughline.api.robustness import RobustnessReport
 
 
 class Check(StrEnum):
@@ -118,6 +114,8 @@ class EvaluationResult(Resource):
     confusion_matrix: ConfusionMatrix | None = None
     calibration: list[CalibrationBin] | None = None
     notes: list[str] = []  # how the numbers were made, where a reader must know
+    quality: QualityReport | None = None  # of the rows, before the model was judged on them
+    robustness: RobustnessReport | None = None
     verdict: Verdict | None = None
 
 

@@ -1,0 +1,1 @@
+"""Policy of evaluation: what the numbers mean for the gate."""
