@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from throughline.api.evaluationresult import Check, Estimate, EvaluationResult, GapResult, Outcome
+from throughline.api.base import Outcome
+from throughline.api.evaluationresult import Check, Estimate, EvaluationResult, GapResult
 from throughline.domain.evaluation.verdict import judge, rows_needed
 
 from tests.evaluator.suites import suite

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, recall_score
-from throughline.api.evaluationresult import Check, Outcome
+from throughline.api.base import Outcome
+from throughline.api.evaluationresult import Check
 from throughline.evaluator.scoring import compare, score
 
 from tests import census

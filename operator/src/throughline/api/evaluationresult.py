@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from throughline.api.base import Resource
+from throughline.api.base import Outcome, Resource
 from throughline.api.dataquality import QualityReport
 from throughline.api.robustness import RobustnessReport
-
-
-class Outcome(StrEnum):
-    PASSED = "Passed"
-    FAILED = "Failed"
-    UNKNOWN = "Unknown"
 
 
 class Check(StrEnum):
@@ -121,9 +115,9 @@ class EvaluationResult(Resource):
     gaps: list[GapResult] = []
     confusion_matrix: ConfusionMatrix | None = None
     calibration: list[CalibrationBin] | None = None
-    quality: QualityReport | None = None
-    robustness: RobustnessReport | None = None
     notes: list[str] = []  # how the numbers were made, where a reader must know
+    quality: QualityReport | None = None  # of the rows, before the model was judged on them
+    robustness: RobustnessReport | None = None
     verdict: Verdict | None = None
 
 

@@ -10,7 +10,7 @@ import uuid
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from throughline.api.evaluationresult import Outcome
+from throughline.api.base import Outcome
 from throughline.lineage import canonical
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from throughline.api.base import API_VERSION, Resource
-from throughline.api.evaluationresult import EvaluationResult, Outcome
+from throughline.api.base import API_VERSION, Outcome, Resource
+from throughline.api.evaluationresult import EvaluationResult
 from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.api.modelrevision import Decision
 from throughline.api.validation import without_nulls

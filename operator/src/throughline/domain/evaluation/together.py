@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from throughline.api.evaluationresult import Check, Outcome, Reason, Verdict
+from throughline.api.base import Outcome
+from throughline.api.evaluationresult import Check, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from throughline.api.base import quantity_value
-from throughline.api.evaluationresult import Check, Outcome, Reason, Verdict
+from throughline.api.base import Outcome, quantity_value
+from throughline.api.evaluationresult import Check, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
