@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from throughline.api.base import API_VERSION, Outcome, Resource
-from throughline.api.evaluationresult import EvaluationResult
 from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.api.modelrevision import Decision
 from throughline.api.validation import without_nulls
@@ -21,6 +20,7 @@ from throughline.lineage import canonical
 from throughline.lineage.digest import FileDigest, Manifest
 
 if TYPE_CHECKING:
+    from throughline.api.evaluationresult import EvaluationResult
     from collections.abc import Iterator, Mapping
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"

@@ -39,7 +39,7 @@ def _of_quality(report: QualityReport | None) -> Iterator[Reason]:
         yield Reason(
             check=Check.QUALITY,
             metric=str(finding.check),
-            outcome=Outcome(str(finding.outcome)),
+            outcome=finding.outcome,
             bound=finding.limit,
             value=finding.value,
             low=finding.low,
@@ -54,7 +54,7 @@ def _of_robustness(report: RobustnessReport | None) -> Iterator[Reason]:
         yield Reason(
             check=Check.PERTURBATION,
             metric="accuracy",
-            outcome=Outcome(str(finding.outcome)),
+            outcome=finding.outcome,
             bound=finding.floor,
             value=worst.accuracy,
             low=worst.low,
