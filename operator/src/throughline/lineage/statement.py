@@ -20,8 +20,9 @@ from throughline.lineage import canonical
 from throughline.lineage.digest import FileDigest, Manifest
 
 if TYPE_CHECKING:
-    from throughline.api.evaluationresult import EvaluationResult
     from collections.abc import Iterator, Mapping
+
+    from throughline.api.evaluationresult import EvaluationResult
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://throughline.io/attestation/model-evaluation/v1"

@@ -43,6 +43,10 @@ LEARNED_NOISE = 0.08
 ERROR_NOISE = 0.15
 # Latency below the first share of the SLO tells nothing of the error near it, above the second all.
 RELEVANT_SHARES = (0.4, 0.8)
+# Arrivals this near to those of calm times are of a stream, which no latency holds back; so are those of which more
+# than this share is given up, since who waits for an answer before the next request does not give up and come again.
+SAME_STREAM = 0.1
+GIVEN_UP = 0.02
 # Between two looks at a calm service.
 LOOK_SECONDS = 10.0
 
@@ -228,9 +232,10 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
 
 def provided(
     demand: Demand, looks: Sequence[Look], season: Season, horizon_seconds: float, floor_per_second: float,
-    *, scaling: bool,
+    *, scaling: bool, calm_per_second: float | None = None,
 ) -> tuple[Forecast | None, float]:  # fmt: skip
     """What is to come, and the items per second to provide for. `scaling`: replicas were just ordered."""
+    held_back = max(0.0, demand.wanted_per_second - demand.arrivals_per_second)
     seen = forecast(looks, horizon_seconds) if looks else None
     if seen is not None and (again := expected(season, looks[-1].at_seconds, horizon_seconds)) is not None:
         seen = seen.at_least(again)
@@ -238,8 +243,10 @@ def provided(
     if seen is not None:
         # A backlog, and callers held back by latency, are not in the arrivals. Replicas that were just ordered are for
         # those; what still arrives beyond is measured.
-        held_back = max(0.0, demand.wanted_per_second - demand.arrivals_per_second)
-        coming = seen.ahead + (0.0 if scaling else held_back)
+        unmoved = calm_per_second is not None and abs(seen.now - calm_per_second) <= SAME_STREAM * calm_per_second
+        given_up = demand.cancelled_per_second > GIVEN_UP * demand.requests_per_second
+        stream = demand.still and (unmoved or given_up)
+        coming = seen.ahead + (0.0 if scaling or stream else held_back)
     # Pods that have just come, or a queue, make the load look uneven.
     skew = 1.0 if scaling or demand.saturated else demand.skew
     return seen, max(coming * skew, floor_per_second * demand.items_per_request)
@@ -269,7 +276,11 @@ def _predicted(
         waiting_looks = waiting_looks + 1 if callers_wait(demand, curve, settings, ready) else 0
     horizon_seconds = 0.0 if fresh(context.serving) else memory.start_seconds + LOOK_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
-    seen, ahead = provided(demand, memory.looks, memory.season, horizon_seconds, floor, scaling=context.scaling)
+    seen, ahead = provided(
+        demand, memory.looks, memory.season, horizon_seconds, floor,
+        scaling=context.scaling, calm_per_second=memory.calm_per_second,
+    )  # fmt: skip
+    calm = memory.calm_per_second if seen is None or demand.saturated else seen.now
     old_errors = dict(before.errors) if before else {}
     problem = Problem(
         curve=curve,
@@ -287,7 +298,9 @@ def _predicted(
         min_replicas=min(context.min_replicas, context.max_replicas),
         callers_wait=waiting_looks >= WAITING_LOOKS,
     )
-    memory = memory._replace(known=learned, errors=errors, waiting_looks=waiting_looks, problem=problem)
+    memory = memory._replace(
+        known=learned, errors=errors, waiting_looks=waiting_looks, problem=problem, calm_per_second=calm
+    )
     return context._replace(
         memory=memory, curve=curve, fitted=fitted, problem=problem, forecast=seen, ahead_per_second=ahead
     ), learned

@@ -71,6 +71,7 @@ class LoopMemory(NamedTuple):
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
     metrics_time_seconds: float | None = None  # of the last look at the metrics
     looks: tuple[Look, ...] = ()  # arrivals from look to look, oldest first
+    calm_per_second: float | None = None  # items that arrived, when last no server was saturated
     season: Season = Season()  # what of them comes again; as of the last whole pass
     queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
