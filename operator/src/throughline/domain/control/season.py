@@ -2,7 +2,7 @@
 
 A service's own past is kept in bins, and a period is believed when the past, moved by it, is nearly the past. What came
 one period ago is then what a replica ordered now will meet. Periods of days are not learned: over the minute that a
-replica takes to start they move next to nothing (docs/decisions/0013-season.md).
+replica takes to start they move next to nothing (docs/decisions/0014-season.md).
 """
 
 from __future__ import annotations
