@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
-from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
+from throughline.domain.control.choose import AS_GOOD, DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
 from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
     alternative,
@@ -22,6 +22,7 @@ from throughline.domain.control.watch import Outcome, judge
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.api.status import Alternative, DecisionRecord
@@ -41,6 +42,9 @@ FREE_URGENT_CHANGES = 4
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
 MAX_REJECTED = 8
+# Batches that are so full on a saturated server would be larger if they could; so many times as large are tried then.
+FULL = 0.8
+UNTRIED_GROWTH = 4
 # Share of the memory that a reload, which holds the old and the new model at once, may fill.
 MEMORY_LIMIT = 0.95
 
@@ -170,6 +174,26 @@ class _Weighed:
     best: Option
     current: Option
     options: Sequence[Option]
+    untried: bool = False  # what it is worth will be seen
+
+
+def _untried(ctx: Context, problem: Problem, current: Option, taboo: AbstractSet[BatchSettings]) -> Option | None:
+    """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
+    smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
+    has learned.
+    """
+    demand, known, size = ctx.demand, ctx.memory.known, ctx.settings.max_batch_size
+    most = ctx.view.spec.batching.max_batch_size.max
+    if demand is None or known is None or demand.mean_batch is None or not demand.saturated:
+        return None
+    if size >= most or known.largest_batch > size or demand.mean_batch < FULL * size:
+        return None
+    target = ctx.settings.model_copy(update={"max_batch_size": min(most, UNTRIED_GROWTH * size)})
+    if target in taboo or not memory_allows(ctx, target):
+        return None
+    option = evaluate(problem, target)
+    worse = (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score
+    return None if worse else option
 
 
 def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
@@ -191,6 +215,10 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
+            current = evaluate(problem, ctx.settings)
+            untried = _untried(ctx, problem, current, taboo)
+            if untried is not None:
+                return _Weighed(untried, current, [untried, current], untried=True)
             return BatchStep(ctx.settings, rejected=rejected, judged=known)
     space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
     if taboo:
@@ -199,6 +227,9 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     options = search(problem, space, current)
     best = choose(options)
     if not worthwhile(ctx, problem, best, current):
+        untried = _untried(ctx, problem, current, taboo)
+        if untried is not None:
+            return _Weighed(untried, current, options, untried=True)
         return BatchStep(ctx.settings, rejected=rejected, judged=_judged(problem, situation, current))
     if memory_allows(ctx, best.settings):
         return _Weighed(best, current, options)
@@ -221,6 +252,16 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     return max(ctx.observe_seconds, min(CHANGES_SECONDS, pause))
 
 
+def _gain_text(weighed: _Weighed) -> str:
+    best, current = weighed.best, weighed.current
+    if weighed.untried:
+        return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
+    if best.replicas != current.replicas or not current.feasible:
+        needed = current.needed if current.needed is not None else "any number"
+        return f"{best.replicas} replica(s) instead of {needed}"
+    return f"{min(best.score / max(current.score, 1e-9), 99):.2g}× the room"
+
+
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
     """Look for better settings, and start the change where one is worth it."""
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
@@ -232,13 +273,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     best, current, options = weighed.best, weighed.current, weighed.options
     rows = alternatives(ctx, options, best, current)
     inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(ctx.serving))
-    gain = best.score / max(current.score, 1e-9)
-    why = (
-        f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {best.replicas} replica(s) instead of "
-        f"{current.needed if current.needed is not None else 'any number'}"
-        if best.replicas != current.replicas or not current.feasible
-        else f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {min(gain, 99):.2g}× the room"
-    )
+    why = f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {_gain_text(weighed)}"
 
     def line(action: Action, reason: str, text: str) -> tuple[DecisionRecord, ...]:
         return (
