@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv, feather, ipc, parquet
-from throughline.api.evaluationsuite import DatasetSource, EvaluationSuiteSpec, Input
+from throughline.api.evaluationdataset import DatasetSource
+from throughline.api.evaluationsuite import EvaluationSuiteSpec, Input
 from throughline.evaluator import rows, source, tensors
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 

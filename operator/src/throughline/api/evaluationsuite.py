@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Name, Quantity, Resource, Rule, list_map, quantity_value
+from throughline.api.base import ATOMIC_LIST, Quantity, Resource, Rule, list_map, quantity_value
 from throughline.api.dataquality import DataQualityRules
+from throughline.api.evaluationdataset import Column, Dataset
 from throughline.api.evaluationmetrics import (
     AT_MOST_ONE,
     HIGHER_IS_BETTER,
@@ -20,123 +21,9 @@ from throughline.api.evaluationmetrics import (
 )
 from throughline.api.robustness import Perturbation, PerturbationType
 
-Column = Annotated[str, Field(min_length=1, max_length=253)]
 Key = Annotated[str, Field(pattern=r"^[A-Za-z]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=63)]
 TensorName = Annotated[str, Field(min_length=1, max_length=253)]
 ClassName = Annotated[str, Field(min_length=1, max_length=253)]
-UPWARDS = r"^(.*/)?[.][.](/.*)?$"
-
-
-class PersistentVolumeClaimSource(Resource):
-    """A file on a PersistentVolumeClaim of the same namespace, mounted read-only."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=f"!self.path.startsWith('/') && !self.path.matches(r'{UPWARDS}')",
-            holds=lambda s: not s.path.startswith("/") and ".." not in s.path.split("/"),
-            message="spec.dataset.source.pvc.path must stay inside the claim: no leading '/', no '..'; "
-            "write it from the claim's root",
-            field="path",
-        ),
-    )
-
-    claim_name: Name
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\n]+$")]
-
-
-class ConfigMapSource(Resource):
-    """A key of a ConfigMap of the same namespace, for small data sets."""
-
-    name: Name
-    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
-
-
-class UriSource(Resource):
-    """A file that fsspec can open."""
-
-    url: Annotated[
-        str,
-        Field(
-            pattern=r"^\S+$",
-            max_length=2048,
-            description="s3://BUCKET/KEY, gs://…, abfs://…, https://…; by hand also file:///PATH or a plain path.",
-        ),
-    ]
-    secret_name: Annotated[
-        Name | None, Field(description="Secret of the same namespace whose keys are the store's options.")
-    ] = None
-
-
-class DatasetSource(Resource):
-    """Where the rows are."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="(has(self.pvc) ? 1 : 0) + (has(self.configMap) ? 1 : 0) + (has(self.uri) ? 1 : 0) == 1",
-            holds=lambda s: [s.pvc, s.config_map, s.uri].count(None) == 2,
-            message="spec.dataset.source must have exactly one of pvc, configMap and uri; keep one",
-        ),
-    )
-
-    pvc: PersistentVolumeClaimSource | None = None
-    config_map: ConfigMapSource | None = None
-    uri: UriSource | None = None
-
-
-class DatasetFormat(StrEnum):
-    PARQUET = "Parquet"
-    CSV = "CSV"
-    ARROW = "Arrow"
-
-
-class LegalBasis(StrEnum):
-    """The six of GDPR article 6(1), and data that is of no person."""
-
-    CONSENT = "Consent"
-    CONTRACT = "Contract"
-    LEGAL_OBLIGATION = "LegalObligation"
-    VITAL_INTERESTS = "VitalInterests"
-    PUBLIC_TASK = "PublicTask"
-    LEGITIMATE_INTERESTS = "LegitimateInterests"
-    NOT_PERSONAL_DATA = "NotPersonalData"
-
-
-class Governance(Resource):
-    """Who answers for the data, what it may be used for, where and for how long."""
-
-    owner: Annotated[str, Field(min_length=1, max_length=253, description="Team or person who answers for the data.")]
-    purpose: Annotated[str, Field(min_length=1, max_length=1024, description="What the data may be used for.")]
-    legal_basis: Annotated[LegalBasis, Field(description="As in GDPR article 6(1), or NotPersonalData.")]
-    regions: Annotated[
-        list[Annotated[str, Field(pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$", max_length=63)]],
-        Field(
-            min_length=1,
-            max_length=32,
-            json_schema_extra=ATOMIC_LIST,
-            description="Regions in which the data may be read; nothing is evaluated or stored elsewhere.",
-        ),
-    ]
-    retention_days: Annotated[int, Field(ge=1, le=36_500, description="How long what is made of the rows is kept.")]
-
-
-class Dataset(Resource):
-    """The rows that the model is judged on."""
-
-    source: DatasetSource
-    format: Annotated[DatasetFormat | None, Field(description="By the file's suffix if absent.")] = None
-    digest: Annotated[
-        str | None,
-        Field(
-            pattern=r"^sha256:[0-9a-f]{64}$",
-            max_length=71,
-            description="sha256:HEX of the file; another content is refused.",
-        ),
-    ] = None
-    label_column: Annotated[
-        Column | None, Field(description="The truth: class, value or relevance. May be absent for a Custom task only.")
-    ] = None
-    id_column: Annotated[Column | None, Field(description="Names each row, in messages and joins.")] = None
-    governance: Governance
 
 
 class Task(Resource):

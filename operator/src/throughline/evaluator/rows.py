@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, ipc, parquet
 
+from throughline.api.evaluationdataset import DatasetFormat
 from throughline.api.evaluationmetrics import TaskType
-from throughline.api.evaluationsuite import DatasetFormat
 from throughline.evaluator import source
 from throughline.evaluator.errors import EvaluationInputError
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from throughline.api.evaluationsuite import Dataset, EvaluationSuiteSpec
+    from throughline.api.evaluationdataset import Dataset
+    from throughline.api.evaluationsuite import EvaluationSuiteSpec
 
 BATCH_ROWS = 2**16
 SHOWN = 8  # columns named in a message

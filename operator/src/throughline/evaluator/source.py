@@ -17,7 +17,7 @@ from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from throughline.api.evaluationsuite import DatasetSource
+    from throughline.api.evaluationdataset import DatasetSource
 
 # Chains ("zip::…") and fsspec's other protocols could reach what a suite has no business with.
 PROTOCOLS = ("file", "http", "https", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
