@@ -20,6 +20,8 @@ LEVEL_SECONDS = 180.0
 TREND_SECONDS = 240.0
 TREND_LOOKS = 6
 TREND_SURE = 4.0
+# Where the last third differs from the first by fewer standard errors than this, no line through all is that sure.
+TREND_MAYBE = 2.0
 # Two looks in a row are of two levels, not of one with noise, when they are so many of Poisson's standard deviations
 # and this share apart.
 JUMP_SIGMAS = 4.0
@@ -103,8 +105,7 @@ def dispersion(looks: Sequence[Look], before: float = 0.0) -> float:
         return 1.0
     first, last = looks[0], looks[-1]
     pairs = last.sum_pairs - first.sum_pairs
-    seconds = last.sum_seconds - first.sum_seconds + first.seconds
-    mean = (last.sum_items - first.sum_items + first.per_second * first.seconds) / seconds
+    mean, _ = _mean(first, last)
     if pairs < TREND_LOOKS or mean <= 0:
         return 1.0
     measured = min(MAX_DISPERSION, max(1.0, (last.sum_squares - first.sum_squares) / pairs / mean))
@@ -112,10 +113,29 @@ def dispersion(looks: Sequence[Look], before: float = 0.0) -> float:
     return before if before and abs(measured - before) <= max(least, share * before) else float(round(measured))
 
 
+def _mean(first: Look, last: Look) -> tuple[float, float]:
+    """(items per second, seconds) of the looks from the first to the last."""
+    seconds = last.sum_seconds - first.sum_seconds + first.seconds
+    return (last.sum_items - first.sum_items + first.per_second * first.seconds) / seconds, seconds
+
+
+def _moves(looks: Sequence[Look]) -> bool:
+    """Whether there may be a trend: by sums, without a walk over the looks."""
+    first, last, third = looks[0], looks[-1], len(looks) // 3
+    pairs = last.sum_pairs - first.sum_pairs
+    if pairs < TREND_LOOKS - 1:
+        return True
+    early, early_seconds = _mean(first, looks[third - 1])
+    late, late_seconds = _mean(looks[-third], last)
+    per_second = (last.sum_squares - first.sum_squares) / pairs  # variance of a rate, times its seconds
+    variance = per_second * (1.0 / early_seconds + 1.0 / late_seconds)
+    return (late - early) ** 2 > TREND_MAYBE * TREND_MAYBE * variance
+
+
 def _slope(looks: Sequence[Look]) -> float:
     """Items per second, per second, where it is beyond doubt; else 0. Least squares over the looks' middles."""
     n = len(looks)
-    if n < TREND_LOOKS:
+    if n < TREND_LOOKS or not _moves(looks):
         return 0.0
     at, rate = looks[-1].at_seconds, looks[-1].per_second  # sums of small numbers lose nothing
     st = sr = stt = str_ = srr = 0.0
@@ -155,9 +175,7 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
             most = MOST_GROWTH_UNSEEN
         return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second), True)
     present = looks[-newest.level_looks :]
-    first = _within(present, LEVEL_SECONDS)[0]
-    seconds = newest.sum_seconds - first.sum_seconds + first.seconds
-    mean = (newest.sum_items - first.sum_items + first.per_second * first.seconds) / seconds
+    mean, seconds = _mean(_within(present, LEVEL_SECONDS)[0], newest)
     slope = _slope(_within(present, TREND_SECONDS))
     # The mean is of the middle of its window.
     now = max(0.0, mean + slope * seconds / 2)
