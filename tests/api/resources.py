@@ -292,6 +292,7 @@ BAD_SUITES: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "LegitimateInterests",
     ),
     "bound a fraction": ((("spec/metrics/0/floor", 0.8),), "spec.metrics[0].floor", "in quotes"),
+    "class twice": ((("spec/task/classes", ["0", "1", "1"]),), "spec.task.classes", "twice"),
     "metric twice": (
         (("spec/metrics/2", {"name": "accuracy"}),),
         "spec.metrics[2]",
@@ -387,7 +388,6 @@ SUITE_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "spec.task.classes",
         "absent otherwise",
     ),
-    "class twice": ((("spec/task/classes", ["0", "1", "1"]),), "spec.task.classes", "twice"),
     "positive class elsewhere": ((("spec/task/positiveClass", "yes"),), "spec.task.positiveClass", "one of"),
     "ranking without groups": ((*RANKING, ("spec/task/groupColumn", REMOVE)), "spec.task.groupColumn", "required"),
     "groups of a regression": ((*REGRESSION, ("spec/task/groupColumn", "q")), "spec.task.groupColumn", "absent"),

@@ -158,6 +158,7 @@ _TEXTS = {
     "quantity_float": "{msg}",
     "cron": "{msg}",
     "time_zone": "{msg}",
+    "twice": "{msg}",
     "string_pattern_mismatch": "{got} is not valid here{about}; it must match {pattern}",
     "greater_than_equal": "must be at least {ge}; got {got}",
     "less_than_equal": "must be at most {le}; got {got}",
