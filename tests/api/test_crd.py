@@ -70,7 +70,7 @@ def test_everything_has_a_bound(kind: Kind) -> None:
             assert "pattern" in node, path
         if node.get("type") == "array":
             assert "maxItems" in node, path
-            assert node.get("x-kubernetes-list-type") in {"map", "atomic"}, path
+            assert node.get("x-kubernetes-list-type") in {"map", "set", "atomic"}, path
         if "additionalProperties" in node:
             assert "maxProperties" in node, path
         if node.get("type") == "integer":
