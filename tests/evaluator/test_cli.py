@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 import yaml
 from pyarrow import parquet
+from throughline.cli import main as throughline
 from throughline.evaluator import cli
 
 from tests.evaluator.fake_triton import COLUMNS, Behaviour, serving
@@ -96,6 +97,28 @@ def test_passed_and_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert "sums on sum/10: PASSED" in out
     assert out == (folder / "out/report.txt").read_text()
     assert list((folder / "out/.work").iterdir()) == []
+
+
+def test_the_result_can_be_signed_and_verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder) == 0
+    (folder / "model/1").mkdir(parents=True)
+    (folder / "model/1/model.onnx").write_bytes(b"weights")
+    parts = [
+        "--suite",
+        folder / "suite.yaml",
+        "--data",
+        folder / "rows.parquet",
+        "--result",
+        folder / "out/result.json",
+    ]
+    parts = ["--model", folder / "model", *parts]
+    statement = folder / "statement.json"
+    for command in (
+        ["keys", "generate", folder / "a.key"],
+        ["sign", *parts, "-k", folder / "a.key", "--out", statement],
+        ["verify", "--statement", statement, "-k", folder / "a.pub", *parts],
+    ):
+        assert throughline([str(part) for part in command]) == 0, capsys.readouterr().err
 
 
 def test_a_failed_gate_is_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

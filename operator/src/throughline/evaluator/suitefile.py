@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from throughline.api import validation
-from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.evaluator.errors import EvaluationInputError
-from throughline.lineage import canonical
+from throughline.lineage import statement
+
+if TYPE_CHECKING:
+    from throughline.api.evaluationsuite import EvaluationSuiteSpec
 
 KIND = "EvaluationSuite"
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A valid suite. `digest` is over the spec as it was written, in canonical JSON."""
+    """A valid suite. `digest` is the one that a signed statement has of it."""
 
     name: str
     spec: EvaluationSuiteSpec
@@ -45,5 +48,5 @@ def load(path: str) -> Suite:
     if problems:
         lines = "\n  ".join(f"{problem.field}: {problem.message}" for problem in problems)
         raise EvaluationInputError(f"--suite {path} is not valid:\n  {lines}")
-    spec = EvaluationSuiteSpec.model_validate(document["spec"])
-    return Suite(str(document["metadata"].get("name", "")), spec, canonical.digest(spec.to_wire()))
+    spec = statement.suite_spec(document)
+    return Suite(str(document["metadata"].get("name", "")), spec, statement.suite_digest(spec))
