@@ -177,7 +177,9 @@ class _Weighed:
     untried: bool = False  # what it is worth will be seen
 
 
-def _untried(ctx: Context, problem: Problem, current: Option, taboo: AbstractSet[BatchSettings]) -> Option | None:
+def _untried(
+    ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings], options: Sequence[Option]
+) -> _Weighed | None:
     """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
     smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
     has learned.
@@ -191,9 +193,10 @@ def _untried(ctx: Context, problem: Problem, current: Option, taboo: AbstractSet
     target = ctx.settings.model_copy(update={"max_batch_size": min(most, UNTRIED_GROWTH * size)})
     if target in taboo or not memory_allows(ctx, target):
         return None
-    option = evaluate(problem, target)
-    worse = (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score
-    return None if worse else option
+    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
+    if (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score:
+        return None
+    return _Weighed(option, current, options, untried=True)
 
 
 def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
@@ -215,11 +218,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
-            current = evaluate(problem, ctx.settings)
-            untried = _untried(ctx, problem, current, taboo)
-            if untried is not None:
-                return _Weighed(untried, current, [untried, current], untried=True)
-            return BatchStep(ctx.settings, rejected=rejected, judged=known)
+            return _untried(ctx, problem, taboo, ()) or BatchStep(ctx.settings, rejected=rejected, judged=known)
     space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
     if taboo:
         space = Space(s for s in space if s not in taboo)
@@ -227,10 +226,8 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     options = search(problem, space, current)
     best = choose(options)
     if not worthwhile(ctx, problem, best, current):
-        untried = _untried(ctx, problem, current, taboo)
-        if untried is not None:
-            return _Weighed(untried, current, options, untried=True)
-        return BatchStep(ctx.settings, rejected=rejected, judged=_judged(problem, situation, current))
+        judged = _judged(problem, situation, current)
+        return _untried(ctx, problem, taboo, options) or BatchStep(ctx.settings, rejected=rejected, judged=judged)
     if memory_allows(ctx, best.settings):
         return _Weighed(best, current, options)
     options = search(problem, Space(s for s in space if memory_allows(ctx, s)), current)

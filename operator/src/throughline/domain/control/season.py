@@ -8,11 +8,13 @@ replica takes to start they move next to nothing (docs/decisions/0014-season.md)
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from throughline.domain.control.forecast import Look
 
@@ -29,6 +31,7 @@ UNEXPLAINED = 0.2
 AS_GOOD = 0.05
 # Looked for anew after so many bins.
 JUDGED_BINS = 10
+_AT = itemgetter(0)
 
 
 class Season(NamedTuple):
@@ -44,11 +47,10 @@ class Season(NamedTuple):
     seen_seconds: float = 0.0
 
 
-def learn(season: Season, looks: Iterable[Look]) -> Season:
+def learn(season: Season, looks: Sequence[Look]) -> Season:
     """With the looks that came since the newest that it has seen."""
-    for look in looks:
-        if look.at_seconds > season.seen_seconds:
-            season = observe(season, look.at_seconds, look.seconds, look.per_second)
+    for look in looks[bisect_right(looks, season.seen_seconds, key=_AT) :]:
+        season = observe(season, look.at_seconds, look.seconds, look.per_second)
     return season
 
 
