@@ -5,11 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map, quantity_value
-from throughline.api.schedules import cron_problem, is_time_zone
+from throughline.api.schedules import Schedule
 
 
 class DataType(StrEnum):
@@ -123,48 +122,6 @@ class ScalingMode(StrEnum):
     AUTO = "Auto"
     RECOMMEND = "Recommend"
     OFF = "Off"
-
-
-def _known_cron(text: str) -> str:
-    problem = cron_problem(text)
-    if problem is not None:
-        raise PydanticCustomError("cron", "{problem}", {"problem": problem})
-    return text
-
-
-def _known_time_zone(text: str) -> str:
-    if not is_time_zone(text):
-        raise PydanticCustomError(
-            "time_zone",
-            "{zone} is not in the IANA time zone database; write a name such as Europe/Berlin",
-            {"zone": text},
-        )
-    return text
-
-
-class Schedule(Resource):
-    """A time of which it is known beforehand that it needs replicas, whatever is measured before it."""
-
-    name: Label
-    schedule: Annotated[
-        str,
-        Field(
-            pattern=r"^[-0-9A-Z*,/#]+( [-0-9A-Z*,/#]+){4}$",
-            max_length=100,
-            description="When it begins, as in a CronJob: minute, hour, day of month, month, day of week.",
-        ),
-        AfterValidator(_known_cron),
-    ]
-    time_zone: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64, description="Of the IANA database."),
-        AfterValidator(_known_time_zone),
-    ] = "Etc/UTC"
-    duration_minutes: Annotated[int, Field(ge=1, le=10_080)]
-    min_replicas: Annotated[
-        int,
-        Field(ge=1, le=1000, description="At least so many are ready from its beginning; they are ordered before it."),
-    ]
 
 
 class Scaling(Resource):

@@ -1,12 +1,17 @@
-"""Cron expressions and time zones, as a CronJob of Kubernetes has them."""
+"""Times that users name: cron expressions and time zones, as a CronJob of Kubernetes has them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from throughline.api.base import Label, Resource
 
 _ANY = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -41,3 +46,45 @@ def last_start_seconds(schedule: str, time_zone: str, minute: int) -> float:
     at = datetime.fromtimestamp(minute * 60 + 1, ZoneInfo(time_zone))
     start = next(CronSim(schedule, at, reverse=True), None)
     return start.timestamp() if start is not None else float("-inf")
+
+
+def _known_cron(text: str) -> str:
+    problem = cron_problem(text)
+    if problem is not None:
+        raise PydanticCustomError("cron", "{problem}", {"problem": problem})
+    return text
+
+
+def _known_time_zone(text: str) -> str:
+    if not is_time_zone(text):
+        raise PydanticCustomError(
+            "time_zone",
+            "{zone} is not in the IANA time zone database; write a name such as Europe/Berlin",
+            {"zone": text},
+        )
+    return text
+
+
+class Schedule(Resource):
+    """A time of which it is known beforehand that it needs replicas, whatever is measured before it."""
+
+    name: Label
+    schedule: Annotated[
+        str,
+        Field(
+            pattern=r"^[-0-9A-Z*,/#]+( [-0-9A-Z*,/#]+){4}$",
+            max_length=100,
+            description="When it begins, as in a CronJob: minute, hour, day of month, month, day of week.",
+        ),
+        AfterValidator(_known_cron),
+    ]
+    time_zone: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64, description="Of the IANA database."),
+        AfterValidator(_known_time_zone),
+    ] = "Etc/UTC"
+    duration_minutes: Annotated[int, Field(ge=1, le=10_080)]
+    min_replicas: Annotated[
+        int,
+        Field(ge=1, le=1000, description="At least so many are ready from its beginning; they are ordered before it."),
+    ]

@@ -9,7 +9,7 @@ from throughline.api.schedules import last_start_seconds
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from throughline.api.inferenceservice import Schedule
+    from throughline.api.schedules import Schedule
 
 
 def scheduled(schedules: Iterable[Schedule], now_seconds: float, lead_seconds: float) -> Schedule | None:
