@@ -17,6 +17,7 @@ from throughline.evaluator.columns import matrix
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.robustness import square
 from throughline.evaluator.robustness.report import robustness
+from throughline.evaluator.scoring import score
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from suites import suite
@@ -97,6 +98,19 @@ def test_accuracy_falls_with_strength_and_the_same_seed_gives_the_same_numbers(t
     assert judged(one, table, fragile).points == points
     assert judged(one | {"seed": 2}, table, fragile).points != points
     assert all(p.low < p.accuracy < p.high for p in points)
+
+
+@pytest.mark.parametrize("written", [lambda n: str(n).encode(), float], ids=["bytes", "3.0"])
+def test_labels_are_read_as_scoring_reads_them(written, table, fragile):
+    classes, output = [str(n) for n in range(10)], {"tensor": "label", "kind": "Label"}
+    by_label = suite(PIXELS, classes, "digit", perturbations=[NOISE], output=output)
+
+    def predict(rows):
+        return np.array([written(int(n)) for n in fragile(rows).argmax(axis=1)], dtype=object)
+
+    clean = robustness(by_label, table, predict).clean.accuracy
+    assert clean == pytest.approx(score(by_label, table, predict(table)).metrics[0].value)
+    assert clean > 0.93
 
 
 def test_a_floor_inside_the_interval_is_unknown(table, fragile):

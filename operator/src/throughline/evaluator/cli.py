@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import re
 import sys
@@ -17,6 +16,7 @@ from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.progress import Progress
 from throughline.evaluator.session import How, Session, Target
+from throughline.lineage import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,7 +146,7 @@ def evaluate(
     from throughline.evaluator.quality.report import check_quality  # noqa: PLC0415
     from throughline.evaluator.report.content import Report  # noqa: PLC0415
     from throughline.evaluator.robustness.report import robustness  # noqa: PLC0415
-    from throughline.evaluator.scoring import ScoringError, compare, score  # noqa: PLC0415
+    from throughline.evaluator.scoring import compare, score  # noqa: PLC0415
     from throughline.evaluator.scoring.slices import partition  # noqa: PLC0415
     from throughline.evaluator.suitefile import load  # noqa: PLC0415
 
@@ -194,8 +194,6 @@ def evaluate(
                     }
                 )
             compared = compare(suite.spec, data.table, outputs, judged.name, components) if variants else None
-        except ScoringError as error:
-            raise EvaluationInputError(str(error)) from error
         finally:
             session.close()
     report = Report(results.pop(judged.name), results, compared)
@@ -314,7 +312,7 @@ def _last_words(code: int, outcome: str | None, message: str, result: Path | Non
         return
     said: dict[str, Any] = {"exitCode": code, "outcome": outcome, "message": message}
     if result is not None:
-        said["resultDigest"] = f"sha256:{hashlib.sha256(result.read_bytes()).hexdigest()}"
+        said["resultDigest"] = canonical.digest_bytes(result.read_bytes())
     while len(text := json.dumps(said)) > TERMINATION_BYTES:
         said["message"] = f"{said['message'][: len(said['message']) * 3 // 4]}…"
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
+from throughline.lineage import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 # Chains ("zip::…") and fsspec's other protocols could reach what a suite has no business with.
 PROTOCOLS = ("file", "http", "https", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-CHUNK_BYTES = 2**22
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(?=://|::)")
 
 
@@ -87,7 +87,7 @@ def _opened_file(path: Path, name: str, expected: str | None) -> Iterator[Opened
     with file:
         before = os.fstat(file.fileno())
         try:
-            digest = _digest(file)
+            digest = f"{canonical.PREFIX}{hashlib.file_digest(file, 'sha256').hexdigest()}"
         except OSError as error:
             raise NotEvaluatedError(f"{name} cannot be read: {error.strerror}") from error
         if before.st_size == 0:
@@ -102,13 +102,6 @@ def _opened_file(path: Path, name: str, expected: str | None) -> Iterator[Opened
         after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise EvaluationInputError(f"{name} changed while it was read; evaluate it when nothing writes it")
-
-
-def _digest(file: BinaryIO) -> str:
-    total = hashlib.sha256()
-    while chunk := file.read(CHUNK_BYTES):
-        total.update(chunk)
-    return f"sha256:{total.hexdigest()}"
 
 
 def _suffix(name: str) -> str:

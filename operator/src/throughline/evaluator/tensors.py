@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from throughline.api.evaluationsuite import InputDataType
+from throughline.evaluator.columns import plain
 from throughline.evaluator.errors import EvaluationInputError
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def _tensor(tensor: Input, table: pa.Table) -> NDArray[np.generic]:
 
 def _column(tensor: Input, name: str, column: pa.ChunkedArray) -> NDArray[np.generic]:
     where = f"column {name!r} (spec.inputs[{tensor.tensor}])"
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = plain(column)
     if tensor.datatype is InputDataType.BYTES:
         return _texts(where, column)
     if not _is_number(column.type):

@@ -22,6 +22,7 @@ from throughline.evaluator.robustness.corruptions import (
     typos,
 )
 from throughline.evaluator.robustness.square import square_attack
+from throughline.evaluator.scoring.slices import text_of
 from throughline.evaluator.shares import wilson
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ class _Model:
 
     def _places(self, values: Sequence[object], where: str) -> NDArray[np.int64]:
         places = {name: place for place, name in enumerate(self.suite.task.classes)}
-        unknown = [value for value in values if str(value) not in places]
+        texts = [text_of(value) for value in values]
+        unknown = [text for text in texts if text not in places]
         if unknown:
             raise EvaluationInputError(
                 f"{where}: {unknown[0]!r} is none of spec.task.classes {', '.join(places)}; add it or correct the rows"
             )
-        return np.array([places[str(value)] for value in values], dtype=np.int64)
+        return np.array([places[text] for text in texts], dtype=np.int64)
 
     def right(self, table: pa.Table, truth: NDArray[np.int64]) -> NDArray[np.bool_]:
         if self.suite.output.kind is OutputKind.LABEL:

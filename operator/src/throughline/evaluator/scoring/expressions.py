@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from throughline.evaluator.columns import plain
 from throughline.evaluator.scoring.errors import ScoringError
 
 if TYPE_CHECKING:
@@ -124,10 +125,7 @@ class _Evaluation:
         if name not in self._table.column_names:
             known = ", ".join(self._table.column_names[:20])
             raise self._error(node, f"there is no column {name!r}; there are {known}")
-        column = self._table[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        return column
+        return plain(self._table[name])
 
     def _scalar(self, node: ast.AST, constant: bool | float | str | None) -> Any:
         try:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from throughline.evaluator.columns import plain
 from throughline.evaluator.scoring.errors import ScoringError
 from throughline.evaluator.scoring.expressions import evaluate
 
@@ -51,8 +52,7 @@ def text_of(value: Any) -> str:
 
 def encode(column: pa.ChunkedArray) -> tuple[list[Any], npt.NDArray[np.intp]]:
     """Distinct values in order of first appearance, without null, and each row's place among them (null: -1)."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = plain(column)
     encoded = pc.dictionary_encode(column).combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.dictionary(pa.int32(), column.type))
