@@ -5,18 +5,17 @@ is there, bottom up. The functions that Kubernetes adds to CEL are given here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import cel
-from throughline.api.base import quantity_value
+from throughline.api import quantities
 from throughline.api.crd import CHECKED_KINDS, definition
 from throughline.api.validation import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCALE = Decimal(10) ** 6
+SCALE = 10**6
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def holds(rule: str, value: Any) -> bool:
     context = cel.Context()
     context.add_variable("self", value)
     # Integers in millionths stand for Kubernetes' quantity type.
-    context.add_function("quantity", lambda text: int(quantity_value(text) * SCALE))
+    context.add_function("quantity", lambda text: int(quantities.parse(text) * SCALE))
     context.add_function("compareTo", lambda left, right: (left > right) - (left < right))
     result = cel.evaluate(rule, context)
     assert isinstance(result, bool), rule

@@ -3,8 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from throughline.api import validation
-from throughline.api.base import quantity_value
+from throughline.api import quantities, validation
 from throughline.api.inferenceservice import InferenceServiceSpec
 
 from tests.api import resources
@@ -72,7 +71,7 @@ def test_the_operator_reads_numbers_as_quantities() -> None:
     ("text", "value"), [("2", 2), ("1.5", 1.5), ("500m", 0.5), ("2k", 2000), ("1Ki", 1024), ("1.5Gi", 1.5 * 2**30)]
 )
 def test_quantity_value(text: str, value: float) -> None:
-    assert float(quantity_value(text)) == value
+    assert float(quantities.parse(text)) == value
 
 
 @pytest.mark.parametrize(

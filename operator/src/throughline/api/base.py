@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable  # noqa: TC003 - pydantic resolves annotations at run time
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
@@ -111,20 +110,6 @@ SignedNumber = Annotated[
     BeforeValidator(_quantity_text),
     _IntOrString(signed=True),
 ]
-_SUFFIXES = {
-    "m": Decimal("0.001"),
-    "": Decimal(1),
-    **{suffix: Decimal(1000) ** n for n, suffix in enumerate("kMGT", start=1)},
-    **{f"{suffix}i": Decimal(1024) ** n for n, suffix in enumerate("KMGT", start=1)},
-}
-
-
-def quantity_value(text: str) -> Decimal:
-    """What a Quantity stands for, exactly."""
-    number = text.rstrip("mkKMGTi")
-    return Decimal(number) * _SUFFIXES[text[len(number) :]]
-
-
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)]
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from throughline.api import quantities
 from throughline.api.base import (
     ATOMIC_LIST,
     Outcome,
@@ -16,7 +17,6 @@ from throughline.api.base import (
     Rule,
     SignedNumber,
     list_map,
-    quantity_value,
 )
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=253)]
@@ -34,7 +34,7 @@ def _share(field: str, where: str) -> Rule:
     wire = "".join(part.title() if n else part for n, part in enumerate(field.split("_")))
     return Rule(
         cel=f"!has(self.{wire}) || quantity(string(self.{wire})).compareTo(quantity('1')) <= 0",
-        holds=lambda s: getattr(s, field) is None or quantity_value(getattr(s, field)) <= 1,
+        holds=lambda s: getattr(s, field) is None or quantities.parse(getattr(s, field)) <= 1,
         message=f'{where}.{wire} is a share and must not be above 1; write "0.05" for five per cent',
         field=wire,
     )

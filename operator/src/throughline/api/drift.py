@@ -5,13 +5,13 @@ What only features and predictions can tell, and what it takes labels to know, i
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import Outcome, Quantity, Resource, Rule, list_map, quantity_value
+from throughline.api import quantities
+from throughline.api.base import Outcome, Quantity, Resource, Rule, list_map
 
 BLIND_TO_CONCEPT_DRIFT = (
     "Compares features and predictions with the baseline, without labels. A changed relation between features and "
@@ -49,7 +49,7 @@ class DriftPolicy(Resource):
             cel="!has(self.falseAlarmPercent) || "
             "quantity(string(self.falseAlarmPercent)).compareTo(quantity('0')) > 0 && "
             "quantity(string(self.falseAlarmPercent)).compareTo(quantity('50')) <= 0",
-            holds=lambda s: 0 < quantity_value(s.false_alarm_percent) <= Decimal(50),
+            holds=lambda s: 0 < quantities.parse(s.false_alarm_percent) <= 50,
             message="drift.falseAlarmPercent must be above 0 and at most 50; choose such a number",
             field="falseAlarmPercent",
         ),

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from throughline.api.base import ATOMIC_LIST, Quantity, Resource, Rule, list_map, quantity_value
+from throughline.api import quantities
+from throughline.api.base import ATOMIC_LIST, Quantity, Resource, Rule, list_map
 from throughline.api.dataquality import DataQualityRules
 from throughline.api.evaluationdataset import Column, Dataset
 from throughline.api.evaluationmetrics import (
@@ -200,7 +201,7 @@ class Metric(Resource):
             "(!has(self.ceiling) || quantity(string(self.ceiling)).compareTo(quantity('1')) <= 0)",
             holds=lambda s: (
                 s.name not in AT_MOST_ONE
-                or all(quantity_value(bound) <= 1 for bound in (s.floor, s.ceiling) if bound is not None)
+                or all(quantities.parse(bound) <= 1 for bound in (s.floor, s.ceiling) if bound is not None)
             ),
             message="spec.metrics[] has a bound above 1 for a metric that ends at 1; "
             'write a share, "0.80" rather than "80"',
@@ -210,7 +211,7 @@ class Metric(Resource):
             cel="!has(self.floor) || !has(self.ceiling) || "
             "quantity(string(self.floor)).compareTo(quantity(string(self.ceiling))) <= 0",
             holds=lambda s: (
-                s.floor is None or s.ceiling is None or quantity_value(s.floor) <= quantity_value(s.ceiling)
+                s.floor is None or s.ceiling is None or quantities.parse(s.floor) <= quantities.parse(s.ceiling)
             ),
             message="spec.metrics[].floor must not be above spec.metrics[].ceiling; exchange them or remove one",
             field="floor",

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map, quantity_value
+from throughline.api import quantities
+from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map
 from throughline.api.schedules import Schedule
 
 
@@ -280,7 +281,7 @@ class ResourceRequirements(Resource):
             cel="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
             "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
             holds=lambda s: all(
-                quantity_value(requested) <= quantity_value(s.limits.get(name, requested))
+                quantities.parse(requested) <= quantities.parse(s.limits.get(name, requested))
                 for name, requested in s.requests.items()
             ),
             message="spec.runtime.resources.requests must not be above spec.runtime.resources.limits; "

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from throughline.api import quantities
 from throughline.api.base import (
     ATOMIC_LIST,
     Name,
@@ -18,7 +19,6 @@ from throughline.api.base import (
     Resource,
     Rule,
     SignedNumber,
-    quantity_value,
 )
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=253)]
@@ -61,9 +61,6 @@ class ValueBounds(Resource):
     upper: SignedNumber
 
 
-_ONE = Decimal(1)
-
-
 class Perturbation(Resource):
     """One kind of harm at rising strengths, and the accuracy that must be left at every one of them."""
 
@@ -80,7 +77,7 @@ class Perturbation(Resource):
             "self.strengths.all(s, quantity(string(s)).compareTo(quantity('1')) <= 0)",
             holds=lambda s: (
                 s.type not in {PerturbationType.MISSING_FIELDS, PerturbationType.TYPOS}
-                or all(quantity_value(strength) <= _ONE for strength in s.strengths)
+                or all(quantities.parse(strength) <= 1 for strength in s.strengths)
             ),
             message="spec.perturbations[].strengths are shares of the fields or characters for types MissingFields and "
             "Typos; none may be above 1",
@@ -88,7 +85,7 @@ class Perturbation(Resource):
         ),
         Rule(
             cel="quantity(string(self.floor)).compareTo(quantity('1')) <= 0",
-            holds=lambda s: quantity_value(s.floor) <= _ONE,
+            holds=lambda s: quantities.parse(s.floor) <= 1,
             message="spec.perturbations[].floor is an accuracy and must not be above 1; lower it",
             field="floor",
         ),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from throughline.api import quantities
 from throughline.api.inferenceservice import BatchingMode, InferenceServiceSpec, ScalingMode
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import output
-from throughline.domain import quantities
 from throughline.domain.control.text import settings_text
 from throughline.domain.manifests import served_name
 from throughline.domain.observed import PoolView

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from throughline.domain.quantities import parse
+from throughline.api.quantities import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,8 +6,8 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.api import quantities
 from throughline.api.status import ControlStatus, ServiceTime
-from throughline.domain import quantities
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.forecast import Forecast, Look, dispersion, forecast

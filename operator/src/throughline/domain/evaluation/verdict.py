@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from throughline.api.base import Outcome, quantity_value
+from throughline.api import quantities
+from throughline.api.base import Outcome
 from throughline.api.evaluationresult import Check, Reason, Verdict
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def _bounds(suite: EvaluationSuiteSpec, result: EvaluationResult) -> Iterator[Re
     for metric in suite.metrics:
         estimate = estimates.get(metric.name)
         if metric.floor is not None:
-            yield _floor_or_ceiling(Check.FLOOR, metric.name, float(quantity_value(metric.floor)), estimate, unit)
+            yield _floor_or_ceiling(Check.FLOOR, metric.name, float(quantities.parse(metric.floor)), estimate, unit)
         if metric.ceiling is not None:
-            yield _floor_or_ceiling(Check.CEILING, metric.name, float(quantity_value(metric.ceiling)), estimate, unit)
+            yield _floor_or_ceiling(Check.CEILING, metric.name, float(quantities.parse(metric.ceiling)), estimate, unit)
 
 
 def _floor_or_ceiling(check: Check, metric: str, bound: float, estimate: Estimate | None, unit: str) -> Reason:
@@ -90,7 +91,7 @@ def _gaps(suite: EvaluationSuiteSpec, result: EvaluationResult) -> Iterator[Reas
 
 
 def _gap(gap: Gap, found: GapResult | None, unit: str) -> Reason:
-    bound = float(quantity_value(gap.ceiling))
+    bound = float(quantities.parse(gap.ceiling))
     known = Reason(
         check=Check.GAP,
         metric=gap.metric,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from throughline.api.quantities import canonical, canonical_resource
 from throughline.domain.manifests import names, triton_config
-from throughline.domain.quantities import canonical, canonical_resource
 
 if TYPE_CHECKING:
     from throughline.api.inferenceservice import EnvVar, InferenceServiceSpec, Runtime

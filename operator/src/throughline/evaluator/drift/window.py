@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from throughline.api.base import Outcome, Resource, quantity_value
+from throughline.api import quantities
+from throughline.api.base import Outcome, Resource
 from throughline.api.drift import ColumnKind, Distance, DriftFinding, DriftPolicy, DriftTest, WindowReport
 from throughline.evaluator.columns import category_codes, is_number, plain, require
 from throughline.evaluator.drift.statistics import (
@@ -172,11 +173,11 @@ def _together(
 
 
 def _judged(policy: DriftPolicy, raw: list[_Raw]) -> list[DriftFinding]:
-    level = float(quantity_value(policy.false_alarm_percent)) / 100
+    level = float(quantities.parse(policy.false_alarm_percent)) / 100
     findings = []
     for test, adjusted in zip(raw, holm([test.result.p_value for test in raw]), strict=True):
         classifier = test.test is DriftTest.CLASSIFIER_TWO_SAMPLE
-        least = float(quantity_value(policy.minimum_auc if classifier else policy.minimum_psi))
+        least = float(quantities.parse(policy.minimum_auc if classifier else policy.minimum_psi))
         findings.append(
             DriftFinding(
                 column=test.column,

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from throughline.api.base import Outcome, quantity_value
+from throughline.api import quantities
+from throughline.api.base import Outcome
 from throughline.api.dataquality import QualityCheck, QualityFinding, QualityReport
 from throughline.api.drift import Distance, DriftColumn, DriftPolicy
 from throughline.api.evaluationmetrics import TaskType
@@ -95,8 +96,8 @@ def _of_rows(
 
 def _duplicates(rule: DuplicateRule, table: pa.Table, columns: Sequence[str]) -> QualityFinding:
     share = duplicate_rows(row_hashes(table, columns, "spec.quality.duplicates.columns")) / table.num_rows
-    baseline = float(quantity_value(rule.baseline))
-    limit = baseline + float(quantity_value(rule.ceiling))
+    baseline = float(quantities.parse(rule.baseline))
+    limit = baseline + float(quantities.parse(rule.ceiling))
     passed = share <= limit
     return QualityFinding(
         check=QualityCheck.DUPLICATES,
@@ -113,7 +114,7 @@ def _duplicates(rule: DuplicateRule, table: pa.Table, columns: Sequence[str]) ->
 def _label_balance(rule: LabelBalanceRule, suite: EvaluationSuiteSpec, table: pa.Table) -> Iterator[QualityFinding]:
     if suite.task.type is not TaskType.CLASSIFICATION or suite.dataset.label_column is None:
         raise EvaluationInputError("spec.quality.labelBalance is for Classification tasks; remove it")
-    floor = float(quantity_value(rule.floor))
+    floor = float(quantities.parse(rule.floor))
     labels = plain(table[suite.dataset.label_column]).cast(pa.string())
     counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()}
     for name in suite.task.classes:
@@ -142,7 +143,7 @@ def _training_overlap(
         row_hashes(training, columns, f"spec.trainingDataset ({field})"),
         confidence_percent,
     )
-    ceiling = float(quantity_value(rule.ceiling))
+    ceiling = float(quantities.parse(rule.ceiling))
     text = (
         f"{found.overlap:.2%} of the rows equal a training row ({found.expected_overlap:.2%} would without leakage), "
         f"{found.once:.2%} one that occurs there once ({found.expected_once:.2%} would)"
@@ -191,8 +192,8 @@ def _representativeness(
         seed=seed,
     )
     ceilings = {
-        Distance.POPULATION_STABILITY_INDEX: float(quantity_value(rule.psi_ceiling)),
-        Distance.AREA_UNDER_CURVE: float(quantity_value(rule.auc_ceiling)),
+        Distance.POPULATION_STABILITY_INDEX: float(quantities.parse(rule.psi_ceiling)),
+        Distance.AREA_UNDER_CURVE: float(quantities.parse(rule.auc_ceiling)),
     }
     for finding in judge_window(policy, table, live).findings:
         yield _distance(finding, ceilings[finding.distance_measure])

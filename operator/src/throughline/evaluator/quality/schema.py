@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from throughline.api.base import Outcome, quantity_value
+from throughline.api import quantities
+from throughline.api.base import Outcome
 from throughline.api.dataquality import ColumnRule, ColumnType, QualityCheck, QualityFinding
 from throughline.evaluator.columns import plain
 
@@ -119,7 +120,7 @@ def check_missing(rules: DataQualityRules, table: pa.Table, read: Sequence[str])
         if name not in table.column_names:
             continue
         ceiling = own.get(name) or rules.missing_ceiling
-        limit = float(quantity_value(ceiling))
+        limit = float(quantities.parse(ceiling))
         share = table[name].null_count / table.num_rows
         passed = share <= limit
         yield QualityFinding(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from throughline.api.base import Outcome, quantity_value
+from throughline.api import quantities
+from throughline.api.base import Outcome
 from throughline.api.evaluationsuite import OutputKind
 from throughline.api.robustness import PerturbationFinding, PerturbationType, RobustnessReport, StrengthPoint
 from throughline.evaluator.columns import is_number, is_text, matrix, plain, require, with_matrix
@@ -138,7 +139,7 @@ def _finding(
     columns = _columns(suite, one, table)
     points = []
     for text in one.strengths:
-        strength = float(quantity_value(text))
+        strength = float(quantities.parse(text))
         if one.type is PerturbationType.SQUARE_ATTACK:
             right, queries = _attack(one, rows, span, columns, strength, truth, model)
             points.append(_point(strength, right, suite.intervals.confidence_percent, queries))
@@ -150,7 +151,7 @@ def _finding(
 
 def _judged(one: Perturbation, points: list[StrengthPoint], confidence_percent: int) -> PerturbationFinding:
     """Intervals against the floor, as metrics are judged: certainly missed fails, in doubt is Unknown."""
-    floor = float(quantity_value(one.floor))
+    floor = float(quantities.parse(one.floor))
     worst = min(points, key=lambda point: point.low)
     if worst.low >= floor:
         outcome, said = Outcome.PASSED, f"is at least {floor:g} at every strength"

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from throughline.domain.quantities import canonical, canonical_resource, parse
+from throughline.api.quantities import canonical, canonical_resource, parse
 
 
 @pytest.mark.parametrize(
