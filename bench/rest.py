@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from e2e import helm
 from e2e.report import Figure, at_most
 from e2e.stack import models, up
+from e2e.stack.audit import asked, writes
 from e2e.stack.objects import apply, condition, items, until
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MANY = 100
 WATCH_SECONDS = 60.0
 SETTLE_SECONDS = 900.0
-WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 
 def process(cluster: Cluster) -> tuple[float, float]:
@@ -37,27 +36,7 @@ def process(cluster: Cluster) -> tuple[float, float]:
     return value("process_cpu_seconds_total"), value("process_resident_memory_bytes") / 2**20
 
 
-def operator_writes(cluster: Cluster, since_bytes: int) -> list[str]:
-    """Writes of the operator in the audit log from that offset on, but those of its Lease."""
-    assert cluster.audit_log is not None
-    found = []
-    with cluster.audit_log.open("rb") as log:
-        log.seek(since_bytes)
-        for line in log:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue  # a line that is being written
-            ours = event["user"]["username"].startswith(f"system:serviceaccount:{helm.NAMESPACE}:")
-            what = event.get("objectRef", {})
-            if ours and event["verb"] in WRITES and what.get("resource") != "leases":
-                found.append(f"{event['verb']} {what.get('resource')}/{what.get('name')}")
-    return found
-
-
 def _watch(cluster: Cluster, count: int, progress: Callable[[str], None]) -> list[Figure]:
-    log = cluster.audit_log
-    offset = log.stat().st_size if log is not None else 0
     cpu_before, _ = process(cluster)
     time.sleep(WATCH_SECONDS)
     cpu_after, memory = process(cluster)
@@ -67,12 +46,12 @@ def _watch(cluster: Cluster, count: int, progress: Callable[[str], None]) -> lis
             f"operator CPU at rest, {count} service(s)", 100 * (cpu_after - cpu_before) / WATCH_SECONDS, "% of a core"
         ),
     ]
-    if log is not None:
-        writes = operator_writes(cluster, offset)
-        for write in writes:
-            progress(f"  {write}")
+    if cluster.audit_log is not None:
+        written = writes(asked(cluster, WATCH_SECONDS))
+        for what, times in written.items():
+            progress(f"  written {times} times: {what}")
         figures.append(
-            at_most(f"API writes in {WATCH_SECONDS:.0f} s at rest, {count} service(s)", len(writes), "writes", 0)
+            at_most(f"API writes in {WATCH_SECONDS:.0f} s at rest, {count} service(s)", written.total(), "writes", 0)
         )
     return figures
 

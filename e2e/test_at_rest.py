@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e import helm
-from e2e.stack import models, up
+from e2e.stack import models
+from e2e.stack.audit import READ_VERBS, asked, writes
 from e2e.stack.load import Load
-from e2e.stack.objects import TimedOutError, apply, get, until
+from e2e.stack.objects import TimedOutError, apply, until
 from e2e.stack.traffic import SteadyLoad
-from e2e.stack.watching import Api, pause, requests_in_audit_log, scratch
+from e2e.stack.watching import Api, pause, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,6 @@ PER_SECOND = 20
 READS = 60
 # Measured values are rounded to two digits; a steady load may still cross a step now and then.
 STATUS_WRITES = 4
-READ_VERBS = frozenset({"get", "list", "watch"})
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +41,6 @@ def api(local: Cluster, product: Cluster) -> Iterator[Api]:
         for name in (*IDLE, STEADY):
             api.until_ready(name)
         yield api
-
-
-def asked(cluster: Cluster, seconds: float) -> list[dict[str, Any]]:
-    """What the operator asked for in the last seconds, but for its Lease."""
-    pod = get(cluster, "pod", up.operator_pod(cluster), helm.NAMESPACE) or {}
-    user = f"system:serviceaccount:{helm.NAMESPACE}:{pod['spec']['serviceAccountName']}"
-    now = dt.datetime.now(dt.UTC)
-    assert cluster.audit_log is not None
-    since = now - dt.timedelta(seconds=seconds)
-    found = requests_in_audit_log(cluster.audit_log, user, since=since, until_=now)
-    lease = [e for e in found if e["objectRef"].get("resource") == "leases"]
-    assert lease, "the Lease is renewed at least"
-    return [e for e in found if e not in lease]
-
-
-def writes(events: list[dict[str, Any]]) -> Counter[str]:
-    """How often what was written, as resource/subresource namespace/name."""
-    refs = [e["objectRef"] for e in events if e["verb"] not in READ_VERBS]
-    return Counter(
-        f"{r['resource']}/{r.get('subresource', '')} {r.get('namespace', '')}/{r.get('name', '')}" for r in refs
-    )
 
 
 def test_nothing_is_written_at_rest(local: Cluster, api: Api) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import http.client
 import json
 import os
@@ -285,20 +284,6 @@ def kill_container(victim: Mapping[str, Any]) -> None:
                 first.append(int(process.name))
     (pid,) = first
     os.kill(pid, signal.SIGKILL)
-
-
-def requests_in_audit_log(path: Path, user: str, *, since: dt.datetime, until_: dt.datetime) -> list[dict[str, Any]]:
-    """What this user asked of the API server in that time."""
-    found = []
-    with path.open() as lines:
-        for line in lines:
-            if user not in line:
-                continue
-            event = json.loads(line)
-            at = dt.datetime.fromisoformat(event["requestReceivedTimestamp"])
-            if event["user"]["username"] == user and since <= at <= until_:
-                found.append(event)
-    return found
 
 
 def pause(seconds: float) -> None:
