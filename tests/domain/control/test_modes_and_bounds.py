@@ -1,0 +1,130 @@
+"""The loop within what the user allows: modes, bounds, memory, and what was there before."""
+
+import dataclasses
+
+import pytest
+from throughline.api.inferenceservice import BatchSettings
+from throughline.api.status import RejectedSettings
+from throughline.domain.control.loop import decide
+from throughline.domain.control.text import rfc3339
+from world import World, linear
+
+# The models of the tour, ten times slower: the same behaviour at a tenth of the events.
+BATCHES_WELL = linear(40, 2)
+ONE_AT_A_TIME = linear(10, 20, contention=1.0)
+
+
+def settle(world, seconds=180):
+    world.run(seconds)
+    return world
+
+
+def spec(**changes):
+    base = {
+        "model": {"storage": {"uri": "pvc://models/m"}, "backend": "python"},
+        "slo": {"latencyP99Milliseconds": 1000},
+        "placement": {"pools": [{"name": "gpu"}]},
+        "scaling": {"maxReplicas": 10, "scaleDownStabilizationSeconds": 60},
+        "batching": {"instances": {"min": 1, "max": 2}},
+    }
+    for key, value in changes.items():
+        base[key] = {**base[key], **value}
+    return base
+
+
+def test_mode_recommend_says_and_touches_nothing():
+    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.run(120)
+    assert world.durable == BatchSettings(max_batch_size=1)
+    assert world.replicas == 1
+    assert world.status.batch.recommended.max_batch_size > 1
+    assert any(d.action == "Recommend" for d in world.status.decisions)
+
+
+def test_mode_off_leaves_the_replicas_alone():
+    world = World(ONE_AT_A_TIME, 133, spec=spec(scaling={"mode": "Off"}))
+    world.run(120)
+    assert world.decision.replicas is None
+    assert world.replicas == 1
+
+
+def test_mode_fixed_keeps_the_fixed_settings():
+    fixed = {"maxBatchSize": 4, "instances": 1}
+    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Fixed", "fixed": fixed}))
+    world.run(120)
+    assert world.durable.max_batch_size == 4
+    assert world.condition("BatchTuned").reason == "Fixed"
+    assert world.replicas > 1
+
+
+def test_bounds_that_are_drawn_in_move_the_settings_and_the_replicas():
+    world = settle(World(BATCHES_WELL, 95))
+    world.spec = world.spec.model_validate(
+        spec(batching={"maxBatchSize": {"min": 1, "max": 4}}, scaling={"minReplicas": 2})
+    )
+    world.run(30)
+    assert world.durable.max_batch_size <= 4
+    assert world.replicas >= 2
+
+
+def test_a_declared_throughput_is_held_ready_without_traffic():
+    world = settle(World(ONE_AT_A_TIME, 5, spec=spec(slo={"throughputPerSecond": 120})))
+    assert world.replicas >= 3
+
+
+@pytest.mark.parametrize(("used", "moved"), [(None, True), (0.2, True), (0.6, False)])
+def test_gpu_memory_must_have_room_for_two_models_where_it_is_measured(used, moved):
+    world = World(BATCHES_WELL, 95)
+    world.run(5)
+    world.run(10, deciding=False)
+    seen = world.view()
+    pods = tuple(
+        dataclasses.replace(p, metrics=dataclasses.replace(p.metrics, gpu_memory_used_ratio=used)) for p in seen.pods
+    )
+    decision, _ = decide(dataclasses.replace(seen, pods=pods), world.memory)
+    assert (decision.settings != BatchSettings(max_batch_size=1)) is moved
+
+
+def test_settings_that_were_taken_back_are_not_chosen_again_before_their_time():
+    world = World(BATCHES_WELL, 95)
+    world.run(15)
+    chosen = world.durable
+    assert chosen.max_batch_size > 1
+    fresh = World(BATCHES_WELL, 95)
+    fresh.run(5)
+    entry = RejectedSettings(settings=chosen, reason="slow", until=rfc3339(fresh.now + 1000))
+    fresh.status = fresh.status.model_copy(
+        update={"control": fresh.status.control.model_copy(update={"rejected": [entry]})}
+    )
+    fresh.run(10)
+    assert fresh.durable != chosen
+    assert fresh.durable.max_batch_size > 1
+
+
+@pytest.mark.parametrize(("used", "moved"), [(None, False), (0.3, True), (0.8, False)])
+def test_a_reload_is_made_only_where_the_memory_for_two_models_is_known_to_be_there(used, moved):
+    world = World(BATCHES_WELL, 95)
+    world.run(5)
+    world.run(10, deciding=False)
+    view = world.view()
+    pods = tuple(dataclasses.replace(p, memory_used_ratio=used) for p in view.pods)
+    decision, _ = decide(dataclasses.replace(view, memory_limited=True, pods=pods), world.memory)
+    assert (decision.settings != BatchSettings(max_batch_size=1)) is moved
+    if not moved:
+        assert next(c for c in decision.conditions if c.type == "BatchTuned").reason == "MemoryBound"
+
+
+def test_a_deployment_made_anew_starts_with_what_it_had():
+    world = settle(World(ONE_AT_A_TIME, 133))
+    had = world.replicas
+    decision, _ = decide(dataclasses.replace(world.view(), replicas=None), world.memory)
+    assert decision.replicas == had
+
+
+def test_another_model_forgets_what_was_learned_but_keeps_the_settings():
+    world = settle(World(BATCHES_WELL, 95))
+    view = dataclasses.replace(world.view(), model_hash="other", settings=None)
+    decision, memory = decide(view, world.memory)
+    assert decision.settings == world.durable
+    assert memory.model_hash == "other"
+    assert decision.control.trial is None
