@@ -90,7 +90,7 @@ def test_without_a_forecast_a_flash_crowd_is_met_late(monkeypatch):
 
     def blind(looks, _ahead):
         mean = sum(look.per_second for look in looks[-20:]) / len(looks[-20:])
-        return forecast.Forecast(mean, mean, surge=False)
+        return forecast.Forecast(mean, mean)
 
     monkeypatch.setattr(context, "forecast", blind)
     assert ours(c).violations > 1.5 * whole.violations

@@ -69,7 +69,6 @@ class Forecast(NamedTuple):
 
     now: float
     ahead: float
-    surge: bool  # it has just grown beyond all noise
 
     def at_least(self, ahead: float) -> Forecast:
         """With what is known from elsewhere to come."""
@@ -173,7 +172,7 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
         highest = max(look.per_second for look in looks[:-1])
         if jumps == 1 and len(looks) > TREND_LOOKS and newest.per_second > UNSEEN * highest:
             most = MOST_GROWTH_UNSEEN
-        return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second), True)
+        return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second))
     present = looks[-newest.level_looks :]
     mean, seconds = _mean(_within(present, LEVEL_SECONDS)[0], newest)
     slope = _slope(_within(present, TREND_SECONDS))
@@ -181,4 +180,4 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
     now = max(0.0, mean + slope * seconds / 2)
     # Few looks are no reason to ask for more.
     sure = SURE_SIGMAS * math.sqrt(dispersion(present) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
-    return Forecast(now, min(now + max(0.0, slope) * ahead_seconds, MOST_GROWTH * max(now, mean)) + sure, False)
+    return Forecast(now, min(now + max(0.0, slope) * ahead_seconds, MOST_GROWTH * max(now, mean)) + sure)
