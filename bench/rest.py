@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from e2e import helm
 from e2e.report import Figure, at_most
@@ -13,7 +13,7 @@ from e2e.stack.audit import asked, writes
 from e2e.stack.objects import apply, condition, items, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from e2e.cluster import Cluster
 
@@ -36,7 +36,25 @@ def process(cluster: Cluster) -> tuple[float, float]:
     return value("process_cpu_seconds_total"), value("process_resident_memory_bytes") / 2**20
 
 
+def statuses(cluster: Cluster) -> dict[str, Any]:
+    """Of all services, by name."""
+    return {s["metadata"]["name"]: s.get("status") for s in items(cluster, "inferenceservices")}
+
+
+def differences(before: Any, after: Any, path: str) -> Iterator[str]:
+    """What of two documents is not the same, a line each."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for i, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from differences(old, new, f"{path}[{i}]")
+    elif before != after:
+        yield f"{path}: {before} → {after}"
+
+
 def _watch(cluster: Cluster, count: int, progress: Callable[[str], None]) -> list[Figure]:
+    shown = statuses(cluster)
     cpu_before, _ = process(cluster)
     time.sleep(WATCH_SECONDS)
     cpu_after, memory = process(cluster)
@@ -50,6 +68,9 @@ def _watch(cluster: Cluster, count: int, progress: Callable[[str], None]) -> lis
         written = writes(asked(cluster, WATCH_SECONDS))
         for what, times in written.items():
             progress(f"  written {times} times: {what}")
+        if written:
+            for line in differences(shown, statuses(cluster), "status"):
+                progress(f"  {line}")
         figures.append(
             at_most(f"API writes in {WATCH_SECONDS:.0f} s at rest, {count} service(s)", written.total(), "writes", 0)
         )

@@ -1,7 +1,4 @@
-"""Approvals on the real API server: only by who may, only in their own name, never changed, and all of it audited.
-
-The CRDs are made from the models here: they are not in crds/ until the operator reads them.
-"""
+"""Approvals on the real API server: only by who may, only in their own name, never changed, and all of it audited."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from throughline.api import crd
 
 from tests.api.modelrevisions import MODEL_APPROVAL, MODEL_REVISION
 
@@ -28,7 +24,6 @@ pytestmark = pytest.mark.e2e
 
 POLICY = Path(__file__).resolve().parent.parent / "manifests" / "approval"
 NAMESPACE = f"approval-tests-{secrets.token_hex(3)}"
-KINDS = (crd.MODEL_REVISION, crd.MODEL_APPROVAL)
 SERVICE = MODEL_APPROVAL["spec"]["service"]
 USERS = ("approver", "of-another-model", "writer-only", "editor", "rewriter")
 AUDIT_SECONDS = 10.0
@@ -91,24 +86,20 @@ class Approvals:
 
 
 @pytest.fixture(scope="module")
-def approvals(cluster: Cluster) -> Iterator[Approvals]:
-    definitions = [crd.definition(kind) for kind in KINDS]
-    names = [f"crd/{kind.crd_name}" for kind in KINDS]
-    apply = ("apply", "--server-side", "-f", "-")
-    cluster.kubectl(*apply, input=json.dumps({"apiVersion": "v1", "kind": "List", "items": definitions}))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+def approvals(crds: Cluster) -> Iterator[Approvals]:
+    cluster = crds
     cluster.kubectl("create", "namespace", NAMESPACE)
     cluster.kubectl("apply", "--server-side", "-f", str(POLICY))
     for user in USERS:
         cluster.kubectl("create", "serviceaccount", user, "-n", NAMESPACE)
-    cluster.kubectl(*apply, input=json.dumps({"apiVersion": "v1", "kind": "List", "items": RIGHTS}))
+    rights = {"apiVersion": "v1", "kind": "List", "items": RIGHTS}
+    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(rights))
     tokens = {user: cluster.kubectl("create", "token", user, "-n", NAMESPACE).stdout.strip() for user in USERS}
     result = Approvals(cluster, tokens)
     wait_for_the_policy(result)
     yield result
     cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
     cluster.kubectl("delete", "--ignore-not-found", "-f", str(POLICY), check=False)
-    cluster.kubectl("delete", *names, check=False)
 
 
 def wait_for_the_policy(approvals: Approvals) -> None:

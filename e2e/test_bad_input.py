@@ -282,7 +282,10 @@ def test_an_slo_that_no_setting_meets(scene: Scene) -> None:
         said = api.until_condition("infeasible", "SLOMet", "False", "SLOInfeasible")
         for word in ("spec.slo.latencyP99Milliseconds: 20", "raise it"):
             assert word in said["message"], said
-        assert any(e["reason"] == "SLOInfeasible" for e in api.events("infeasible"))
+        # The Event is written after the status.
+        api.until(
+            "the Event", lambda: any(e["reason"] == "SLOInfeasible" for e in api.events("infeasible")), "infeasible"
+        )
         assert (api.service("infeasible") or {})["status"]["reason"] == "SLOInfeasible"
         assert condition(api.service("infeasible"), "Ready")["status"] == "True"
         api.patch("infeasible", {"slo": {"latencyP99Milliseconds": 500}})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from throughline.api.crd import EVALUATION_SUITE, definition
 
 from tests.api import resources
 
@@ -22,26 +21,14 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = f"crd-tests-{secrets.token_hex(3)}"  # of this run alone: the last one may still be terminating
-CRDS = ("crd/inferenceservices.throughline.io", "crd/servingpools.throughline.io")
 
 
 @pytest.fixture(scope="module")
-def api(cluster: Cluster) -> Iterator[Cluster]:
-    # Where the chart has put them, they are the chart's: Helm would not take over CRDs that others made.
-    installed = cluster.kubectl("get", *CRDS, check=False).returncode == 0
-    if not installed:
-        cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "crds"))
-    # The chart does not install this one yet; its rules are held to the API server all the same.
-    suites = f"crd/{EVALUATION_SUITE.crd_name}"
-    cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(definition(EVALUATION_SUITE)))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *CRDS, suites)
-    cluster.kubectl("create", "namespace", NAMESPACE, check=False)
-    yield cluster
-    cluster.kubectl("delete", "tis", "--all", "--namespace", NAMESPACE, check=False)
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
-    cluster.kubectl("delete", suites, check=False)
-    if not installed:
-        cluster.kubectl("delete", *CRDS, check=False)
+def api(crds: Cluster) -> Iterator[Cluster]:
+    crds.kubectl("create", "namespace", NAMESPACE, check=False)
+    yield crds
+    crds.kubectl("delete", "tis", "--all", "--namespace", NAMESPACE, check=False)
+    crds.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
 
 
 def create(cluster: Cluster, resource: dict[str, Any], *arguments: str) -> tuple[bool, str]:
@@ -128,6 +115,29 @@ def test_kubectl_get_tis_tells_at_a_glance(api: Cluster) -> None:
     assert re.split(r"\s{2,}", row)[:-1] == [
         *("glance", "True", "False", "140ms", "1.9k/s", "2/3", "8/2ms×1", "gpu", "0.0006", "AboveTarget")
     ]
+
+
+def test_a_run_changes_in_its_status_alone(api: Cluster) -> None:
+    accepted, said = create(api, resources.EVALUATION_RUN)
+    assert accepted, said
+    stored = json.loads(said)
+    assert stored["spec"] == resources.EVALUATION_RUN["spec"]
+    assert stored["status"] == {"observedGeneration": -1}
+    patch = ("patch", "trun", stored["metadata"]["name"], "-n", NAMESPACE, "--type=merge")
+    for change in ({"pool": "other"}, {"missed": 1}, {"model": {"version": 2}}):
+        refused = api.kubectl(*patch, "-p", json.dumps({"spec": change}), check=False)
+        assert "the spec of an EvaluationRun is a record and never changes" in refused.stderr
+    succeeded = {
+        "type": "Succeeded",
+        "status": "True",
+        "reason": "Judged",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    metrics = [{"metric": "accuracy", "value": "0.82", "low": "0.8", "high": "0.84"}]
+    status = {"conditions": [succeeded], "verdict": "Failed", "metrics": metrics, "rows": 1000}
+    api.kubectl(*patch, "--subresource=status", "-p", json.dumps({"status": status}))
+    row = api.kubectl("get", "trun", "-n", NAMESPACE, "--no-headers").stdout.split()
+    assert row[:-1] == [stored["metadata"]["name"], "fraud", "census", "1a2b3c4d5e", "Revision", "True", "Failed"]
 
 
 def test_users_write_no_status(api: Cluster) -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from throughline.api.crd import KINDS
 
 from e2e.helm import image_values, install_chart, uninstall_chart
+from e2e.stack.objects import delete_crds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parent.parent
-CRDS = ("crd/inferenceservices.throughline.io", "crd/servingpools.throughline.io")
+CRDS = tuple(f"crd/{kind.crd_name}" for kind in KINDS)
 SELECTOR = "app.kubernetes.io/component=operator"
 WAIT = "--timeout=120s"
 
@@ -81,7 +83,7 @@ def test_chart(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("wait", "--for=delete", "pods", "-n", namespace, "-l", SELECTOR, WAIT, timeout_seconds=150)
     assert pod_uids(cluster, namespace) == set()
     if ours:
-        cluster.kubectl("delete", *CRDS)
+        delete_crds(cluster, CRDS)
 
 
 def test_kustomize_base(cluster: Cluster, namespace: str, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from throughline.api.crd import KINDS
 
 from e2e.helm import image_values, install_chart, uninstall_chart
 from e2e.stack import models
-from e2e.stack.objects import apply, get, items, until
+from e2e.stack.objects import apply, delete_crds, get, items, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-CRDS = ("crd/inferenceservices.throughline.io", "crd/servingpools.throughline.io")
+CRDS = tuple(f"crd/{kind.crd_name}" for kind in KINDS)
 OPERATOR = "app.kubernetes.io/component=operator"
 MONITORS = "podmonitors.monitoring.coreos.com"
 LEASE = "modes-throughline"
@@ -98,7 +99,7 @@ def served(local: Cluster) -> Iterator[tuple[str, str, str]]:
         local.kubectl("delete", *pools, "--ignore-not-found", check=False)
         for name in (home, mine, other):
             local.kubectl("delete", "namespace", name, "--wait=false", check=False)
-        local.kubectl("delete", f"crd/{MONITORS}", *(CRDS if ours else ()), check=False)
+        delete_crds(local, [f"crd/{MONITORS}", *(CRDS if ours else ())])
 
 
 def test_only_the_namespaces_that_are_named_are_served(local: Cluster, served: tuple[str, str, str]) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from throughline.api import crd
-from throughline.domain.condition_reasons import TYPES, Nature
+from throughline.domain.condition_types import TYPES, Nature
 from throughline.domain.conditions import describe, describe_pool
+from throughline.domain.evaluation.reasons import describe_revision, describe_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from throughline.api.crd import Kind, Schema
-    from throughline.domain.condition_reasons import Meaning
+    from throughline.domain.condition_types import Meaning
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = Path("docs")
@@ -41,6 +42,8 @@ CONDITIONS = {
     "ScalingActive": "The replica count follows the demand.",
     "BatchTuned": "The batch settings are the best known.",
     "LoadBalanced": "Every replica gets its share of the load.",
+    "AccuracyPassing": "Every suite of `spec.evaluation` passed for the revision that serves.",
+    "DriftWithinBounds": "Live traffic is as the baseline of `spec.monitoring` is, as far as samples and labels tell.",
     "Reconciling": "For kstatus: True while something is under way or a fault is tried again. It repeats the reason of "
     "Ready.",
     "Stalled": "For kstatus: True when only a change by you helps. It repeats the reason of Ready.",
@@ -79,6 +82,11 @@ def conditions() -> str:
         "## InferenceService\n",
         *(f"### {kind}\n\n{CONDITIONS[kind]}\n\n{_reasons(by_type[kind])}" for kind in TYPES),
         f"## ServingPool\n\n### Ready\n\nThe pool can take replicas.\n\n{_reasons(describe_pool())}",
+        (
+            "## EvaluationRun\n\n### Succeeded\n\nThere is a verdict, good or bad; Unknown while it is under way.\n\n"
+            f"{_reasons(describe_run())}"
+        ),
+        f"## ModelRevision\n\n### Admitted\n\nIt may serve.\n\n{_reasons(describe_revision())}",
     ]
     return "\n".join(parts)
 
@@ -103,7 +111,7 @@ def api() -> str:
 
 def _kind(kind: Kind) -> str:
     schema = crd.definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    spec, status = (schema["properties"][part] for part in ("spec", "status"))
+    spec, status = schema["properties"]["spec"], schema["properties"].get("status")
     scope = "namespaced" if kind.namespaced else "cluster-wide"
     rules = list(dict.fromkeys([kind.name_rule.message, *_rules(spec)]))
     columns = [
@@ -118,8 +126,9 @@ def _kind(kind: Kind) -> str:
             _fields(spec),
             f"### {kind.kind} rules\n\nBeside the bounds of each field:\n",
             *(f"- {_cell(rule)}." for rule in rules),
-            f"\n### {kind.kind} status\n\nWritten by the operator alone.\n",
-            _fields(status),
+            # A suite and an approval are only read: what comes of them stands in the status of others.
+            f"\n### {kind.kind} status\n\n"
+            + (f"Written by the operator alone.\n\n{_fields(status)}" if status else "It has none.\n"),
             f"### {kind.kind} columns\n\nWhat `kubectl get {kind.short}` shows; some only with `-o wide`.\n",
             "| Column | Field | Only wide | Meaning |\n|---|---|---|---|",
             *columns,

@@ -66,11 +66,27 @@ def put_rows(folder: Path, values: np.ndarray, labels: np.ndarray, name: str = "
     parquet.write_table(pa.table({**columns, "label": labels}), folder / "data" / name)
 
 
+def model(name: str) -> dict[str, Any]:
+    """spec.model of an InferenceService for what `put_model` has put there."""
+    return {
+        "storage": {"uri": f"pvc://{CLAIM}/models/{name}"},
+        "backend": "onnxruntime",
+        "inputs": [{"name": "X", "dataType": "TYPE_FP32", "dims": [len(COLUMNS)]}],
+        "outputs": [{"name": "Y", "dataType": "TYPE_FP32", "dims": [len(CLASSES)]}],
+    }
+
+
 def put_suite(folder: Path, name: str, rows: str = "rows.parquet", **spec: Any) -> None:
     """data/NAME.yaml in the claim's directory."""
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / "data" / f"{name}.yaml").write_text(yaml.safe_dump(suite(name, rows, **spec)))
+
+
+def suite(name: str, rows: str = "rows.parquet", **spec: Any) -> dict[str, Any]:
+    """An EvaluationSuite of those rows; `spec` adds or replaces fields."""
     governance = {"owner": "tests", "purpose": "tests", "legalBasis": "NotPersonalData", "regions": ["local"]}
     source = {"pvc": {"claimName": CLAIM, "path": f"data/{rows}"}}
-    document = {
+    return {
         "apiVersion": "throughline.io/v1alpha1",
         "kind": "EvaluationSuite",
         "metadata": {"name": name},
@@ -80,8 +96,6 @@ def put_suite(folder: Path, name: str, rows: str = "rows.parquet", **spec: Any) 
             **spec,
         },
     }
-    (folder / "data").mkdir(exist_ok=True)
-    (folder / "data" / f"{name}.yaml").write_text(yaml.safe_dump(document))
 
 
 def server(cluster: Cluster, namespace: str, name: str = "server") -> list[dict[str, Any]]:

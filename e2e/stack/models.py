@@ -75,8 +75,8 @@ def pools() -> list[dict[str, Any]]:
     gpu = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     edge = [{"key": "throughline.io/edge", "operator": "Exists", "effect": "NoSchedule"}]
     return [
-        pool("gpu", accelerator="nvidia.com/gpu", cost="2.50", tolerations=gpu),
-        pool("cpu", cost="0.20"),
+        pool("gpu", accelerator="nvidia.com/gpu", cost="2.50", region="local", tolerations=gpu),
+        pool("cpu", cost="0.20", region="local"),
         pool("edge", cost="0.10", tier="Edge", region="edge-1", tolerations=edge),
     ]
 

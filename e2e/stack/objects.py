@@ -24,6 +24,14 @@ def apply(cluster: Cluster, objects: Iterable[dict[str, Any]]) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(items))
 
 
+def delete_crds(cluster: Cluster, names: Iterable[str]) -> None:
+    """One after the other, as `crd/NAME`. An API server that serves a kind anew has its own finalizer wait ("storage is
+    (re)initializing", tried again later and later); of several kinds at once, some waited for minutes.
+    """
+    for name in names:
+        cluster.kubectl("delete", name, "--ignore-not-found", timeout_seconds=240)
+
+
 def get(cluster: Cluster, kind: str, name: str, namespace: str = "default") -> dict[str, Any] | None:
     """The object; None where there is none."""
     out = cluster.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "json").stdout
@@ -33,6 +41,16 @@ def get(cluster: Cluster, kind: str, name: str, namespace: str = "default") -> d
 def items(cluster: Cluster, kind: str, namespace: str = "default", selector: str = "") -> list[dict[str, Any]]:
     found = cluster.kubectl("get", kind, "-n", namespace, "-l", selector, "-o", "json").stdout
     return list(json.loads(found)["items"])
+
+
+def until_ended(cluster: Cluster, pod: str, namespace: str, *, seconds: float) -> dict[str, Any]:
+    """How the pod's first container ended: its state `terminated`."""
+
+    def ended() -> dict[str, Any]:
+        found = (get(cluster, "pod", pod, namespace) or {}).get("status") or {}
+        return dict((found.get("containerStatuses") or [{}])[0].get("state", {}).get("terminated") or {})
+
+    return until(f"{pod} to end", ended, seconds=seconds)
 
 
 def condition(obj: dict[str, Any] | None, kind: str) -> dict[str, Any]:

@@ -22,8 +22,9 @@ PROFILE = "/tmp/profile.json"
 class Requests:
     """One inference after the other, `per_second` at most, each through the Service; failures are kept."""
 
-    def __init__(self, api: Api, name: str, per_second: float = 2.0) -> None:
+    def __init__(self, api: Api, name: str, per_second: float = 2.0, width: int = 8) -> None:
         self.api, self.name, self.every = api, name, 1.0 / per_second
+        self.values = [[1.0] * width]
         self.answered = 0
         self.failed: list[str] = []
         self._stop = threading.Event()
@@ -41,7 +42,7 @@ class Requests:
         while not self._stop.wait(self.every):
             at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
             try:
-                status, body = self.api.infer(self.name)
+                status, body = self.api.infer(self.name, self.values)
             except OSError as error:
                 self.failed.append(f"{at} {error}")
                 continue

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from throughline.lineage import keys
 
 from e2e import helm
 from e2e.stack import models, prometheus
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 # Short times, so that a demo or test need not wait for production's: Prometheus scrapes every 5 s here.
 METRICS_WINDOW_SECONDS = 20
 POLL_SECONDS = 5
+SIGNING = "throughline-signing"
 
 
 def values(cluster: Cluster, **settings: Any) -> dict[str, Any]:
@@ -21,9 +26,11 @@ def values(cluster: Cluster, **settings: Any) -> dict[str, Any]:
     return {
         **helm.image_values(cluster.images["operator"]),
         "crds": {"enabled": not foreign_crds(cluster)},
+        "signing": {"secretName": SIGNING},
         "settings": {
             "prometheusUrl": prometheus.URL,
             "defaultTritonImage": cluster.images["triton"],
+            "evaluatorImage": cluster.images["evaluator"],
             "metricsWindowSeconds": METRICS_WINDOW_SECONDS,
             "metricsPollSeconds": POLL_SECONDS,
             "decisionIntervalSeconds": POLL_SECONDS,
@@ -39,9 +46,24 @@ def foreign_crds(cluster: Cluster) -> bool:
     return found is not None and notes.get("meta.helm.sh/release-namespace") != helm.NAMESPACE
 
 
+def signing_key(cluster: Cluster) -> None:
+    """A key pair in the operator's namespace, made once for a cluster; verifiers take signing.pub."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": helm.NAMESPACE}}
+    apply(cluster, [namespace])
+    if get(cluster, "secret", SIGNING, helm.NAMESPACE) is not None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        private = Path(folder) / "signing.key"
+        public, _ = keys.generate(private, keys.Algorithm.ECDSA_P256)
+        data = {"signing.key": private.read_text(), "signing.pub": public.read_text()}
+    metadata = {"name": SIGNING, "namespace": helm.NAMESPACE}
+    apply(cluster, [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}])
+
+
 def install(cluster: Cluster, **settings: Any) -> None:
     """Everything but a service: Prometheus, the operator from its chart, the pools and the models' storage."""
     prometheus.install(cluster)
+    signing_key(cluster)
     helm.install_chart(cluster.kubeconfig, values(cluster, **settings))
     apply(cluster, [*models.pools(), models.waiting_storage()])
     until("the pools to be seen", lambda: pools_ready(cluster), seconds=60)

@@ -270,20 +270,24 @@ class History:
                     states.append(state)
 
 
-def kill_container(victim: Mapping[str, Any]) -> None:
-    """SIGKILL to the first process of the pod's one container: only where the nodes are of this machine."""
-    (status,) = victim["status"]["containerStatuses"]
+def processes(of: Mapping[str, Any], name: str | None = None) -> dict[str, int]:
+    """Processes of the pod's container: id there → id here. Only where the nodes are of this machine."""
+    found = [*of["status"]["containerStatuses"], *of["status"].get("initContainerStatuses", ())]
+    (status,) = [s for s in found if name in {None, s["name"]}]
     container = status["containerID"].rsplit("/", 1)[1]
-    first = []
+    ids = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if container not in (process / "cgroup").read_text():
                 continue
             pids = next(x for x in (process / "status").read_text().splitlines() if x.startswith("NSpid:")).split()
-            if pids[-1] == "1":
-                first.append(int(process.name))
-    (pid,) = first
-    os.kill(pid, signal.SIGKILL)
+            ids[pids[-1]] = int(process.name)
+    return ids
+
+
+def kill_container(victim: Mapping[str, Any], name: str | None = None) -> None:
+    """SIGKILL to the first process of the pod's container."""
+    os.kill(processes(victim, name)["1"], signal.SIGKILL)
 
 
 def pause(seconds: float) -> None:

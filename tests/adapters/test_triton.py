@@ -71,6 +71,9 @@ class Server:
         status, error = self.load_answer
         return web.Response(status=status, text=json.dumps({"error": error}) if error else "")
 
+    async def about(self, _request: web.Request) -> web.Response:
+        return web.json_response({"name": "triton", "version": "2.51.0", "extensions": []})
+
     async def config(self, request: web.Request) -> web.Response:
         self._allowed(request)
         return web.json_response(CONFIG)
@@ -101,6 +104,7 @@ async def server() -> AsyncIterator[Server]:
     app.router.add_post("/v2/repository/models/m/load", fake.load)
     app.router.add_post("/v2/repository/index", fake.index)
     app.router.add_get("/v2/models/m/config", fake.config)
+    app.router.add_get("/v2", fake.about)
     app.router.add_get("/metrics", fake.metrics)
     app.router.add_get("/v2/models/m/versions/1", fake.metadata)
     app.router.add_post("/v2/models/m/versions/1/infer", fake.infer)
@@ -148,6 +152,10 @@ async def test_an_absent_server_is_a_failure() -> None:
 async def test_settings_are_read_back(server: Server) -> None:
     got = await client(server).settings("127.0.0.1", "m", key=KEY)
     assert got == BatchSettings(max_batch_size=8, max_queue_delay_microseconds=2000, instances=2)
+
+
+async def test_the_servers_version_is_read_without_the_key(server: Server) -> None:
+    assert await client(server).version("127.0.0.1") == "2.51.0"
 
 
 async def test_a_probe_sends_zeros_of_every_input(server: Server) -> None:

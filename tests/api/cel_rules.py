@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import cel
 from throughline.api import quantities
-from throughline.api.crd import CHECKED_KINDS, definition
+from throughline.api.crd import KINDS, definition
 from throughline.api.validation import dotted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Verdict:
 
 def verdicts(resource: dict[str, Any]) -> list[Verdict]:
     """Rules that the resource breaks."""
-    kind = next(k for k in CHECKED_KINDS if k.kind == resource["kind"])
+    kind = next(k for k in KINDS if k.kind == resource["kind"])
     schema = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return list(_walk(_without_nulls(resource), schema, ()))
 

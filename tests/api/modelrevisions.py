@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.api.resources import REMOVE, Change
+from tests.api.resources import INFERENCE_SERVICE, REMOVE, Change
 
 DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 MODEL_REVISION: dict[str, Any] = {
@@ -14,7 +14,8 @@ MODEL_REVISION: dict[str, Any] = {
     "spec": {
         "service": "fraud",
         "artifact": {"digest": DIGEST, "files": 2, "sizeBytes": 8},
-        "specHash": "1a2b3c4d",
+        "specHash": "1a2b3c4d5e",
+        "model": INFERENCE_SERVICE["spec"]["model"],
         "pool": "gpu",
         "parent": {"name": "fraud-00000000", "digest": f"sha256:{'f' * 64}"},
         "created": "2026-01-02T03:04:05Z",
@@ -46,6 +47,8 @@ BAD: dict[str, tuple[dict[str, Any], Change, str, str]] = {
     "no file": (MODEL_REVISION, ("spec/artifact/files", 0), "spec.artifact.files", "at least 1"),
     "no artifact": (MODEL_REVISION, ("spec/artifact", REMOVE), "spec.artifact", "required"),
     "hash": (MODEL_REVISION, ("spec/specHash", "xyz"), "spec.specHash", "must match"),
+    "hash of 8 digits": (MODEL_REVISION, ("spec/specHash", "1a2b3c4d"), "spec.specHash", "must match"),
+    "no model": (MODEL_REVISION, ("spec/model", REMOVE), "spec.model", "required"),
     "parent alone": (MODEL_REVISION, ("spec/parent", {"name": "a"}), "spec.parent.digest", "required"),
     "nobody": (MODEL_APPROVAL, ("spec/approvedBy", ""), "spec.approvedBy", "must not be empty"),
     "no why": (MODEL_APPROVAL, ("spec/reason", REMOVE), "spec.reason", "required"),

@@ -5,6 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tests.api.changes import REMOVE, Change, changed
+from tests.api.evaluations import (
+    BAD_EVALUATIONS,
+    BAD_RUNS,
+    EVALUATION_RULE_BREAKERS,
+    EVALUATION_RUN,
+    GOOD_EVALUATIONS,
+    GOOD_RUNS,
+)
+from tests.api.monitoring import BAD_MONITORING, GOOD_MONITORING, MONITORING_RULE_BREAKERS
 from tests.api.suites import BAD_SUITES, EVALUATION_SUITE, GOOD_SUITES, SUITE_RULE_BREAKERS
 
 INFERENCE_SERVICE: dict[str, Any] = {
@@ -51,6 +60,8 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
     "a null is absent": (("spec/scaling", None), ("spec/batching", {"mode": None})),
     "schedules": (("spec/scaling", {"schedules": [SCHEDULE, {**SCHEDULE, "name": "late", "timeZone": "Asia/Tokyo"}]}),),
     "configmap": (("spec/model/storage/uri", "configmap://fraud-model"),),
+    **GOOD_EVALUATIONS,
+    **GOOD_MONITORING,
 }
 
 # Wrong by type or bound: the schema's part. (change, field of the problem, part of the message)
@@ -92,6 +103,8 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "no name": ((("metadata/name", REMOVE),), "metadata.name", "required"),
     "name with a dot": ((("metadata/name", "a.b"),), "metadata.name", "choose another"),
     "name too long": ((("metadata/name", "a" * 64),), "metadata.name", "63 characters"),
+    **BAD_EVALUATIONS,
+    **BAD_MONITORING,
 }
 
 # Wrong by a rule: CEL's part, with the exact message in both places.
@@ -172,6 +185,8 @@ RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "spec.runtime.env[0].valueFrom",
         "one of secretKeyRef and configMapKeyRef",
     ),
+    **EVALUATION_RULE_BREAKERS,
+    **MONITORING_RULE_BREAKERS,
 }
 
 GOOD_POOLS: dict[str, tuple[Change, ...]] = {
@@ -209,12 +224,18 @@ def good() -> dict[str, dict[str, Any]]:
         {f"service: {name}": changed(INFERENCE_SERVICE, *c) for name, c in GOOD_SERVICES.items()}
         | {f"pool: {name}": changed(SERVING_POOL, *c) for name, c in GOOD_POOLS.items()}
         | {f"suite: {name}": changed(EVALUATION_SUITE, *c) for name, c in GOOD_SUITES.items()}
+        | {f"run: {name}": changed(EVALUATION_RUN, *c) for name, c in GOOD_RUNS.items()}
     )
 
 
 def bad() -> dict[str, tuple[dict[str, Any], str, str]]:
     """Every resource that both must refuse, with the field and part of the message of `validate`."""
-    tables = ((INFERENCE_SERVICE, BAD_SERVICES), (SERVING_POOL, BAD_POOLS), (EVALUATION_SUITE, BAD_SUITES))
+    tables = (
+        (INFERENCE_SERVICE, BAD_SERVICES),
+        (SERVING_POOL, BAD_POOLS),
+        (EVALUATION_SUITE, BAD_SUITES),
+        (EVALUATION_RUN, BAD_RUNS),
+    )
     return {
         f"{base['kind']}: {name}": (changed(base, *changes), field, message)
         for base, cases in tables

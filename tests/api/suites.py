@@ -50,12 +50,25 @@ CUSTOM: tuple[Change, ...] = (
     ("spec/metrics", [{"name": "profit", "floor": 3}]),
     ("spec/gaps", REMOVE),
 )
+SCORER: dict[str, Any] = {
+    "image": "registry.example/scorers/profit@sha256:" + "0" * 64,
+    "command": ["/bin/sh", "-c"],
+    "args": ["exec /score.sh"],
+    "format": "JSONLines",
+    "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+}
+CONTAINER: tuple[Change, ...] = (
+    *CUSTOM,
+    ("spec/task", {"type": "Custom", "scorer": SCORER, "parameters": {"a": "b"}}),
+)
 URI = {"url": "s3://bucket/rows.parquet"}
 GOOD_SUITES: dict[str, tuple[Change, ...]] = {
     "as it is": (),
     "regression": REGRESSION,
     "ranking": RANKING,
     "custom": CUSTOM,
+    "a container": CONTAINER,
+    "the least of a container": (*CUSTOM, ("spec/task", {"type": "Custom", "scorer": {"image": "scorer"}})),
     "configmap": (("spec/dataset/source", {"configMap": {"name": "a", "key": "rows.csv"}}),),
     "uri": (("spec/dataset/source", {"uri": URI | {"secretName": "creds"}}),),
     "no bound": (("spec/metrics", [{"name": "f1"}]),),
@@ -93,6 +106,17 @@ BAD_SUITES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "digest": ((("spec/dataset/digest", "md5:0"),), "spec.dataset.digest", "sha256:HEX"),
     "few resamples": ((("spec/intervals", {"resamples": 10}),), "spec.intervals.resamples", "at least 100"),
     "misspelt task": ((("spec/task/type", "classification"),), "spec.task.type", "Classification"),
+    "a container without an image": (
+        (*CONTAINER, ("spec/task/scorer/image", REMOVE)),
+        "spec.task.scorer.image",
+        "required",
+    ),
+    "a container's image": ((*CONTAINER, ("spec/task/scorer/image", "a b")), "spec.task.scorer.image", "not valid"),
+    "a format": (
+        (*CONTAINER, ("spec/task/scorer/format", "CSV")),
+        "spec.task.scorer.format",
+        "one of Parquet, JSONLines",
+    ),
     "positives misspelt": ((("spec/task/positiveclass", "1"),), "spec.task.positiveclass", "mean positiveClass?"),
 }
 NOISE = {"name": "noise", "type": "GaussianNoise", "strengths": ["0.1"], "floor": "0.7"}
@@ -176,8 +200,30 @@ SUITE_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "positive class elsewhere": ((("spec/task/positiveClass", "yes"),), "spec.task.positiveClass", "one of"),
     "ranking without groups": ((*RANKING, ("spec/task/groupColumn", REMOVE)), "spec.task.groupColumn", "required"),
     "groups of a regression": ((*REGRESSION, ("spec/task/groupColumn", "q")), "spec.task.groupColumn", "absent"),
-    "custom without code": ((*CUSTOM, ("spec/task/entryPoint", REMOVE)), "spec.task.entryPoint", "required"),
-    "code of a regression": ((*REGRESSION, ("spec/task/entryPoint", "a:b")), "spec.task.entryPoint", "absent"),
+    "custom without code": ((*CUSTOM, ("spec/task/entryPoint", REMOVE)), "spec.task.entryPoint", "exactly one"),
+    "code of a regression": ((*REGRESSION, ("spec/task/entryPoint", "a:b")), "spec.task.entryPoint", "neither"),
+    "code and a container": ((*CUSTOM, ("spec/task/scorer", SCORER)), "spec.task.entryPoint", "exactly one"),
+    "a container of a regression": ((*REGRESSION, ("spec/task/scorer", SCORER)), "spec.task.entryPoint", "neither"),
+    "both of a regression": (
+        (*REGRESSION, ("spec/task/scorer", SCORER), ("spec/task/entryPoint", "a:b")),
+        "spec.task.entryPoint",
+        "neither",
+    ),
+    "an accelerator for a scorer": (
+        (*CONTAINER, ("spec/task/scorer/resources", {"limits": {"nvidia.com/gpu": 1}})),
+        "spec.task.scorer.resources.limits",
+        "remove the others",
+    ),
+    "an accelerator asked for": (
+        (*CONTAINER, ("spec/task/scorer/resources", {"requests": {"nvidia.com/gpu": 1}})),
+        "spec.task.scorer.resources.requests",
+        "remove the others",
+    ),
+    "a request above its limit": (
+        (*CONTAINER, ("spec/task/scorer/resources/limits/memory", "512Mi")),
+        "spec.task.scorer.resources.requests",
+        "lower the request",
+    ),
     "parameters of a regression": (
         (*REGRESSION, ("spec/task/parameters", {"a": "b"})),
         "spec.task.parameters",

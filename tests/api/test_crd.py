@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 from throughline.api.base import Resource
-from throughline.api.crd import CHECKED_KINDS, KINDS, Kind, definition, generated_files, structural
+from throughline.api.crd import KINDS, Kind, definition, generated_files, structural
 from throughline.api.inferenceservice import InstancesBounds, MaxBatchSizeBounds, MaxQueueDelayBounds, Scaling
 
 from tests.api.cel_rules import verdicts
@@ -18,7 +18,7 @@ from tools import generate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-each_kind = pytest.mark.parametrize("kind", CHECKED_KINDS, ids=lambda kind: kind.kind)
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 LIMIT_OF_APPLY = 262_144  # bytes of an annotation: client-side `kubectl apply` keeps the whole object in one
 
 

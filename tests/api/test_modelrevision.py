@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from throughline.api import validation
-from throughline.api.crd import CHECKED_KINDS, MODEL_APPROVAL, MODEL_REVISION, definition
+from throughline.api.crd import EVALUATION_RUN, KINDS, MODEL_APPROVAL, MODEL_REVISION, definition
 
 from tests.api import modelrevisions
 from tests.api.cel_rules import verdicts
@@ -32,7 +32,7 @@ def test_records_and_only_they_never_change() -> None:
     """The rule is on the whole spec, so that no field can be added or taken away either."""
     fixed = [
         kind
-        for kind in CHECKED_KINDS
+        for kind in KINDS
         if any(
             rule["rule"] == "self == oldSelf"
             for rule in definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"].get(
@@ -40,4 +40,4 @@ def test_records_and_only_they_never_change() -> None:
             )
         )
     ]
-    assert fixed == [MODEL_REVISION, MODEL_APPROVAL]
+    assert fixed == [EVALUATION_RUN, MODEL_REVISION, MODEL_APPROVAL]

@@ -6,7 +6,7 @@ import pytest
 from throughline.api import quantities, validation
 from throughline.api.inferenceservice import InferenceServiceSpec
 
-from tests.api import resources
+from tests.api import evaluations, resources
 from tests.api.cel_rules import verdicts
 
 
@@ -86,3 +86,14 @@ def test_what_only_a_calendar_knows_is_told_offline(change: dict[str, str], fiel
     found = broken(resources.changed(resources.INFERENCE_SERVICE, ("spec/scaling", scaling)))
     assert list(found) == [field]
     assert message in found[field]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"), evaluations.ONLY_OFFLINE.values(), ids=list(evaluations.ONLY_OFFLINE)
+)
+def test_times_of_suites_are_checked_offline(changes: tuple[resources.Change, ...], field: str, message: str) -> None:
+    found = broken(resources.changed(resources.INFERENCE_SERVICE, *changes))
+    assert list(found) == [field]
+    assert message in found[field]
+    # To the API server they are text like any other: the operator says it in the condition Accepted.
+    assert verdicts(resources.changed(resources.INFERENCE_SERVICE, *changes)) == []

@@ -34,7 +34,8 @@ def test_health(kind: str, case: dict[str, Any]) -> None:
 
 
 def test_every_kind_has_the_same_check_and_all_test_data_is_used() -> None:
-    assert {p.name for p in ROOT.iterdir()} == {kind.kind for kind in KINDS}
+    # Of a kind without status the check would wait forever; without one Argo CD takes it as it is.
+    assert {p.name for p in ROOT.iterdir()} == {kind.kind for kind in KINDS if kind.status is not None}
     assert len({(p / "health.lua").read_text() for p in ROOT.iterdir()}) == 1
     for folder in ROOT.iterdir():
         used = {c["inputPath"] for c in yaml.safe_load((folder / "health_test.yaml").read_text())["tests"]}

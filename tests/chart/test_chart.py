@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import helm_python
 import pytest
 import yaml
+from throughline.api.crd import KINDS
 from throughline.runtime.metrics import Metrics
 from throughline.settings import PREFIX, Settings
 
@@ -26,7 +27,7 @@ ALL = {
     "commonLabels": {"team": "ml"},
     "podLabels": {"sidecar": "no"},
     "podAnnotations": {"a": "b"},
-    "settings": {"namespaces": ["a", "b"]},
+    "settings": {"namespaces": ["a", "b"], "evaluatorImage": "registry/evaluator:1"},
     "podDisruptionBudget": {"enabled": True},
     "networkPolicy": {
         "metricsFrom": [{"namespaceSelector": {}}],
@@ -86,7 +87,8 @@ def test_the_default_objects(chart: helm_python.Chart) -> None:
     kinds = sorted(d["kind"] for d in render(chart))
     assert kinds == sorted(
         [
-            *("CustomResourceDefinition", "CustomResourceDefinition", "ServiceAccount", "Deployment", "NetworkPolicy"),
+            *["CustomResourceDefinition"] * len(KINDS),
+            *("ServiceAccount", "Deployment", "NetworkPolicy"),
             *("ClusterRole", "ClusterRole", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Service"),
         ]
     )
@@ -119,6 +121,7 @@ def test_everything_switched_on(chart: helm_python.Chart) -> None:
         {"replicas": -1},
         {"settings": {"prometheusUrl": "prometheus:9090"}},
         {"settings": {"workers": 0}},
+        {"settings": {"evaluatorImage": "two words"}},
         {"settings": {"namespaces": ["Upper"]}},
         {"settings": {"podMonitor": "yes"}},
         {"crds": {"keep": "yes"}},
@@ -171,6 +174,7 @@ def test_settings_are_the_operators(chart: helm_python.Chart) -> None:
     values = {e["name"]: e.get("value", "x") for e in container(documents)["env"] if e["name"].startswith(PREFIX)}
     settings = Settings.model_validate({name.removeprefix(PREFIX).lower(): value for name, value in values.items()})
     assert settings.watched_namespaces == ("a", "b")
+    assert settings.evaluator_image == "registry/evaluator:1"
     assert settings.leader_election is True
     defaults = chart.values["settings"]
     assert settings.prometheus_url == defaults["prometheusUrl"]
@@ -245,7 +249,8 @@ def test_rights_end_at_the_namespaces_served(chart: helm_python.Chart) -> None:
     documents = render(chart, {"settings": {"namespaces": ["a", "b"]}})
     cluster = only([d for d in documents if not d["metadata"]["name"].endswith(("-view", "-edit"))], "ClusterRole")
     assert {resource for rule in cluster["rules"] for resource in rule["resources"]} == {
-        *("servingpools", "servingpools/status", "nodes", "pods")
+        *("servingpools", "servingpools/status", "nodes", "pods"),
+        *("validatingadmissionpolicies", "validatingadmissionpolicybindings"),
     }
     assert {
         d["metadata"]["namespace"] for d in documents if d["kind"] == "Role" and "leader" not in d["metadata"]["name"]
@@ -266,7 +271,13 @@ def test_users_may_see_and_edit(chart: helm_python.Chart) -> None:
     assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
     assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
     assert {verb for rule in view["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
-    assert [rule["resources"] for rule in edit["rules"]] == [["inferenceservices"]]
+    subresources = {f"{kind.plural}/status" for kind in KINDS if kind.status is not None}
+    assert {name for rule in view["rules"] for name in rule["resources"]} == {k.plural for k in KINDS} | subresources
+    writes = {(name, verb) for rule in edit["rules"] for name in rule["resources"] for verb in rule["verbs"]}
+    assert {name for name, verb in writes if verb in {"create", "update", "patch"}} == {
+        *("inferenceservices", "evaluationsuites")
+    }
+    assert {name for name, _ in writes} == {"inferenceservices", "evaluationsuites", "evaluationruns"}
 
 
 def test_network_policy_is_on_and_names_every_way_out(chart: helm_python.Chart) -> None:
@@ -341,8 +352,8 @@ def test_crds_are_kept_on_uninstall_unless_told_otherwise(chart: helm_python.Cha
             if d["kind"] == "CustomResourceDefinition"
         ]
 
-    assert policies({}) == ["keep", "keep"]
-    assert policies({"crds": {"keep": False}}) == [None, None]
+    assert policies({}) == ["keep"] * len(KINDS)
+    assert policies({"crds": {"keep": False}}) == [None] * len(KINDS)
     assert policies({"crds": {"enabled": False}}) == []
 
 

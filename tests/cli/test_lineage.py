@@ -236,7 +236,7 @@ def test_a_revision_is_recorded(laptop: Laptop) -> None:
         "revision": "fraud-1a2b3c4d",
         "variant": "int8",
         "pool": "gpu",
-        "specHash": "1a2b3c4d",
+        "specHash": "1a2b3c4d5e",
         "parent": MODEL_REVISION["spec"]["parent"],
     }
     assert predicate["model"]["name"] == "fraud"

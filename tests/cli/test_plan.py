@@ -237,6 +237,15 @@ def test_offline_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Note: resnet50 goes to pool gpu-a10: the first listed pool that exists" in out
 
 
+def test_a_suite_is_planned_beside_the_service_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = printed(capsys, str(EXAMPLES / "evaluation.yaml"), "--offline", "-n", "people", "-o", "json")
+    assert code == output.OK, err
+    objects = {o["kind"]: o for o in json.loads(out)["objects"]}
+    assert objects["EvaluationSuite"]["why"] == "services may be judged by it"
+    assert objects["EvaluationSuite"]["namespace"] == "people"
+    assert objects["Deployment"]["action"] == "create"
+
+
 def test_the_input_is_read_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO((EXAMPLES / "gpu.yaml").read_text()))
     _, out, _ = printed(capsys, "-", "--offline")

@@ -12,8 +12,10 @@ import pytest
 import yaml
 from throughline.api import crd, validation
 from throughline.cli import COMMANDS, documents, parser
-from throughline.domain.condition_reasons import TYPES, known
+from throughline.domain.condition_reasons import known
+from throughline.domain.condition_types import ACCURACY_PASSING, TYPES
 from throughline.domain.conditions import describe, describe_pool
+from throughline.domain.evaluation.reasons import describe_revision, describe_run
 
 from tools import generate, reference
 
@@ -129,7 +131,7 @@ def test_chart_values_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=NAMES)
 def test_spec_fields_exist(path: Path) -> None:
-    versions = [crd.definition(kind)["spec"]["versions"][0] for kind in crd.CHECKED_KINDS]
+    versions = [crd.definition(kind)["spec"]["versions"][0] for kind in crd.KINDS]
     schemas = [version["schema"]["openAPIV3Schema"]["properties"] for version in versions]
 
     def there(schema: dict[str, Any], parts: list[str]) -> bool:
@@ -157,8 +159,15 @@ def test_conditions_in_the_readme_are_known() -> None:
 def test_every_condition_is_explained() -> None:
     assert set(reference.CONDITIONS) == set(TYPES)
     text = reference.conditions()
-    for line in (*describe(), *describe_pool()):
+    for line in (*describe(), *describe_pool(), *describe_run(), *describe_revision()):
         assert f"| `{line.reason}` |" in text
+
+
+def test_what_an_evaluation_can_come_to_is_told() -> None:
+    told = re.findall(
+        r"^\| `(\w+)` \|", (ROOT / "docs/evaluate.md").read_text().rpartition("### AccuracyPassing")[2], FLAGS
+    )
+    assert sorted(told) == sorted(line.reason for line in describe() if line.type == ACCURACY_PASSING)
 
 
 @pytest.mark.parametrize("name", reference.files(), ids=str)
@@ -169,7 +178,7 @@ def test_generated_documents_do_not_drift(name: Path) -> None:
 def test_every_field_is_in_the_reference() -> None:
     text = reference.api()
     for kind in crd.KINDS:
-        for part in (kind.spec, kind.status):
+        for part in filter(None, (kind.spec, kind.status)):
             for field in part.model_json_schema(by_alias=True)["properties"]:
                 assert f"| `{field}` |" in text
 

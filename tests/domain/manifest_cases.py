@@ -32,6 +32,7 @@ def render_case(case: str) -> list[dict[str, Any]]:
             operator_namespace="throughline-system",
             pod_monitor=options.get("podMonitor", False),
             prometheus_namespaces=tuple(options.get("prometheusNamespaces", ())),
+            evaluator_image=options.get("evaluatorImage", ""),
             image_pull_policy=options.get("imagePullPolicy"),
         ),
         surge=extra["surge"],

@@ -25,6 +25,7 @@ from throughline.domain.conditions import (
     summary,
 )
 from throughline.domain.decision import ConditionUpdate
+from throughline.domain.evaluation.reasons import describe_revision, describe_run
 
 from tests.domain.pods import pod, view
 
@@ -125,7 +126,7 @@ def test_the_table_has_each_line_once_and_every_fault_a_way_out():
     lines = describe()
     assert len({(line.type, line.reason) for line in lines}) == len(lines)
     assert [TYPES.index(line.type) for line in lines] == sorted(TYPES.index(line.type) for line in lines)
-    for line in (*lines, *describe_pool()):
+    for line in (*lines, *describe_pool(), *describe_run(), *describe_revision()):
         assert re.fullmatch(r"[A-Z][A-Za-z0-9]*", line.reason)
         assert line.meaning.endswith(".")
         assert line.action.endswith(".")
@@ -164,8 +165,12 @@ def test_every_reason_that_the_code_can_give_is_in_the_table():
         words = set(camel_case_words(SOURCE / speaker))
         assert words, speaker
         assert not words - reasons - OTHERS, f"{speaker}: {explain}"
-    of_pools = {line.reason for line in describe_pool()}
-    assert not set(literals("ConditionUpdate", 2)) - reasons - of_pools, explain
+    others = {line.reason for line in (*describe_pool(), *describe_run(), *describe_revision())}
+    assert not set(literals("ConditionUpdate", 2)) - reasons - others, explain
+    assert not set(literals("Finding", 1)) - {line.reason for line in describe_revision()} - reasons, explain
+    given_ = set(literals("Step", 2))
+    assert given_
+    assert not given_ - {line.reason for line in describe_run()}, explain
     for call, type_ in (("Unavailable", "MetricsAvailable"), ("Refusal", ACCEPTED)):
         given_ = set(literals(call, 0))
         assert given_, call

@@ -40,7 +40,7 @@ def test_pods_are_admitted_under_the_restricted_pod_security_standard(case: str)
     assert security["runAsNonRoot"] is True
     assert security["runAsUser"] != 0
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(template)
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(template)
     allowed = {
         "configMap",
         "csi",
@@ -53,14 +53,14 @@ def test_pods_are_admitted_under_the_restricted_pod_security_standard(case: str)
     }
     for volume in template["volumes"]:
         assert set(volume) - {"name"} <= allowed
-    for each in template["containers"]:
+    for each in [*template["containers"], *template.get("initContainers", ())]:
         context = each["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert context["readOnlyRootFilesystem"] is True
         assert context["runAsNonRoot"] is True
         assert "privileged" not in context
-        assert not any("hostPort" in port for port in each["ports"])
+        assert not any("hostPort" in port for port in each.get("ports", ()))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -93,7 +93,9 @@ def test_selectors_find_the_pods(case: str):
 def test_mounts_and_volumes_belong_together(case: str):
     template = next(m for m in render_case(case) if m["kind"] == "Deployment")["spec"]["template"]["spec"]
     mounts = template["containers"][0]["volumeMounts"]
-    assert sorted(m["name"] for m in mounts) == sorted(v["name"] for v in template["volumes"])
+    beside = [m["name"] for each in template.get("initContainers", ()) for m in each["volumeMounts"]]
+    assert {*(m["name"] for m in mounts), *beside} == {v["name"] for v in template["volumes"]}
+    assert len({v["name"] for v in template["volumes"]}) == len(template["volumes"])
     config = next(m for m in mounts if m["name"] == "config")
     assert "subPath" not in config, "a file mounted by subPath is never updated"
     volumes = {v["name"]: v for v in template["volumes"]}

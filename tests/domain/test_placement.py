@@ -51,6 +51,28 @@ def test_the_pool_chosen(listed: list[str], minimum: int, existing: dict[str, An
     assert choice.pool.name == chosen
 
 
+@pytest.mark.parametrize(
+    ("priced", "minimum", "current", "chosen"),
+    [
+        ({"a": ("3", 5), "b": ("1", 5), "c": ("2", 5)}, 1, "", "b"),
+        ({"a": ("3", 5), "b": ("1", 1), "c": ("2", 5)}, 3, "", "c"),  # of those with room
+        ({"a": ("3", 5), "b": ("1", None), "c": ("2", 5)}, 3, "", "b"),  # not known counts as can
+        ({"a": ("1", 5), "b": ("1", 5), "c": ("2", 5)}, 1, "", "a"),  # as listed, of equals
+        ({"a": ("3", 5), "b": ("1", 5), "c": ("2", 5)}, 1, "a", "a"),  # a move is the control loop's to decide
+        ({"a": ("900m", 5), "b": ("1", 5), "c": ("2", 5)}, 1, "", "a"),
+    ],
+)
+def test_the_cheapest_pool_is_begun_with(
+    priced: dict[str, tuple[str, int | None]], minimum: int, current: str, chosen: str
+):
+    views = {name: PoolView(name, pool(costPerHour=cost), room, 1) for name, (cost, room) in priced.items()}
+    listed = {"strategy": "Cheapest", "pools": [{"name": n} for n in "abc"]}
+    choice = choose_pool(spec(placement=listed, scaling={"minReplicas": minimum}), views, current)
+    assert isinstance(choice, PoolChoice)
+    assert choice.pool.name == chosen
+    assert current or "cheapest listed pool" in choice.why
+
+
 def test_an_unknown_pool_names_the_field_and_what_exists():
     refusal = choose_pool(wants("gpuu"), pools(gpu=1, cpu=1), "")
     assert isinstance(refusal, Refusal)

@@ -27,6 +27,9 @@ class Behaviour:
     refuse: bool = False
     refuse_after_rows: int | None = None
     restricted_config: bool = False
+    streams: bool = True
+    cut_after: int | None = None  # requests by stream
+    streamed: int = 0
     priority_levels: int = 0
     rows: list[int] = field(default_factory=list)
     parameters: list[dict[str, int]] = field(default_factory=list)
@@ -55,14 +58,31 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         response.config.dynamic_batching.priority_levels = self.behaviour.priority_levels
         return response
 
+    def ModelStreamInfer(self, requests: Any, context: Any) -> Any:  # noqa: N802
+        """As Triton does it: what is refused is words, and the stream goes on."""
+        if not self.behaviour.streams:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+        for request in requests:
+            self.behaviour.streamed += 1
+            if self.behaviour.unavailable > 0 or self._refused():
+                yield service_pb2.ModelStreamInferResponse(error_message="not now, or not at all")
+                continue
+            yield service_pb2.ModelStreamInferResponse(infer_response=self.ModelInfer(request, context))
+            if self.behaviour.cut_after is not None and self.behaviour.streamed >= self.behaviour.cut_after:
+                self.behaviour.cut_after = None
+                context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+    def _refused(self) -> bool:
+        limit = self.behaviour.refuse_after_rows
+        return self.behaviour.refuse or (limit is not None and sum(self.behaviour.rows) > limit)
+
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         with self.lock:
             fail = self.behaviour.unavailable > 0
             self.behaviour.unavailable -= fail
         if fail:
             context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
-        limit = self.behaviour.refuse_after_rows
-        if self.behaviour.refuse or (limit is not None and sum(self.behaviour.rows) > limit):
+        if self._refused():
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape")
         time.sleep(self.behaviour.delay_seconds)
         shape = tuple(request.inputs[0].shape)

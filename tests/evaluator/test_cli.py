@@ -8,77 +8,27 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pytest
-import yaml
 from pyarrow import parquet
 from throughline.cli import main as throughline
-from throughline.evaluator import cli
+from throughline.evaluator import cli, job
 
 from tests.evaluator.fake_triton import COLUMNS, Behaviour, serving
 from tests.evaluator.suites import GOVERNANCE
+from tests.evaluator.sums import HOSTILE, ROWS, arguments, result, run, write_case, write_suite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS = 400
-HOSTILE = '<script>alert("x")</script>'
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A suite and its rows: the model's probability of "yes" is the sum of a row; nine of ten labels agree with it."""
-    rng = np.random.default_rng(5)
-    x = rng.random((ROWS, COLUMNS)).astype(np.float32) / COLUMNS
-    yes = (x.sum(axis=1) > 0.5) ^ (rng.random(ROWS) < 0.1)
-    columns: dict[str, Any] = {f"x{i}": x[:, i] for i in range(COLUMNS)}
-    columns |= {"label": np.where(yes, "yes", "no"), "group": np.where(rng.random(ROWS) < 0.5, HOSTILE, "$a_$")}
-    parquet.write_table(pa.table(columns), tmp_path / "rows.parquet")
-    write_suite(tmp_path)
+    write_case(tmp_path)
     return tmp_path
-
-
-def write_suite(folder: Path, floor: str = "0.5", **more: Any) -> None:
-    spec = {
-        "dataset": {
-            "source": {"pvc": {"claimName": "c", "path": "rows.parquet"}},
-            "labelColumn": "label",
-            "governance": GOVERNANCE,
-        },
-        "task": {"type": "Classification", "classes": ["yes", "no"]},
-        "inputs": [{"tensor": "X", "columns": [f"x{i}" for i in range(COLUMNS)], "datatype": "FP32"}],
-        "output": {"tensor": "Y", "kind": "Probabilities"},
-        "metrics": [{"name": "accuracy", "floor": floor}, {"name": "brier"}],
-        "slices": [{"name": "group", "column": "group"}],
-        "intervals": {"resamples": 100},
-        **more,
-    }
-    document = {
-        "apiVersion": "throughline.io/v1alpha1",
-        "kind": "EvaluationSuite",
-        "metadata": {"name": "sums"},
-        "spec": spec,
-    }
-    (folder / "suite.yaml").write_text(yaml.safe_dump(document))
-
-
-def arguments(folder: Path, url: str, *more: str) -> list[str]:
-    return [
-        "--suite", str(folder / "suite.yaml"), "--url", url, "--model", "sum", "--data-root", str(folder),
-        "--output", str(folder / "out"), *more,
-    ]  # fmt: skip
-
-
-def run(folder: Path, behaviour: Behaviour | None = None, *more: str) -> int:
-    with serving(behaviour or Behaviour()) as url:
-        return cli.main(arguments(folder, url, *more))
-
-
-def result(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "out/result.json").read_text()))
 
 
 def test_passed_and_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +213,7 @@ def test_the_rate_is_kept(folder: Path) -> None:
 def test_the_last_words_of_a_container(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = folder / "termination-log"
     log.touch()
-    monkeypatch.setattr(cli, "TERMINATION_LOG", log)
+    monkeypatch.setattr(job, "TERMINATION_LOG", log)
     assert run(folder) == 0
     said = json.loads(log.read_text())
     assert (said["exitCode"], said["outcome"]) == (0, "Passed")
@@ -344,3 +294,16 @@ def test_data_quality_and_robustness_are_part_of_the_verdict(folder: Path, capsy
     # The very rows it was trained on.
     assert run(folder, None, "--training-root", str(folder)) == 1
     assert "training" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("how", ["streams", "none", "cut"])
+def test_rows_are_the_same_by_streams_by_calls_and_over_a_cut(folder: Path, how: str) -> None:
+    behaviour = Behaviour(streams=how != "none", cut_after=3 if how == "cut" else None)
+    assert run(folder, behaviour) == 0
+    plain = Behaviour(streams=False)
+    expected = result(folder)
+    assert run(folder, plain) == 0
+    assert result(folder) == expected
+    assert sum(behaviour.rows) == sum(plain.rows)
+    assert (behaviour.streamed > 0) == (how != "none")
+    assert plain.streamed == 0

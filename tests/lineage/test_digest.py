@@ -117,6 +117,66 @@ def test_a_broken_or_empty_config_map_is_refused() -> None:
         config_map_manifest(None, None)
 
 
+def as_mounted(folder: Path, files: dict[str, bytes]) -> Path:
+    """As the kubelet's atomic writer lays out the volume of a ConfigMap."""
+    written(folder / "..2026_01_01", files)
+    (folder / "..data").symlink_to("..2026_01_01")
+    for name in {name.partition("/")[0] for name in files}:
+        (folder / name).symlink_to(f"..data/{name}")
+    return folder
+
+
+@pytest.mark.parametrize("version", [1, None])
+def test_a_mounted_config_map_equals_the_folder_with_its_files(tmp_path: Path, version: int | None) -> None:
+    files = {"model.py": b"import os", "labels.txt": b"a", "assets/vocabulary": b"b"}
+    below = "1" if version else "."
+    written(tmp_path / "plain" / below, files)
+    as_mounted(tmp_path / "mounted" / below, files)
+    plain = model_manifest(tmp_path / "plain", version=version)
+    assert model_manifest(tmp_path / "plain", version=version, mounted=True) == plain
+    assert model_manifest(tmp_path / "mounted", version=version, mounted=True) == plain
+    with pytest.raises(DigestError, match="is a symbolic link"):
+        model_manifest(tmp_path / "mounted", version=version)
+
+
+def test_what_lies_beside_a_mounted_config_map_is_refused_by_name(tmp_path: Path) -> None:
+    """The server would read it, and the digest would not tell."""
+    folder = as_mounted(tmp_path / "1", {"model.py": b"a"})
+    for name in ("extra.py", "..2025_12_31"):
+        (folder / name).write_bytes(b"b")
+        with pytest.raises(DigestError, match=rf"1/{name}: is not in both"):
+            model_manifest(tmp_path, version=1, mounted=True)
+        (folder / name).unlink()
+    (folder / "model.py").unlink()
+    with pytest.raises(DigestError, match=r"model\.py: is not in both"):  # the kubelet has not made its link yet
+        model_manifest(tmp_path, version=1, mounted=True)
+    for other in (b"another file", "..2026_01_01/model.py", "../2/model.py"):
+        if isinstance(other, bytes):
+            (folder / "model.py").write_bytes(other)
+        else:
+            (folder / "model.py").symlink_to(other)
+        with pytest.raises(DigestError, match=r"model\.py: is not in both"):
+            model_manifest(tmp_path, version=1, mounted=True)
+        (folder / "model.py").unlink()
+
+
+@pytest.mark.parametrize("target", ["..", "../2", "2", "/etc", "..nowhere", "..data", "..file", "..link"])
+def test_a_mount_that_leads_elsewhere_is_refused(tmp_path: Path, target: str) -> None:
+    written(tmp_path, {"1/2/model.py": b"a", "2/model.py": b"a", "1/..file": b"a"})
+    (tmp_path / "1/..link").symlink_to("2")
+    (tmp_path / "1/..data").symlink_to(target)
+    with pytest.raises(DigestError, match=r"1/\.\.data: leads to"):
+        model_manifest(tmp_path, version=1, mounted=True)
+
+
+def test_a_link_inside_a_mounted_config_map_is_refused(tmp_path: Path) -> None:
+    folder = as_mounted(tmp_path / "1", {"model.py": b"a", "b": b"b"})
+    (folder / "..2026_01_01/b").unlink()
+    (folder / "..2026_01_01/b").symlink_to("/etc/passwd")
+    with pytest.raises(DigestError, match=r"^1/b: is a symbolic link"):
+        model_manifest(tmp_path, version=1, mounted=True)
+
+
 @pytest.mark.parametrize("target", ["model.onnx", "nowhere", "/etc/passwd", "."])
 def test_links_are_refused_by_name(model: Path, target: str) -> None:
     (model / "1/link").symlink_to(target)

@@ -12,6 +12,7 @@ from throughline.domain.observed import LiveQueue, MetricsFrame, PodMetrics, Una
 from throughline.ports import ApiError, Page, TritonError, TritonRefused
 from throughline.reconcile.cluster import Cluster
 from throughline.reconcile.context import Deps, Tuning
+from throughline.reconcile.guard import ApprovalGuard
 from throughline.runtime.store import Store
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class FakeKube:
         self.writes: list[tuple[str, str, str]] = []  # (verb, kind, name)
         self.reads: list[tuple[str, str]] = []
         self.events: list[dict[str, Any]] = []
+        self.logs: dict[tuple[str, str], str] = {}  # (namespace, pod)
         self.fail: Callable[[str, str, str], ApiError | None] = lambda _verb, _kind, _name: None
         self._version = 100
 
@@ -64,6 +66,7 @@ class FakeKube:
         obj = copy.deepcopy(obj)
         metadata = obj["metadata"]
         metadata.setdefault("uid", f"uid-{obj['kind']}-{metadata['name']}")
+        metadata.setdefault("creationTimestamp", "2023-11-14T22:13:20Z")  # NOW
         metadata["resourceVersion"] = self._next()
         self.objects[(obj["kind"], metadata.get("namespace", ""), metadata["name"])] = obj
         return obj
@@ -118,6 +121,11 @@ class FakeKube:
         self._write("delete", kind, name)
         self.objects.pop((kind, namespace or "", name), None)
 
+    async def log(self, namespace: str, pod: str, container: str) -> str:
+        if (namespace, pod) not in self.logs:
+            raise ApiError(404, "NotFound", f"pod {pod} not found")
+        return self.logs[(namespace, pod)]
+
     async def emit(self, regarding: Mapping[str, Any], *, type_: str, reason: str, message: str, action: str) -> None:
         self.events.append({"type": type_, "reason": reason, "message": message, "action": action})
 
@@ -133,6 +141,7 @@ class FakeTriton:
         self.down: set[str] = set()
         self.probe_error: str | None = None
         self.index_error: str | None = None
+        self.server_version = "2.60.0"
 
     def _reach(self, what: str, ip: str) -> None:
         self.calls.append((what, ip))
@@ -148,6 +157,10 @@ class FakeTriton:
         assert {"name", "backend", "max_batch_size", "instance_group"} <= config.keys(), "a partial config breaks it"
         self.loads.append((ip, dict(config)))
         self.loaded[ip] = parse_settings(config)
+
+    async def version(self, ip: str) -> str:
+        self._reach("version", ip)
+        return self.server_version
 
     async def settings(self, ip: str, model: str, *, key: str) -> BatchSettings:
         self._reach("settings", ip)
@@ -174,6 +187,9 @@ class FakeTriton:
 class Hooks:
     def decided(self, action: str) -> None: ...
     def transitioned(self, type_: str, status: str) -> None: ...
+    def evaluated(self, outcome: str) -> None: ...
+    def observed(self, key: Any, conditions: Any) -> None: ...
+    def forgotten(self, key: Any) -> None: ...
 
 
 class World:
@@ -188,6 +204,7 @@ class World:
             triton=self.triton,
             objects=self.store,
             cluster=Cluster(self.kube, self.store, lambda: self.now),
+            guard=ApprovalGuard(self.kube, lambda: self.now),
             hooks=Hooks(),
             options=RenderOptions(default_image="triton:test", operator_namespace="throughline"),
             frame=lambda: self.metrics,

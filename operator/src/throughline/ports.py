@@ -69,6 +69,10 @@ class KubePort(Protocol):
         """Delete in the background; absent is fine. `uid` is a precondition."""
         ...
 
+    async def log(self, namespace: str, pod: str, container: str) -> str:
+        """The whole log of a container, of its last start."""
+        ...
+
     async def emit(self, regarding: Mapping[str, Any], *, type_: str, reason: str, message: str, action: str) -> None:
         """Write an Event (events.k8s.io/v1) about the object."""
         ...
@@ -85,6 +89,10 @@ class TritonPort(Protocol):
 
     async def load(self, ip: str, model: str, config: Mapping[str, Any], *, key: str) -> None:
         """POST /v2/repository/models/M/load with the full configuration."""
+        ...
+
+    async def version(self, ip: str) -> str:
+        """Of the server, such as 2.58.0 (GET /v2)."""
         ...
 
     async def settings(self, ip: str, model: str, *, key: str) -> BatchSettings:

@@ -35,6 +35,12 @@ class Settings(BaseModel):
     default_triton_image: Annotated[
         str, Field(description="Image of services that name none, in a pool that names none.")
     ] = "nvcr.io/nvidia/tritonserver:25.10-py3"
+    evaluator_image: Annotated[
+        str, Field(description="Image of the Jobs that evaluate models. Empty: nothing is evaluated.")
+    ] = ""
+    signing_key_file: Annotated[
+        str, Field(description="Private key (PEM) that signs statements about models. Empty: nothing is signed.")
+    ] = ""
     triton_timeout_seconds: Annotated[float, Field(gt=0, description="For every call but a load.")] = 5
     triton_load_timeout_seconds: Annotated[float, Field(gt=0)] = 120
     batch_apply_seconds: Annotated[

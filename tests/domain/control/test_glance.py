@@ -10,7 +10,7 @@ from throughline.api.inferenceservice import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import glance as glance_module
 from throughline.domain.control.glance import COST_DIFFERS, WHOLE_SECONDS, glance
-from throughline.domain.control.loop import decide
+from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
 from world import World, linear
 
@@ -204,6 +204,14 @@ def test_what_was_not_learned_at_a_glance_is_learned_by_the_next_whole_pass():
     fade = 0.5 ** ((later.now_seconds - memory.learner.updated_seconds) / 240.0)
     assert come > 0
     assert sum(t.executions for t in learned.learner.totals.values()) >= before * fade + come - 2
+
+
+def test_a_look_changes_what_it_says_and_leaves_the_rest():
+    _, memory = calm()
+    names = LoopMemory._fields[:8]
+    other = {name: object() for name in names}
+    assert memory.looked(**other) == memory._replace(**other)
+    assert memory.looked(**{name: getattr(memory, name) for name in names}) == memory
 
 
 # ---------------------------------------------------------------------------- broken on purpose

@@ -90,6 +90,27 @@ def test_a_steady_service_writes_next_to_nothing():
     assert written <= 4
 
 
+def test_the_latency_of_a_load_that_is_gone_is_no_error_of_the_prediction():
+    """The summary looks back a minute; the rate is of now."""
+    world = settle(World(BATCHES_WELL, 200, slo_ms=200, minReplicas=1, maxReplicas=1), 400)
+    before = dict(world.memory.errors)
+    assert before
+    world.rate = 20
+    world.run(120)
+    assert all(error < 1.05 * before.get(settings, 1.0) for settings, error in world.memory.errors)
+
+
+def test_an_idle_service_shows_no_latency_of_the_operators_own_probe():
+    world = World(BATCHES_WELL, 0)
+    world.run(10)
+    world.pods[0].log.append((world.now - 30, 27_000.0, 1_000.0, 25_000.0, True))
+    world.run(5)
+    with_probe = world.status
+    world.run(60)
+    assert not world.pods[0].log  # the summary has forgotten it
+    assert world.status == with_probe
+
+
 def test_an_idle_service_has_the_same_decision_every_time():
     world = settle(World(BATCHES_WELL, 0), 60)
     before = (world.status, world.decision.conditions)

@@ -2,10 +2,12 @@ import math
 import statistics
 
 import pytest
-from batcher import simulate, simulate_closed
+from batcher import simulate
+from callers import Server, throughput
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.inferenceservice import BatchSettings
+from throughline.domain.control.curve import Curve
 from throughline.domain.control.queueing import (
     capacity_per_second,
     closed_loop_per_second,
@@ -13,7 +15,6 @@ from throughline.domain.control.queueing import (
     p99_us,
     saturation_per_second,
 )
-from throughline.domain.control.service_time import Curve
 
 CURVES = (Curve(4000, 200), Curve(1000, 2000), Curve(4000, 200, 0.5), Curve(10_000, 100))
 
@@ -56,14 +57,61 @@ def test_mean_batch_is_near_the_discrete_event_model():
     assert ratios[-1] < 1.5
 
 
+def settings(size, delay, instances):
+    return BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=instances)
+
+
 @pytest.mark.parametrize("clients", [8, 16, 32, 64])
-@pytest.mark.parametrize("settings", [(8, 0, 1), (64, 0, 1), (64, 1000, 1), (8, 0, 2), (32, 500, 2), (64, 0, 2)])
-def test_closed_loop_throughput_is_near_the_discrete_event_model(clients, settings):
-    size, delay, instances = settings
-    point = BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=instances)
-    curve = Curve(4000, 200)
-    measured = simulate_closed(curve, point, clients, executions=1000)
-    assert closed_loop_per_second(curve, point, clients) == pytest.approx(measured, rel=0.35)
+@pytest.mark.parametrize("point", [(8, 0, 1), (64, 0, 1), (64, 1000, 1), (8, 0, 2), (32, 500, 2), (64, 0, 2)])
+def test_closed_loop_throughput_is_near_the_discrete_event_model(clients, point):
+    measured = throughput(Server(4000, 200, parallel=2, gap=200, back=1000), settings(*point), 1, clients, seconds=4.0)
+    predicted = closed_loop_per_second(Curve(4000, 200), settings(*point), clients, 200.0)
+    assert predicted == pytest.approx(measured, rel=0.25)
+
+
+@pytest.mark.parametrize("clients", [8, 16, 32])
+@pytest.mark.parametrize("point", [(1, 0, 1), (8, 0, 1), (64, 0, 1), (64, 500, 1), (1, 0, 2), (8, 0, 2), (64, 0, 2)])
+def test_so_it_is_on_a_device_that_runs_one_execution_at_a_time(clients, point):
+    server = Server(1000, 2000, parallel=1, gap=1000, back=2000)
+    measured = throughput(server, settings(*point), 1, clients, seconds=8.0)
+    predicted = closed_loop_per_second(Curve(1000, 2000, 1.0), settings(*point), clients, 1000.0)
+    assert predicted == pytest.approx(measured, rel=0.15)
+
+
+def test_groups_of_callers_merge_where_a_batch_may_hold_more_than_their_even_part():
+    """On two instances: batches of at most their even part keep both busy, larger ones often do not. Which, depends on
+    how long callers take to come back.
+    """
+    curve, even, merged = Curve(4000, 200), settings(32, 0, 2), settings(64, 0, 2)
+
+    def ratio(back, clients):
+        server = Server(curve.alpha_us, curve.beta_us, parallel=2, back=back)
+        return throughput(server, even, 1, clients, seconds=4.0) / throughput(server, merged, 1, clients, seconds=4.0)
+
+    measured = statistics.mean(ratio(back, clients) for back in (200, 500, 1000) for clients in (60, 64, 68))
+    predicted = closed_loop_per_second(curve, even, 64) / closed_loop_per_second(curve, merged, 64)
+    assert measured > 1.1
+    assert predicted == pytest.approx(measured, rel=0.1)
+
+
+def test_groups_that_merge_lose_nothing_where_the_device_runs_one_at_a_time():
+    curve = Curve(1000, 2000, 1.0)
+    assert closed_loop_per_second(curve, settings(64, 0, 2), 64) == pytest.approx(
+        1e6 / curve.service_us(64 / 3, 1) * 64 / 3
+    )
+
+
+def test_a_second_instance_hides_what_one_leaves_idle_between_its_executions():
+    curve = Curve(1000, 2000, 1.0)
+    one, two = settings(8, 0, 1), settings(8, 0, 2)
+    assert closed_loop_per_second(curve, two, 8) < closed_loop_per_second(curve, one, 8)
+    assert closed_loop_per_second(curve, two, 8, 2000.0) > 1.1 * closed_loop_per_second(curve, one, 8, 2000.0)
+
+
+def test_a_delay_longer_than_the_executions_is_waited_for():
+    long, none = (closed_loop_per_second(Curve(4000, 200), settings(64, d, 2), 16) for d in (20_000, 0))
+    assert long < 16 / 0.020
+    assert long < none / 2
 
 
 curves = st.builds(

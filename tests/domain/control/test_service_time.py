@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.inferenceservice import BatchSettings
 from throughline.api.status import ServiceTime
-from throughline.domain.control.service_time import Curve, Learner, estimate, observe
+from throughline.domain.control.curve import Curve
+from throughline.domain.control.service_time import Learner, estimate, observe, parts
 from throughline.domain.observed import BatchStatistic
 
 
@@ -95,3 +96,23 @@ def test_old_observations_fade_so_that_a_model_that_got_slower_is_noticed():
         learner = observe(learner, [pod(statistics, uid=f"p{step}")], 60.0 * step)
         known = estimate(learner, known)
     assert Curve.of(known).service_us(8, 1) == pytest.approx(slow.service_us(8, 1), rel=0.05)
+
+
+def test_a_small_batch_that_waits_for_the_device_behind_a_large_one_is_not_taken_for_contention():
+    """Alone 3 ms and 33 ms; in turns on one device each takes both: 36 ms of every 72 is what one execution costs."""
+    curve = Curve(1000, 2000)
+    learner = observe(Learner(), [pod(rows(curve, (1, 4, 8, 16), 1))], 1.0)
+    learner = observe(learner, [pod([(1, 300, 36_000.0), (16, 300, 36_000.0)], instances=2, uid="b")], 2.0)
+    assert estimate(learner, None).contention_permille == pytest.approx(1000, abs=10)
+
+
+def test_shorter_executions_contend_less_than_those_that_contention_was_learned_from():
+    """Of each execution 3 ms are spent beside the device, which runs one at a time."""
+    curve = Curve(4000, 2000)
+    learner = observe(Learner(), [pod(rows(curve, (1, 4, 8, 16), 1))], 1.0)
+    learner = observe(learner, [pod([(16, 300, 2 * 33_000.0)], instances=2, uid="b")], 2.0)
+    found = parts(learner, Curve.of(estimate(learner, None)))
+    for batch in (2, 4, 8):
+        alone_us = curve.service_us(batch, 1)
+        assert found.contention_of(alone_us) == pytest.approx(2 * (alone_us - 3000) / alone_us - 1, abs=0.01)
+    assert found.contention_of(curve.service_us(32, 1)) == found.contention

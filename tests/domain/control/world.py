@@ -186,6 +186,9 @@ class World:
             refused_settings=refused,
         )
 
+    def pod(self, name, start_seconds):
+        return Pod(name, self.now, self.now + start_seconds, self.durable)
+
     def decide(self):
         decision, self.memory = decide(self.view(), self.memory)
         before = (self.replicas, self.durable)
@@ -200,11 +203,12 @@ class World:
         while len(self.pods) < (self.replicas or 0):
             self.count += 1
             start = 0.0 if not self.pods and self.count == 1 else self.start_seconds
-            self.pods.append(Pod(f"p{self.count}", self.now, self.now + start, self.durable))
+            self.pods.append(self.pod(f"p{self.count}", start))
         while len(self.pods) > (self.replicas or 0):
             gone = self.pods.pop()
             if self.pods:
                 self.pods[0].queue.extend(gone.queue)
+                gone.queue.clear()
         for pod in self.pods:
             wanted = decision.pod_settings.get(pod.name, self.durable)
             if pod.settings != wanted:

@@ -67,6 +67,7 @@ def test_how_many_more_rows_are_needed() -> None:
     assert rows_needed(1000, 0.82, 0.78, 0.86, 0.80) == pytest.approx(4000, abs=1)
     assert rows_needed(1000, 0.82, 0.80, 0.84, 0.80) == pytest.approx(1000, abs=1)
     assert rows_needed(1000, 0.80, 0.78, 0.82, 0.80) is None
+    assert rows_needed(1000, 1e-200, -0.1, 0.1, 0.0) is None
     verdict = judge(spec([{"name": "accuracy", "floor": "0.80"}]), result([estimate([0.78, 0.82, 0.86])]))
     assert "more rows would tell" in verdict.reasons[0].message
 

@@ -36,4 +36,12 @@ def partial(table: pa.Table, output: np.ndarray, parameters: Mapping[str, str]) 
     return {"median": 1.0}
 
 
+def own(table: pa.Table, output: np.ndarray, parameters: Mapping[str, str]) -> dict[str, Any]:
+    return {"profit": {"value": 2.0, "low": 1.0, "high": 3.0}}
+
+
+def outside(table: pa.Table, output: np.ndarray, parameters: Mapping[str, str]) -> dict[str, Any]:
+    return {"profit": {"value": 4.0, "low": 1.0, "high": 3.0}, "median": 1.0}
+
+
 NOT_A_FUNCTION = 3

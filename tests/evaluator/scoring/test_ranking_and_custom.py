@@ -109,9 +109,21 @@ def test_a_scorer_of_rows_has_intervals_and_one_of_numbers_has_none() -> None:
     assert "one score per row" in result.verdict.reasons[1].message
 
 
+def test_a_scorer_may_give_an_interval_of_its_own() -> None:
+    bounds = [{"name": "profit", "floor": "0.1"}]
+    result = score(
+        custom("custom_scorers:own", metrics=bounds, slices=[{"name": "g", "column": "g"}]), GAIN, np.ones(200)
+    )
+    (profit,) = result.metrics
+    assert (profit.value, profit.low, profit.high, profit.reason) == (2.0, 1.0, 3.0, None)
+    assert [(s.metrics[0].low, s.metrics[0].high) for s in result.slices] == [(1.0, 3.0), (1.0, 3.0)]
+    assert result.verdict.outcome == "Passed"
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
+        ("custom_scorers:outside", "profit 4.0 with the interval .* in which it does not lie"),
         ("custom_scorers:failing", "the scorer failed: KeyError: 'gain'"),
         ("custom_scorers:short", r"profit of shape \(2,\); there are 200 rows"),
         ("custom_scorers:text", "'much' for profit; return a number"),

@@ -1,5 +1,6 @@
 -- Health of a Throughline resource as kstatus reads it: what was seen, then Stalled, Reconciling, Ready.
 -- A missed SLO is no fault of what was synced: it stays Healthy, and the message tells.
+-- A run and a revision have one condition of their own in place of Ready.
 local conditions = {}
 for _, condition in ipairs((obj.status or {}).conditions or {}) do
   conditions[condition.type] = condition
@@ -28,13 +29,20 @@ end
 if is("Reconciling", "True") then
   return { status = "Progressing", message = said("Reconciling") }
 end
-if is("Ready", "True") then
+local summary = "Ready"
+for _, kind in ipairs({ "Succeeded", "Admitted" }) do
+  summary = conditions[kind] ~= nil and kind or summary
+end
+if is(summary, "True") then
   if is("SLOMet", "False") then
     return { status = "Healthy", message = said("SLOMet") }
   end
-  return { status = "Healthy", message = said("Ready") }
+  return { status = "Healthy", message = said(summary) }
 end
-if is("Ready", "False") then
-  return { status = "Degraded", message = said("Ready") }
+if is(summary, "False") then
+  return { status = "Degraded", message = said(summary) }
+end
+if conditions[summary] ~= nil and conditions[summary].reason ~= "NotYetObserved" then
+  return { status = "Progressing", message = said(summary) }
 end
 return { status = "Progressing", message = "Waiting for the operator to judge the resource" }

@@ -33,6 +33,10 @@ log = structlog.get_logger("kube")
 RESOURCES: dict[tuple[str, str], tuple[str, bool]] = {
     ("throughline.io/v1alpha1", "InferenceService"): ("inferenceservices", True),
     ("throughline.io/v1alpha1", "ServingPool"): ("servingpools", False),
+    ("throughline.io/v1alpha1", "EvaluationSuite"): ("evaluationsuites", True),
+    ("throughline.io/v1alpha1", "EvaluationRun"): ("evaluationruns", True),
+    ("throughline.io/v1alpha1", "ModelRevision"): ("modelrevisions", True),
+    ("throughline.io/v1alpha1", "ModelApproval"): ("modelapprovals", True),
     ("apps/v1", "Deployment"): ("deployments", True),
     ("apps/v1", "ReplicaSet"): ("replicasets", True),
     ("v1", "Pod"): ("pods", True),
@@ -47,10 +51,17 @@ RESOURCES: dict[tuple[str, str], tuple[str, bool]] = {
     ("monitoring.coreos.com/v1", "PodMonitor"): ("podmonitors", True),
     ("coordination.k8s.io/v1", "Lease"): ("leases", True),
     ("events.k8s.io/v1", "Event"): ("events", True),
+    ("batch/v1", "Job"): ("jobs", True),
+    ("batch/v1", "CronJob"): ("cronjobs", True),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy"): ("validatingadmissionpolicies", False),
+    ("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding"): (
+        "validatingadmissionpolicybindings",
+        False,
+    ),
 }
 
 PAGE_SIZE = 500
-CONNECTIONS = 40  # some ten of them are watches
+CONNECTIONS = 40
 READ_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 # Bookmarks come about once a minute, so a stream that is silent for longer is dead.
 WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=90)
@@ -61,6 +72,7 @@ ERROR_STATUSES = 400
 EVENT_SILENCE_SECONDS = 600
 EVENTS_REMEMBERED = 4096
 EVENT_NOTE_LENGTH = 1024
+LOG_BYTES = 16 << 20
 REPORTER = "throughline.io/operator"
 
 
@@ -71,7 +83,7 @@ class Reporter:
     instance: str
 
 
-async def connect(*, user_agent: str = "throughline") -> ApiClient:
+async def connect(*, user_agent: str = "throughline", connections: int = CONNECTIONS) -> ApiClient:
     """A client from KUBECONFIG, else the pod's service account, else ~/.kube/config."""
     configuration = Configuration()
     if not os.environ.get("KUBECONFIG") and os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -81,7 +93,7 @@ async def connect(*, user_agent: str = "throughline") -> ApiClient:
     configuration.proxy = configuration.proxy or _proxy(configuration.host)
     # Without this aiohttp looks for proxies and for ~/.netrc in a thread, twice for every request.
     configuration.client_session_kwargs = {"trust_env": False}
-    configuration.connection_pool_maxsize = CONNECTIONS
+    configuration.connection_pool_maxsize = connections
     client = ApiClient(configuration)
     client.user_agent = user_agent
     return client
@@ -231,6 +243,12 @@ class Kube:
             if error.status not in {NOT_FOUND, CONFLICT}:
                 raise
 
+    async def log(self, namespace: str, pod: str, container: str) -> str:
+        path = f"{resource_path('v1', 'Pod', namespace, pod)}/log"
+        query = {"container": container, "limitBytes": str(LOG_BYTES)}
+        data = await self._read("GET", path, query=query, accept="*/*")
+        return data.decode(errors="replace")
+
     async def emit(self, regarding: Mapping[str, Any], *, type_: str, reason: str, message: str, action: str) -> None:
         metadata = regarding["metadata"]
         note = message[:EVENT_NOTE_LENGTH]
@@ -292,12 +310,24 @@ class Kube:
         content_type: str = "application/json",
     ) -> dict[str, Any]:
         """One request with a deadline; every failure is an ApiError (status 0: no answer)."""
+        return _parse(await self._read(method, path, query=query, body=body, content_type=content_type))
+
+    async def _read(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> bytes:
         timeout = READ_TIMEOUT if method == "GET" else WRITE_TIMEOUT
         try:
             async with await self._send(
-                method, path, query=query, body=body, content_type=content_type, timeout=timeout
+                method, path, query=query, body=body, content_type=content_type, accept=accept, timeout=timeout
             ) as response:
-                return _parse(await response.read())
+                return await response.read()
         except TimeoutError as error:
             raise ApiError(0, "Timeout", f"{method} {path}: no answer within {timeout.total:g} s") from error
         except aiohttp.ClientError as error:
@@ -311,6 +341,7 @@ class Kube:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the transport's own
     ) -> aiohttp.ClientResponse:
         """A response whose status is a success, unread."""
@@ -320,7 +351,7 @@ class Kube:
                 method,
                 path,
                 query_params=[(k, v) for k, v in (query or {}).items() if v],
-                header_params={"Accept": "application/json", "Content-Type": content_type},
+                header_params={"Accept": accept, "Content-Type": content_type},
                 auth_settings=["BearerToken"],
             )
             wrapped = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)

@@ -65,6 +65,10 @@ class Triton:
         async with self._client(ip, self._load_timeout, "load") as client:
             await client.load_model(model, headers=_headers(key), config=json.dumps(config))
 
+    async def version(self, ip: str) -> str:
+        async with self._client(ip, self._timeout, "server metadata") as client:
+            return str((await client.get_server_metadata()).get("version") or "")
+
     async def settings(self, ip: str, model: str, *, key: str) -> BatchSettings:
         async with self._client(ip, self._timeout, "config") as client:
             return parse_settings(await client.get_model_config(model, headers=_headers(key)))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from throughline.api.base import GROUP, VERSION, Resource, Rule
+from throughline.api.evaluationrun import EvaluationRunSpec, EvaluationRunStatus
 from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.modelrevision import ModelApprovalSpec, ModelRevisionSpec, ModelRevisionStatus
@@ -150,6 +151,31 @@ EVALUATION_SUITE = Kind(
 
 _OBJECT_NAME = _name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 253, "lower-case letters, digits, '-' and '.'")
 
+EVALUATION_RUN = Kind(
+    kind="EvaluationRun",
+    plural="evaluationruns",
+    short="trun",
+    namespaced=True,
+    spec=EvaluationRunSpec,
+    status=EvaluationRunStatus,
+    description="One evaluation of one revision of a model by one suite, and its verdict. Made by the operator; delete "
+    "it to have the suite run again.",
+    columns=(
+        _column("Service", ".spec.service"),
+        _column("Suite", ".spec.suite"),
+        _column("Revision", ".spec.specHash"),
+        _column("Reason", ".spec.reason", description="Why it was begun."),
+        _condition_column("Succeeded", "Succeeded", "There is a verdict; whether it is a good one is Verdict."),
+        _column("Verdict", ".status.verdict"),
+        AGE,
+        _column("Rows", ".status.rows", "integer", wide=True),
+        _column("Attempts", ".status.attempts", "integer", wide=True),
+        _column("Message", ".status.message", wide=True),
+    ),
+    name_rule=_OBJECT_NAME,
+    immutable=True,
+)
+
 MODEL_REVISION = Kind(
     kind="ModelRevision",
     plural="modelrevisions",
@@ -163,6 +189,7 @@ MODEL_REVISION = Kind(
         _column("Service", ".spec.service"),
         _column("Variant", ".spec.variant"),
         _column("Pool", ".spec.pool"),
+        _condition_column("Admitted", "Admitted", "It may serve."),
         _column("Decision", ".status.approval.decision", description="Of the newest ModelApproval."),
         _column("By", ".status.approval.approvedBy", description="Who decided."),
         AGE,
@@ -195,8 +222,7 @@ MODEL_APPROVAL = Kind(
     immutable=True,
 )
 
-KINDS = (INFERENCE_SERVICE, SERVING_POOL)  # installed in the cluster
-CHECKED_KINDS = (*KINDS, EVALUATION_SUITE, MODEL_REVISION, MODEL_APPROVAL)  # known to `throughline validate`
+KINDS = (INFERENCE_SERVICE, SERVING_POOL, EVALUATION_SUITE, EVALUATION_RUN, MODEL_REVISION, MODEL_APPROVAL)
 
 
 def structural(model: type[Resource]) -> Schema:
@@ -273,7 +299,8 @@ def definition(kind: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of the kind."""
     spec = structural(kind.spec)
     if kind.immutable:
-        message = f"the spec of a {kind.kind} is a record and never changes; make another {kind.kind}"
+        one = f"{'an' if kind.kind[0] in 'AEIOU' else 'a'} {kind.kind}"
+        message = f"the spec of {one} is a record and never changes; make another {kind.kind}"
         spec.setdefault("x-kubernetes-validations", []).append({"rule": "self == oldSelf", "message": message})
     schema: Schema = {
         "type": "object",

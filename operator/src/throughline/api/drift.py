@@ -93,7 +93,7 @@ class Distance(StrEnum):
 class DriftFinding(Resource):
     """One test. Drifted when `adjustedPValue` ≤ `threshold` and `distance` ≥ `distanceThreshold`."""
 
-    column: str | None  # None: all columns together
+    column: str | None = None  # None: all columns together
     test: DriftTest
     statistic: float  # D of Kolmogorov–Smirnov, χ², area under the curve
     p_value: float

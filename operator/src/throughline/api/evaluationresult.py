@@ -103,6 +103,7 @@ class EvaluationResult(Resource):
     suite: str | None = None
     suite_digest: str | None = None
     dataset_digest: str | None = None
+    dataset_size_bytes: int | None = None
     model: str | None = None
     model_digest: str | None = None
     rows: int

@@ -7,8 +7,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api import quantities
+from throughline.api import compute
 from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map
+from throughline.api.compute import ComputeResources
+from throughline.api.evaluation import Evaluation
+from throughline.api.monitoring import Monitoring
 from throughline.api.schedules import Schedule
 
 
@@ -113,9 +116,22 @@ class PoolReference(Resource):
     name: Name
 
 
-class Placement(Resource):
-    """Pools in order of preference. The first that exists and can hold minReplicas is taken, and kept."""
+class PlacementStrategy(StrEnum):
+    ORDERED = "Ordered"
+    CHEAPEST = "Cheapest"
 
+
+class Placement(Resource):
+    """The pools that a service may run on, in order of preference, and how one of them is chosen."""
+
+    strategy: Annotated[
+        PlacementStrategy,
+        Field(
+            description="Ordered takes the first pool that exists and can hold minReplicas, and stays there; Cheapest "
+            "the one where the replicas that the SLO needs cost least, and moves when another is clearly cheaper, or "
+            "when the present one is full."
+        ),
+    ] = PlacementStrategy.ORDERED
     pools: Annotated[list[PoolReference], Field(min_length=1, max_length=8, json_schema_extra=list_map("name"))]
 
 
@@ -257,41 +273,12 @@ class Batching(Resource):
     fixed: BatchSettings | None = None
 
 
-COMPUTE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
-ResourceName = Annotated[str, Field(max_length=63)]
-
-
-def _compute_only(field: str) -> Rule:
-    return Rule(
-        cel=f"!has(self.{field}) || self.{field}.all(k, k in {list(COMPUTE_RESOURCES)})",
-        holds=lambda s: all(name in COMPUTE_RESOURCES for name in getattr(s, field)),
-        message=f"spec.runtime.resources.{field} may name cpu, memory and ephemeral-storage only; "
-        "the accelerator is named by the ServingPool",
-        field=field,
-    )
-
-
-class ResourceRequirements(Resource):
+class ResourceRequirements(ComputeResources):
     """CPU and memory of one replica; the pool adds the accelerator."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        _compute_only("requests"),
-        _compute_only("limits"),
-        Rule(
-            cel="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
-            "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
-            holds=lambda s: all(
-                quantities.parse(requested) <= quantities.parse(s.limits.get(name, requested))
-                for name, requested in s.requests.items()
-            ),
-            message="spec.runtime.resources.requests must not be above spec.runtime.resources.limits; "
-            "raise the limit or lower the request",
-            field="requests",
-        ),
+    RULES: ClassVar[tuple[Rule, ...]] = compute.rules(
+        "spec.runtime.resources", "the accelerator is named by the ServingPool"
     )
-
-    requests: Annotated[dict[ResourceName, Quantity], Field(max_length=3)] = {}
-    limits: Annotated[dict[ResourceName, Quantity], Field(max_length=3)] = {}
 
 
 class KeySelector(Resource):
@@ -359,3 +346,9 @@ class InferenceServiceSpec(Resource):
     scaling: Scaling = Scaling()
     batching: Batching = Batching()
     runtime: Runtime = Runtime()
+    evaluation: Annotated[
+        Evaluation | None, Field(description="Suites that judge the model, and what follows from their verdict.")
+    ] = None
+    monitoring: Annotated[
+        Monitoring | None, Field(description="Samples of live traffic, and what they are compared with.")
+    ] = None

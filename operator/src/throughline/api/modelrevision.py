@@ -11,9 +11,18 @@ from typing import Annotated
 from pydantic import Field
 
 from throughline.api.base import Condition, Name, Resource, list_map
+from throughline.api.inferenceservice import Model
 from throughline.api.status import Timestamp
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+SpecHash = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{10}$",
+        max_length=10,
+        description="Of spec.model of the InferenceService: the revision in names of objects and labels of pods.",
+    ),
+]
 Username = Annotated[str, Field(min_length=1, max_length=512)]
 
 
@@ -37,14 +46,8 @@ class ModelRevisionSpec(Resource):
 
     service: Annotated[Name, Field(description="InferenceService, in the same namespace.")]
     artifact: Artifact
-    spec_hash: Annotated[
-        str,
-        Field(
-            pattern=r"^[0-9a-f]{8}$",
-            max_length=8,
-            description="Of spec.model of the InferenceService: the revision in names of objects and labels of pods.",
-        ),
-    ]
+    spec_hash: SpecHash
+    model: Annotated[Model, Field(description="spec.model of the InferenceService.")]
     variant: Annotated[Name | None, Field(description="Of the InferenceService; absent: its one model.")] = None
     pool: Annotated[Name, Field(description="ServingPool that it was placed on.")]
     parent: ParentRevision | None = None

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from throughline.api.base import Label, Resource
 
 _ANY = datetime(2024, 1, 1, tzinfo=UTC)
+_FOLD_SECONDS = 7200  # no clock is put back by more
 
 
 def cron_problem(text: str) -> str | None:
@@ -44,8 +45,17 @@ def last_start_seconds(schedule: str, time_zone: str, minute: int) -> float:
     """
     # The search begins before its time, and this minute is to be found, too.
     at = datetime.fromtimestamp(minute * 60 + 1, ZoneInfo(time_zone))
-    start = next(CronSim(schedule, at, reverse=True), None)
-    return start.timestamp() if start is not None else float("-inf")
+    if at.fold:  # read as the first of the two hours, so look from behind both
+        at = datetime.fromtimestamp(minute * 60 + 1 + _FOLD_SECONDS, ZoneInfo(time_zone))
+    starts = (start.timestamp() for start in CronSim(schedule, at, reverse=True))
+    return next((start for start in starts if start <= minute * 60), float("-inf"))
+
+
+def next_start_seconds(schedule: str, time_zone: str, now_seconds: float) -> float:
+    """Unix time of the first start after now; inf where there is none."""
+    at = datetime.fromtimestamp(now_seconds, ZoneInfo(time_zone))
+    # In the second of two hours cronsim names a start of the first, which has passed.
+    return next((s.timestamp() for s in CronSim(schedule, at) if s.timestamp() > now_seconds), float("inf"))
 
 
 def _known_cron(text: str) -> str:
@@ -65,24 +75,25 @@ def _known_time_zone(text: str) -> str:
     return text
 
 
+CronText = Annotated[
+    str, Field(pattern=r"^[-0-9A-Z*,/#]+( [-0-9A-Z*,/#]+){4}$", max_length=100), AfterValidator(_known_cron)
+]
+TimeZone = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64, description="Of the IANA database."),
+    AfterValidator(_known_time_zone),
+]
+
+
 class Schedule(Resource):
     """A time of which it is known beforehand that it needs replicas, whatever is measured before it."""
 
     name: Label
     schedule: Annotated[
-        str,
-        Field(
-            pattern=r"^[-0-9A-Z*,/#]+( [-0-9A-Z*,/#]+){4}$",
-            max_length=100,
-            description="When it begins, as in a CronJob: minute, hour, day of month, month, day of week.",
-        ),
-        AfterValidator(_known_cron),
+        CronText,
+        Field(description="When it begins, as in a CronJob: minute, hour, day of month, month, day of week."),
     ]
-    time_zone: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64, description="Of the IANA database."),
-        AfterValidator(_known_time_zone),
-    ] = "Etc/UTC"
+    time_zone: TimeZone = "Etc/UTC"
     duration_minutes: Annotated[int, Field(ge=1, le=10_080)]
     min_replicas: Annotated[
         int,

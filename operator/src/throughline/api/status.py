@@ -7,11 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Condition, Resource, list_map
+from throughline.api.base import ATOMIC_LIST, Condition, Outcome, Resource, list_map
 from throughline.api.inferenceservice import BatchSettings
 
 Timestamp = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 MAX_DECISIONS = 20
+MAX_POOLS = 8
 
 
 class ReplicaStatus(Resource):
@@ -78,6 +79,13 @@ class Trial(Resource):
     baseline_rate_per_second: Annotated[int, Field(ge=0)] | None = None
 
 
+class PoolKnowledge(Resource):
+    """What was learned of the model on a pool that it has left."""
+
+    name: Annotated[str, Field(max_length=253)]
+    service_time: ServiceTime
+
+
 class ControlStatus(Resource):
     """The loop's memory: enough to go on after a crash as if nothing had happened."""
 
@@ -88,6 +96,8 @@ class ControlStatus(Resource):
     rejected: Annotated[list[RejectedSettings], Field(max_length=8, json_schema_extra=ATOMIC_LIST)] = []
     last_batch_change: Timestamp | None = None
     last_scale_change: Timestamp | None = None
+    last_move: Annotated[Timestamp | None, Field(description="When the service was last moved to another pool.")] = None
+    pools: Annotated[list[PoolKnowledge], Field(max_length=MAX_POOLS, json_schema_extra=list_map("name"))] = []
 
 
 class Action(StrEnum):
@@ -97,6 +107,8 @@ class Action(StrEnum):
     ROLLBACK = "Rollback"
     HOLD = "Hold"
     RECOMMEND = "Recommend"
+    EVALUATE = "Evaluate"
+    PLACE = "Place"
 
 
 class Alternative(Resource):
@@ -126,6 +138,33 @@ class DecisionRecord(Resource):
     alternatives: Annotated[list[Alternative], Field(max_length=5, json_schema_extra=ATOMIC_LIST)] = []
 
 
+class SuiteStatus(Resource):
+    """What a suite says of the model that is wanted: the newest finished run of it."""
+
+    suite: Annotated[str, Field(max_length=253)]
+    run: Annotated[str, Field(max_length=253, description="EvaluationRun.")]
+    verdict: Outcome | None = None
+    completed: Timestamp | None = None
+
+
+class EvaluationStatus(Resource):
+    """Where the model that is wanted stands with its suites, and which one serves."""
+
+    spec_hash: Annotated[str, Field(max_length=10, description="Of the revision that serves.")] = ""
+    suites: Annotated[list[SuiteStatus], Field(max_length=16, json_schema_extra=list_map("suite"))] = []
+
+
+class MonitoringStatus(Resource):
+    """What the last look at the samples found."""
+
+    job: Annotated[str, Field(max_length=253, description="That looked.")]
+    completed: Timestamp
+    outcome: Outcome | None = None
+    reason: Annotated[str, Field(max_length=64)]
+    message: Annotated[str, Field(max_length=2048)] = ""
+    rows: Annotated[int, Field(ge=0, description="In the windows of that look.")] = 0
+
+
 class InferenceServiceStatus(Resource):
     """Written by the operator alone."""
 
@@ -144,6 +183,8 @@ class InferenceServiceStatus(Resource):
     batch: BatchStatus = BatchStatus()
     slo: SLOStatus = SLOStatus()
     control: ControlStatus = ControlStatus()
+    evaluation: EvaluationStatus | None = None
+    monitoring: MonitoringStatus | None = None
     decisions: Annotated[
         list[DecisionRecord],
         Field(max_length=MAX_DECISIONS, json_schema_extra=ATOMIC_LIST, description="Newest first."),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from throughline.api.base import API_VERSION, GROUP
-from throughline.api.crd import CHECKED_KINDS, Kind, Schema, definition
+from throughline.api.crd import KINDS, Kind, Schema, definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -52,9 +52,9 @@ def check(document: Mapping[str, Any]) -> list[Problem]:
     """Everything that is wrong with one resource of the group; empty: the API server takes it."""
     if document.get("apiVersion") != API_VERSION:
         return [Problem(("apiVersion",), f"{document.get('apiVersion')!r} is not served; set it to {API_VERSION}")]
-    kind = next((k for k in CHECKED_KINDS if k.kind == document.get("kind")), None)
+    kind = next((k for k in KINDS if k.kind == document.get("kind")), None)
     if kind is None:
-        known = [k.kind for k in CHECKED_KINDS]
+        known = [k.kind for k in KINDS]
         return [
             Problem(
                 ("kind",),

@@ -50,6 +50,8 @@ FORBIDDEN, NOT_FOUND = 403, 404
 NO_UID = "00000000-0000-0000-0000-000000000000"  # of a resource that is not on the cluster yet
 OPERATOR_SELECTOR = "app.kubernetes.io/part-of=throughline,app.kubernetes.io/component=operator"
 SHOWN_FIELDS = 4
+# Of kinds from which nothing is rendered; all others are records that the operator itself makes.
+PURPOSES = {"EvaluationSuite": "services may be judged by it", "ModelApproval": "a decision on a revision"}
 
 
 class Action(StrEnum):
@@ -171,8 +173,10 @@ async def plan_for(resources: Sequence[dict[str, Any]], kube: Kube | None, names
     for resource in sorted(resources, key=lambda r: r["kind"] != POOL):  # a service needs its pools
         if resource["kind"] == POOL:
             await planner.pool(resource)
-        else:
+        elif resource["kind"] == SERVICE:
             await planner.service(resource)
+        else:
+            await planner.other(resource)
     return planner.plan
 
 
@@ -226,6 +230,11 @@ class _Planner:
         """A ServingPool: services may be placed there; nothing is created for it."""
         await self._resource(resource, "services may be placed there")
         self._know(resource)
+
+    async def other(self, resource: dict[str, Any]) -> None:
+        """What makes no objects: a suite, an approval, a record."""
+        resource = {**resource, "metadata": {"namespace": self.namespace, **resource["metadata"]}}
+        await self._resource(resource, PURPOSES.get(resource["kind"], "a record, which the operator makes"))
 
     async def service(self, resource: dict[str, Any]) -> None:
         """An InferenceService, and everything that it would own."""

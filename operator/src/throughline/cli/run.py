@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from throughline import settings
+from throughline.lineage.keys import KeyFileError
 
 if TYPE_CHECKING:
     import argparse
@@ -36,4 +37,8 @@ def main(arguments: argparse.Namespace) -> int:
     from throughline.runtime import app, logs  # noqa: PLC0415 - a second of imports that other commands need not pay
 
     logs.configure(level=loaded.log_level, text=loaded.log_format == "text")
-    return asyncio.run(app.run(loaded))
+    try:
+        return asyncio.run(app.run(loaded))
+    except KeyFileError as error:
+        print(f"throughline run: --signing-key-file: {error}", file=sys.stderr)
+        return USAGE_ERROR

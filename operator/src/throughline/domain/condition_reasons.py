@@ -1,57 +1,28 @@
-"""Every condition, every reason it can have, what that means and what to do. The one source of README and `explain`."""
+"""Every reason that a condition can have, what it means and what to do. The one source of README and `explain`.
+
+Those that come from evaluation and monitoring are in evaluation/reasons.py.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
-ACCEPTED = "Accepted"
-WORKLOAD_READY = "WorkloadReady"
-MODEL_READY = "ModelReady"
-METRICS_AVAILABLE = "MetricsAvailable"
-SLO_MET = "SLOMet"
-SCALING_ACTIVE = "ScalingActive"
-BATCH_TUNED = "BatchTuned"
-LOAD_BALANCED = "LoadBalanced"
-READY = "Ready"
-RECONCILING = "Reconciling"
-STALLED = "Stalled"
-# The order in which they are shown, and in which the first cause is looked for.
-TYPES = (
-    READY,
+from throughline.domain.condition_types import (
     ACCEPTED,
-    WORKLOAD_READY,
-    MODEL_READY,
-    METRICS_AVAILABLE,
-    SLO_MET,
-    SCALING_ACTIVE,
     BATCH_TUNED,
     LOAD_BALANCED,
+    METRICS_AVAILABLE,
+    MODEL_READY,
+    NOT_YET_OBSERVED,
+    READY,
     RECONCILING,
+    SCALING_ACTIVE,
+    SLO_MET,
     STALLED,
+    TYPES,
+    WORKLOAD_READY,
+    Meaning,
+    Nature,
 )
-NOT_YET_OBSERVED = "NotYetObserved"
-
-
-class Nature(StrEnum):
-    """What a reason says about who must act."""
-
-    GOOD = "Good"  # as it should be
-    PROGRESS = "Progress"  # getting there by itself
-    FAULT = "Fault"  # wrong now, and tried again by itself
-    USER = "User"  # stays wrong until somebody changes something
-
-
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """One line of the table."""
-
-    type: str
-    reason: str
-    nature: Nature
-    meaning: str
-    action: str = "Nothing."
-
+from throughline.domain.evaluation.reasons import describe_service
 
 _G, _P, _F, _U = Nature.GOOD, Nature.PROGRESS, Nature.FAULT, Nature.USER
 _TABLE = (
@@ -62,6 +33,20 @@ _TABLE = (
         _U,
         "The spec contradicts itself or a field is out of range; what ran before goes on.",
         "Change the field that the message names; `throughline validate FILE` finds such errors offline.",
+    ),
+    Meaning(
+        ACCEPTED,
+        "AwaitingEvaluation",
+        _P,
+        "spec.evaluation.gate is Enforce and no revision has been admitted yet; what ran before goes on as it is.",
+        "Wait for the evaluation, and the approval where one is required; AccuracyPassing says how far it is.",
+    ),
+    Meaning(
+        ACCEPTED,
+        "RevisionHeldBack",
+        _U,
+        "The gate keeps the revision out and there is none before it to serve; what ran before goes on as it is.",
+        "AccuracyPassing says why: correct the model, or the bound that it missed.",
     ),
     Meaning(
         ACCEPTED,
@@ -330,6 +315,7 @@ _TABLE = (
         "A replica gets no requests, because clients keep their connections to others.",
         "Use gRPC, or a proxy that balances per request (Gateway API); HTTP clients must renew their connections.",
     ),
+    *describe_service(),
     Meaning(READY, "Serving", _G, "The spec is realised and the model serves. Whether the SLO holds is SLOMet."),
     Meaning(RECONCILING, "Settled", _G, "Nothing is under way."),
     Meaning(STALLED, "NotStalled", _G, "Nothing waits for you."),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.api.base import Condition, ConditionStatus
-from throughline.domain.condition_reasons import (
+from throughline.domain.condition_reasons import describe, describe_pool, nature
+from throughline.domain.condition_types import (
     ACCEPTED,
+    ACCURACY_PASSING,
     BATCH_TUNED,
+    DRIFT_WITHIN_BOUNDS,
     LOAD_BALANCED,
     METRICS_AVAILABLE,
     MODEL_READY,
@@ -21,9 +24,6 @@ from throughline.domain.condition_reasons import (
     WORKLOAD_READY,
     Meaning,
     Nature,
-    describe,
-    describe_pool,
-    nature,
 )
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.workload_conditions import PROBE_FAILED, workload_conditions
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCEPTED",
+    "ACCURACY_PASSING",
     "BATCH_TUNED",
+    "DRIFT_WITHIN_BOUNDS",
     "LOAD_BALANCED",
     "METRICS_AVAILABLE",
     "MODEL_READY",
@@ -51,6 +53,7 @@ __all__ = [
     "describe",
     "describe_pool",
     "merge",
+    "replaced",
     "resolve",
     "summary",
     "workload_conditions",
@@ -94,6 +97,16 @@ def _merged(
     return before if before is not None and after == before else after
 
 
+def replaced(
+    existing: Iterable[Condition], update: ConditionUpdate, generation: int, now_rfc3339: str
+) -> list[Condition]:
+    """The conditions with that one new; for resources whose conditions are not those of an InferenceService."""
+    before = list(existing)
+    old = next((c for c in before if c.type == update.type), None)
+    after = _merged(update.type, old, update, generation, now_rfc3339)
+    return [after if c is old else c for c in before] if old is not None else [*before, after]
+
+
 def summary(conditions: Iterable[Condition]) -> tuple[ConditionUpdate, ...]:
     """Ready, Reconciling and Stalled from the others.
 
@@ -130,7 +143,7 @@ def headline(conditions: Iterable[Condition]) -> str:
     if ready is None:
         return ""
     if ready.status == ConditionStatus.TRUE:
-        others = [by_type[t] for t in (METRICS_AVAILABLE, SCALING_ACTIVE, BATCH_TUNED, LOAD_BALANCED) if t in by_type]
+        others = [by_type[t] for t in _OTHERS if t in by_type]
         wrong = [
             c for c in others if c.status == ConditionStatus.FALSE and _URGENCY[nature(c.type, c.reason)] <= _FAULT
         ]
@@ -139,6 +152,7 @@ def headline(conditions: Iterable[Condition]) -> str:
     return ready.reason
 
 
+_OTHERS = (ACCURACY_PASSING, DRIFT_WITHIN_BOUNDS, METRICS_AVAILABLE, SCALING_ACTIVE, BATCH_TUNED, LOAD_BALANCED)
 _URGENCY = {Nature.USER: 0, Nature.FAULT: 1, Nature.PROGRESS: 2, Nature.GOOD: 3}
 _FAULT = _URGENCY[Nature.FAULT]
 

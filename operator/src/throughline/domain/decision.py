@@ -40,6 +40,7 @@ class Decision:
     # New lines of the ledger, oldest first; empty when nothing changed.
     records: tuple[DecisionRecord, ...]
     slo: SLOStatus
+    pool: str | None = None  # to move to; None: stay
     recommended_replicas: int | None = None
     recommended_settings: BatchSettings | None = None
     # When to look again, if nothing wakes the worker before.

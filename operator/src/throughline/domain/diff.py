@@ -28,6 +28,7 @@ _LIST_KEYS = {
     "containers": "name",
     "env": "name",
     "imagePullSecrets": "name",
+    "initContainers": "name",
     "ownerReferences": "uid",
     "topologySpreadConstraints": "topologyKey",
     "volumeMounts": "mountPath",

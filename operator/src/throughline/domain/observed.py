@@ -83,6 +83,7 @@ class PodView:
     revision: str  # label throughline.io/revision: which model revision it serves
     waiting_reason: str | None = None  # of the container: ImagePullBackOff, CrashLoopBackOff, …
     waiting_message: str | None = None
+    waiting_container: str = "triton"  # the one these are of
     restarts: int = 0
     unschedulable: str | None = None  # message of PodScheduled=False
     container_id: str | None = None
@@ -93,6 +94,9 @@ class PodView:
     batch_statistics: tuple[BatchStatistic, ...] = ()
     queue: LiveQueue | None = None  # read with the statistics; None: it could not be
     memory_used_ratio: float | None = None  # working set / limit; None: unknown or no limit
+    pool: str = ""  # label throughline.io/pool: which pool it was made for
+    server_version: str | None = None  # of Triton, where it is sampled; None: not asked, or not answered
+    elsewhere: bool = False  # on a pool that the service has left: it serves until its successor does
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ class ServiceView:
     memory_limited: bool = False  # a memory limit is declared, so a reload must have room
     # Settings that a server refused since the last decision, with its own words
     refused_settings: tuple[tuple[BatchSettings, str], ...] = ()
+    # All listed pools that exist, in their order, the chosen one too; empty where only one may be chosen anyway
+    pools: tuple[PoolView, ...] = ()
     # When the metrics were read: two views with the same time have the same metrics. None without metrics
     metrics_time_seconds: float | None = None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from throughline.api import quantities
+from throughline.api.inferenceservice import PlacementStrategy
 from throughline.domain.nodes import replica_requests
 
 if TYPE_CHECKING:
@@ -38,10 +40,12 @@ class Refusal:
 def choose_pool(
     spec: InferenceServiceSpec, pools: Mapping[str, PoolView], current: str, others: Iterable[str] = ()
 ) -> PoolChoice | Refusal:
-    """The pool that the service is on, while that is listed and exists; else the first listed one with room.
+    """The pool that the service is on, while that is listed and exists; else the first listed one with room, or with
+    strategy Cheapest the one with room whose replica costs least.
 
     Staying put even when a preferred pool has room again is on purpose: a move reloads the model on other hardware,
-    and what was learned of it does not hold there. `others`: names of pools that are not listed, for the message.
+    and what was learned of it does not hold there. Whether one pays is for `control.pools`, which then moves the
+    service first. `others`: names of pools that are not listed, for the message.
     """
     listed = [reference.name for reference in spec.placement.pools]
     if current in listed and current in pools:
@@ -50,11 +54,15 @@ def choose_pool(
     if not existing:
         return _not_found(listed, {*pools, *others})
     needed = spec.scaling.min_replicas
+    first = "first listed"
+    if spec.placement.strategy is PlacementStrategy.CHEAPEST:
+        first = "cheapest listed"  # by the replica, as nothing is known yet of its speed there
+        existing.sort(key=lambda pool: quantities.parse(pool.spec.cost_per_hour))
     for pool in existing:
         if pool.capacity_replicas is None:
-            return PoolChoice(pool, "the first listed pool that exists; how many replicas it can hold is not known")
+            return PoolChoice(pool, f"the {first} pool that exists; how many replicas it can hold is not known")
         if pool.capacity_replicas >= needed:
-            return PoolChoice(pool, f"the first listed pool that can hold {needed} replicas")
+            return PoolChoice(pool, f"the {first} pool that can hold {needed} replicas")
     return _full(existing, needed)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from throughline.api.base import ConditionStatus
-from throughline.domain import condition_reasons as table
+from throughline.domain.condition_types import ACCEPTED, MODEL_READY, WORKLOAD_READY
 from throughline.domain.decision import ConditionUpdate
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def workload_conditions(
     seen = _Seen(view, refusal, storage_missing)
     return (
         _accepted(refusal),
-        _update(table.WORKLOAD_READY, _first(_WORKLOAD_CHECKS, seen)),
-        _update(table.MODEL_READY, _first(_MODEL_CHECKS, seen)),
+        _update(WORKLOAD_READY, _first(_WORKLOAD_CHECKS, seen)),
+        _update(MODEL_READY, _first(_MODEL_CHECKS, seen)),
     )
 
 
@@ -107,8 +107,8 @@ def settled(pod: PodView) -> bool:
 
 def _accepted(refusal: Refusal | None) -> ConditionUpdate:
     if refusal is None:
-        return ConditionUpdate(table.ACCEPTED, _TRUE, "Valid", "")
-    return ConditionUpdate(table.ACCEPTED, _FALSE, refusal.reason, _short(refusal.message))
+        return ConditionUpdate(ACCEPTED, _TRUE, "Valid", "")
+    return ConditionUpdate(ACCEPTED, _FALSE, refusal.reason, _short(refusal.message))
 
 
 def _first(checks: Sequence[Callable[[_Seen], Finding | None]], seen: _Seen) -> Finding:
@@ -177,7 +177,7 @@ def _crash_looping(seen: _Seen) -> Finding | None:
     if pod is None:
         return None
     said = f": {pod.waiting_message}" if pod.waiting_message else ""
-    fix = f"; `kubectl logs {pod.name} -c triton --previous` says why"
+    fix = f"; `kubectl logs {pod.name} -c {pod.waiting_container} --previous` says why"
     return _FALSE, "CrashLooping", f"pod {pod.name} restarted {pod.restarts} times{said}{fix}{seen.still_serving}"
 
 

@@ -3,50 +3,47 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from throughline.domain.evaluation.together import together
+from throughline.evaluator import job
+from throughline.evaluator.commandline import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    NOT_EVALUATED,
+    PASSED,
+    Parser,
+    end,
+    exit_code,
+)
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.progress import Progress
-from throughline.evaluator.session import How, Session, Target
-from throughline.lineage import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import pyarrow as pa
-
-    from throughline.api.evaluationsuite import EvaluationSuiteSpec
     from throughline.evaluator.report.content import Report
     from throughline.evaluator.served import ModelPort
+    from throughline.evaluator.session import Target
 
-PASSED, FAILED, BAD_INPUT, NOT_EVALUATED, INTERRUPTED = 0, 1, 2, 3, 130
+PROGRAM = "throughline-evaluate"
 DATA_ROOT, TRAINING_ROOT = "/data", "/training"
-# The kubelet makes this file for each container, and shows what is in it as the container's last words.
-TERMINATION_LOG = Path("/dev/termination-log")
-TERMINATION_BYTES = 4096
-_VARIANT = re.compile(r"^(?P<name>[A-Za-z0-9][-A-Za-z0-9_.]*)=(?P<url>[^#]*)#(?P<model>[^#@]+)(?:@(?P<version>\d+))?$")
-_COMPONENT = re.compile(r"^(?P<variant>[^:=]+):(?P<name>[^:=]+)=(?P<value>.+)$")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
-        prog="throughline-evaluate",
+    top = Parser(
+        prog=PROGRAM,
         description="Evaluates a model behind Triton against an EvaluationSuite. Exit code: 0 passed, 1 a gate failed "
         "or cannot be judged, 2 bad input, 3 could not be evaluated (trying again may help).",
     )
     what = top.add_argument_group("what")
     what.add_argument("--suite", required=True, metavar="FILE", help="EvaluationSuite, YAML or JSON")
-    what.add_argument("--url", required=True, help="grpc://HOST:8001, or grpcs:// for TLS")
-    what.add_argument("--model", required=True, metavar="NAME", help="the model that is judged")
+    what.add_argument("--url", help="grpc://HOST:8001, or grpcs:// for TLS")
+    what.add_argument("--model", metavar="NAME", help="the model that is judged")
     what.add_argument("--version", default="", metavar="N", help="of the model (default: the newest that is loaded)")
     what.add_argument(
         "--variant",
@@ -77,14 +74,33 @@ def parser() -> argparse.ArgumentParser:
         help="where the claim or ConfigMap of spec.trainingDataset.source is mounted",
     )
     what.add_argument("--model-digest", metavar="sha256:HEX", help="of the model's files; goes into the result")
+    what.add_argument(
+        "--model-directory",
+        metavar="DIRECTORY",
+        help="digest the model's files here instead, before the server is asked; with --version only DIRECTORY/N",
+    )
+    apart = top.add_argument_group("a scorer that is a container (docs/scorers.md)")
+    apart.add_argument(
+        "--predictions-out",
+        metavar="DIRECTORY",
+        help="ask the model, write there what the scorer of spec.task.scorer reads, and end",
+    )
+    apart.add_argument("--predictions", metavar="DIRECTORY", help="what was written so, and is now to be judged")
+    apart.add_argument("--scores", metavar="FILE", help="the scorer's scores.json; no server is asked")
     out = top.add_argument_group("result")
-    out.add_argument("--output", required=True, metavar="DIRECTORY", help="for result.json, report.html, report.txt")
+    out.add_argument("--output", metavar="DIRECTORY", help="for result.json, report.html, report.txt")
     out.add_argument(
         "--work-dir",
         metavar="DIRECTORY",
         help="keeps answers, so that a killed evaluation goes on (default: OUTPUT/.work)",
     )
     out.add_argument("-o", dest="form", choices=("text", "json"), default="text", help="what is printed")
+    out.add_argument(
+        "--job",
+        action="store_true",
+        help="in a Job: the exit code is 0 for every outcome that trying again would not change (passed, failed, bad "
+        "input), 3 where it may; the result is printed as one line. Not with --predictions-out: a scorer runs after it",
+    )
     out.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None,
                      help="rows, rows/s and time left on stderr (default: on a terminal)")  # fmt: skip
     asking = top.add_argument_group("how the server is asked")
@@ -114,22 +130,70 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code as in the help."""
-    given = parser().parse_args(argv)
-    shown = sys.stderr.isatty() if given.progress is None else given.progress
-    progress = Progress(sys.stderr, shown=shown)
+    arguments = sys.argv[1:] if argv is None else argv
+    # With --predictions-out a scorer begins after 0, so there 0 means that the predictions are written.
+    in_job = "--job" in arguments and not any(one.startswith("--predictions-out") for one in arguments)
     try:
-        report, statistics = evaluate(given, progress, _connect(given))
+        given = parser().parse_args(arguments)
+        in_job = given.job and given.predictions_out is None
+        _require(given)
+        code = _judge(given)
+    except EvaluationInputError as error:
+        code = end(PROGRAM, BAD_INPUT, str(error), job.Known())
+    return exit_code(code, in_job=in_job)
+
+
+def _require(given: argparse.Namespace) -> None:
+    """What argparse cannot say: which arguments belong together.
+
+    Raises:
+        EvaluationInputError: one is missing, or one too many.
+    """
+    if (given.scores is None) != (given.predictions is None):
+        raise EvaluationInputError("--predictions and --scores belong together; give both")
+    if given.scores is not None and given.predictions_out is not None:
+        raise EvaluationInputError("--predictions-out comes before the scorer, --scores after it; give one of them")
+    needed = ["url", "model"] if given.scores is None else []
+    needed += ["output"] if given.predictions_out is None else []
+    missing = [f"--{name}" for name in needed if getattr(given, name) is None]
+    if missing:
+        raise EvaluationInputError(f"the following arguments are required: {', '.join(missing)}")
+
+
+def _judge(given: argparse.Namespace) -> int:
+    shown = sys.stderr.isatty() if given.progress is None else given.progress
+    progress, known = Progress(sys.stderr, shown=shown), job.Known()
+    try:
+        if given.scores is not None:
+            report, statistics = judge_scores(given, known)
+        else:
+            if given.model_directory is not None:
+                known.artifact = job.model_files(given.model_directory, given.version)
+            given.model_digest = job.agreed_digest(given.model_digest, known.artifact)
+            if given.predictions_out is not None:
+                return _hand_over(given, progress, known)
+            report, statistics = evaluate(given, progress, _connect(given))
         written = _write(report, given, statistics)
     except EvaluationInputError as error:
-        return _end(progress, BAD_INPUT, str(error))
+        progress.end()
+        return end(PROGRAM, BAD_INPUT, str(error), known)
     except NotEvaluatedError as error:
-        return _end(progress, NOT_EVALUATED, str(error))
+        progress.end()
+        return end(PROGRAM, NOT_EVALUATED, str(error), known)
     except KeyboardInterrupt:
-        return _end(progress, INTERRUPTED, "interrupted; the same command goes on from here")
-    print(_printed(report, given.form), end="")
+        progress.end()
+        return end(PROGRAM, INTERRUPTED, "interrupted; the same command goes on from here", known)
+    known.rows, known.result = report.result.rows, written.read_bytes()
     outcome = str(report.result.verdict.outcome) if report.result.verdict is not None else "Unknown"
-    _last_words(PASSED if outcome == "Passed" else FAILED, outcome, _reasons(report), written)
-    return PASSED if outcome == "Passed" else FAILED
+    code = PASSED if outcome == "Passed" else FAILED
+    print(_printed(report, given.form), end="", flush=True)
+    job.last_words(code, outcome, _reasons(report), known)
+    if given.job:
+        # After all else, on stderr too: a pod's log holds both.
+        if known.artifact is not None:
+            print(job.manifest_line(known.artifact), flush=True)
+        print(job.result_line(known.result), flush=True)
+    return code
 
 
 def evaluate(
@@ -142,118 +206,26 @@ def evaluate(
         NotEvaluatedError: a server or store does not answer.
     """
     # What reads, scores and draws takes seconds to import: --help and a wrong suite need none of it.
-    from throughline.evaluator import rows, source  # noqa: PLC0415
-    from throughline.evaluator.quality.report import check_quality  # noqa: PLC0415
-    from throughline.evaluator.report.content import Report  # noqa: PLC0415
-    from throughline.evaluator.robustness.report import robustness  # noqa: PLC0415
-    from throughline.evaluator.scoring import compare, score  # noqa: PLC0415
-    from throughline.evaluator.scoring.slices import partition  # noqa: PLC0415
-    from throughline.evaluator.suitefile import load  # noqa: PLC0415
+    from throughline.evaluator import evaluation  # noqa: PLC0415
 
-    suite = load(given.suite)
-    judged, variants = targets(given)
-    components = components_of(given.component, [judged.name, *(v.name for v in variants)])
-    work = Path(given.work_dir) if given.work_dir else Path(given.output) / ".work"
-    how = How(
-        batch_rows=given.batch_size, in_flight=given.concurrency, retry=Retry(attempts=given.attempts),
-        rows_per_second=given.max_rows_per_second, low_priority=given.low_priority, work_directory=work,
-        model_digest=given.model_digest,
-    )  # fmt: skip
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotEvaluatedError(f"{work} cannot be made: {error.strerror}; name another --work-dir") from error
-    location = given.data or source.locate(suite.spec.dataset.source, Path(given.data_root))
-    data = rows.read(suite.spec, location, scratch=work)
-    quality = None
-    if suite.spec.quality is not None:
-        training = _training(suite.spec, given, work)
-        quality = check_quality(suite.spec, data.table, training=training)
-    with asyncio.Runner() as runner:
-        session = Session(suite.spec, how, progress, runner, connect)
-        try:
-            partition(suite.spec.slices, data.table)  # a wrong expression is told before the first request
-            targets_by_name = {target.name: target for target in (judged, *variants)}
-            found = {name: session.open(target) for name, target in targets_by_name.items()}
-            asked = {name: session.output(target, data) for name, target in targets_by_name.items()}
-            outputs = {name: output for name, (output, _) in asked.items()}
-            results = {}
-            for name, output in outputs.items():
-                model = found[name]
-                scored = score(suite.spec, data.table, output)
-                robust = None
-                if suite.spec.perturbations:
-                    robust = robustness(suite.spec, data.table, session.predict(targets_by_name[name]))
-                results[name] = together(scored, quality, robust).model_copy(
-                    update={
-                        "suite": suite.name,
-                        "suite_digest": suite.digest,
-                        "dataset_digest": data.digest,
-                        "model": f"{model.name}/{model.version}" if model.version else model.name,
-                        "model_digest": given.model_digest if name == judged.name else None,
-                    }
-                )
-            compared = compare(suite.spec, data.table, outputs, judged.name, components) if variants else None
-        finally:
-            session.close()
-    report = Report(results.pop(judged.name), results, compared)
-    statistics = {
-        name: {**asdict(taken), "rows_per_second": taken.rows_per_second} for name, taken in session.statistics.items()
-    }
-    kept = [answers for _, answers in asked.values()]
-    return report, {"models": statistics, "kept": kept}
+    return evaluation.evaluate(given, progress, connect)
 
 
-def _training(suite: EvaluationSuiteSpec, given: argparse.Namespace, work: Path) -> pa.Table | None:
-    from throughline.evaluator import rows, source  # noqa: PLC0415 - as above
+def judge_scores(given: argparse.Namespace, known: job.Known) -> tuple[Report, dict[str, Any]]:
+    """What a scorer's container made of the predictions; raises as `evaluate`."""
+    from throughline.evaluator import evaluation  # noqa: PLC0415 - as above
 
-    if suite.training_dataset is None:
-        return None
-    location = given.training_data or source.locate(suite.training_dataset.source, Path(given.training_root))
-    return rows.load(suite.training_dataset, location, suite.task.type, scratch=work).table
+    return evaluation.judge_scores(given, known)
 
 
-def targets(given: argparse.Namespace) -> tuple[Target, list[Target]]:
-    """The judged model, named as on the server, and the variants.
+def _hand_over(given: argparse.Namespace, progress: Progress, known: job.Known) -> int:
+    from throughline.evaluator import evaluation  # noqa: PLC0415 - as above
 
-    Raises:
-        EvaluationInputError: a --variant is not NAME=[URL]#MODEL[@N], or a name stands twice.
-    """
-    judged = Target(given.model, given.url, given.model, given.version)
-    variants = []
-    for text in given.variant:
-        match = _VARIANT.match(text)
-        if match is None:
-            raise EvaluationInputError(
-                f"--variant {text}: write NAME=[URL]#MODEL[@N], such as int8=grpc://host:8001#m_int8"
-            )
-        variants.append(Target(match["name"], match["url"] or given.url, match["model"], match["version"] or ""))
-    names = [judged.name, *(v.name for v in variants)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise EvaluationInputError(f"--variant {twice}: the name stands twice; each must be its own")
-    return judged, variants
-
-
-def components_of(given: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]] | None:
-    """Variant → component → value; None where none is given.
-
-    Raises:
-        EvaluationInputError: an entry is not NAME:KEY=VALUE, or names no model.
-    """
-    if not given:
-        return None
-    found: dict[str, dict[str, str]] = {}
-    for text in given:
-        match = _COMPONENT.match(text)
-        if match is None:
-            raise EvaluationInputError(f"--component {text}: write NAME:KEY=VALUE, such as int8:precision=int8")
-        if match["variant"] not in names:
-            raise EvaluationInputError(
-                f"--component {text}: there is no {match['variant']}; there are {', '.join(names)}"
-            )
-        found.setdefault(match["variant"], {})[match["name"]] = match["value"]
-    return found
+    known.rows = evaluation.predict(given, progress, _connect(given), known.artifact)
+    progress.end()
+    print(f"{known.rows} rows and their predictions are in {given.predictions_out}", flush=True)
+    job.last_words(PASSED, None, "", known)
+    return PASSED
 
 
 def _connect(given: argparse.Namespace) -> Callable[[Target, str], ModelPort]:
@@ -294,31 +266,9 @@ def _printed(report: Report, form: str) -> str:
     )
 
 
-def _end(progress: Progress, code: int, message: str) -> int:
-    progress.end()
-    print(f"throughline-evaluate: {message}", file=sys.stderr)
-    _last_words(code, None, message, None)
-    return code
-
-
 def _reasons(report: Report) -> str:
     reasons = report.result.verdict.reasons if report.result.verdict is not None else []
     return "; ".join(reason.message for reason in reasons if reason.outcome != "Passed")
-
-
-def _last_words(code: int, outcome: str | None, message: str, result: Path | None) -> None:
-    """In a pod: the outcome, for whoever reads the pod's status. Elsewhere the file is not there."""
-    if not TERMINATION_LOG.is_file():
-        return
-    said: dict[str, Any] = {"exitCode": code, "outcome": outcome, "message": message}
-    if result is not None:
-        said["resultDigest"] = canonical.digest_bytes(result.read_bytes())
-    while len(text := json.dumps(said)) > TERMINATION_BYTES:
-        said["message"] = f"{said['message'][: len(said['message']) * 3 // 4]}…"
-    try:
-        TERMINATION_LOG.write_text(text)
-    except OSError as error:
-        print(f"throughline-evaluate: {TERMINATION_LOG}: {error.strerror}", file=sys.stderr)
 
 
 def _positive(text: str) -> int:

@@ -39,6 +39,7 @@ class Rows:
     table: pa.Table
     digest: str
     name: str
+    size_bytes: int = 0  # of the file
 
 
 def read(suite: EvaluationSuiteSpec, location: str, *, scratch: Path) -> Rows:
@@ -70,7 +71,7 @@ def load(dataset: Dataset, location: str, task: TaskType, *, scratch: Path) -> R
                 f"{opened.name} is not readable as {form}: {_first_line(error)}. Write it anew, or correct "
                 "spec.dataset.format"
             ) from error
-        return Rows(table, opened.digest, opened.name)
+        return Rows(table, opened.digest, opened.name, opened.size_bytes)
 
 
 def needed(suite: EvaluationSuiteSpec) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from tritonclient.utils import serialize_byte_tensor
 from throughline.evaluator.answers import DATATYPES, TEXT, Answer
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.served import RefusedError, Served, Tensor, TransientError
+from throughline.evaluator.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,8 +90,10 @@ class Triton:
         else:
             self._channel = grpc.aio.insecure_channel(address.target, options=_OPTIONS)
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._streams = Streams(self._stub, asking.timeout_seconds)
 
     async def close(self) -> None:
+        self._streams.close()
         await self._channel.close()
 
     async def describe(self) -> Served:
@@ -134,7 +137,7 @@ class Triton:
             request.parameters["priority"].uint64_param = self._priority
         if self.asking.queue_timeout_microseconds:
             request.parameters["timeout"].int64_param = self.asking.queue_timeout_microseconds
-        response = await self._call("ModelInfer", request)
+        response = await self._streams.ask(request) or await self._call("ModelInfer", request)
         if len(response.outputs) != 1 or len(response.raw_output_contents) != 1:
             raise RefusedError(f"the server's answer has not the one output {self._output!r} that was asked for")
         output = response.outputs[0]

@@ -102,11 +102,16 @@ def file_digest(path: Path, progress: Callable[[Progress], None] | None = None) 
 
 
 def model_manifest(
-    path: Path, *, version: int | None = None, progress: Callable[[Progress], None] | None = None
+    path: Path,
+    *,
+    version: int | None = None,
+    mounted: bool = False,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Manifest:
     """Manifest of a model: a folder with version folders and files, or one file.
 
     With a version only that folder counts (`path/VERSION`, as Triton serves it); the paths still begin with it.
+    With `mounted` that folder may be one that the kubelet made of a ConfigMap: its files count as if they lay in it.
 
     Raises:
         DigestError: naming what is not there, not readable, no plain file or folder, or has no file at all.
@@ -119,6 +124,8 @@ def model_manifest(
     folder = path if version is None else path / str(version)
     if version is not None and (folder.is_symlink() or not folder.is_dir()):
         raise DigestError(f"{folder}: is no folder; the model has no version {version} here")
+    if mounted:
+        folder = _behind_mount(folder)
     listed = dict(_walk(folder, "" if version is None else f"{version}/"))
     if not listed:
         raise DigestError(f"{folder}: has no files")
@@ -154,6 +161,40 @@ def config_map_manifest(
             for key, content in contents.items()
         }
     )
+
+
+def _behind_mount(folder: Path) -> Path:
+    """The folder that holds the files of a mounted ConfigMap; the given one where it is no such mount.
+
+    The kubelet writes the files into `..TIME/` and makes `..data -> ..TIME`, and for each NAME in it
+    `NAME -> ..data/NAME`. Nothing else may lie there: the server would read it, and the digest would not tell.
+    """
+    link = folder / "..data"
+    if not link.is_symlink():
+        return folder
+    try:
+        target = str(link.readlink())
+        real = folder / target
+        # One name that begins with two dots: it leads to nowhere outside the mount.
+        if "/" in target or not target.startswith("..") or target == ".." or real.is_symlink() or not real.is_dir():
+            raise DigestError(
+                f"{link}: leads to {target}, which is no folder of the kubelet's; mount the volume itself"
+            )
+        names, found = ({path.name for path in listed.iterdir()} for listed in (real, folder))
+        odd = (found ^ names) - {"..data", target}
+        odd |= {name for name in names & found if not _leads_to(folder / name, f"..data/{name}")}
+    except OSError as error:
+        raise DigestError(f"{folder}: {error.strerror}") from error
+    if odd:
+        raise DigestError(
+            f"{folder / min(odd)}: is not in both the ConfigMap and its mount, as NAME -> ..data/NAME; mount nothing "
+            "else here, and try again when the kubelet has written it"
+        )
+    return real
+
+
+def _leads_to(path: Path, target: str) -> bool:
+    return path.is_symlink() and str(path.readlink()) == target
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, tuple[Path, int]]]:

@@ -151,7 +151,7 @@ def suite_digest(spec: EvaluationSuiteSpec) -> str:
     """`sha256:…` of a suite's spec as canonical JSON: the fields that were written, without defaults, so that it stays
     the same when a later version knows more fields; quantities as text, however they were written.
     """
-    return canonical.digest(spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True))
+    return canonical.digest(spec.as_written())
 
 
 def approval_record(manifest: Mapping[str, Any]) -> ApprovalRecord:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from throughline.domain.diff import needs_apply, with_hash
 from throughline.domain.manifests import REVISION_LABEL, SERVICE_LABEL, foreign_owner, label_value, render
+from throughline.reconcile import writes
 from throughline.reconcile.context import FIELD_MANAGER
 
 if TYPE_CHECKING:
@@ -29,7 +30,19 @@ APPLIED_KINDS = (
     "PodDisruptionBudget",
     "Deployment",
     "PodMonitor",
+    "CronJob",
 )
+
+
+class _Wanted(NamedTuple):
+    """What the children are rendered from, beside the operator's own options."""
+
+    identity: Identity
+    spec: InferenceServiceSpec
+    pool: PoolView
+    settings: BatchSettings
+    room: bool  # for one replica more than there are
+    digest: str | None
 
 
 async def apply(
@@ -41,18 +54,23 @@ async def apply(
     settings: BatchSettings,
     *,
     replicas: int | None,
+    digest: str | None = None,
+    moves: bool = False,
 ) -> str | None:
     """Make the children as rendered; returns the name conflict that stopped it, if one did.
 
-    `replicas` is what the pool must hold now, for the room of a rollout.
+    `replicas` is what the pool must hold now, for the room of a rollout. `digest`: of the model's files, where each
+    pod is to compare them. `moves`: it comes from another pool.
     """
-    # A replica that fits nowhere gains nothing from one that leaves: what runs stays, and the new one waits.
-    room = pool.capacity_replicas is None or pool.capacity_replicas == 0 or pool.capacity_replicas > (replicas or 1)
-    agreed = _fingerprint(deps, state, identity, pool, settings, room)
-    if state.agreed == agreed and state.conflict is None:
+    # A replica that fits nowhere gains nothing from one that leaves: what runs stays, and the new one waits. Nor does
+    # one that comes from another pool, whose predecessor holds nothing of this one.
+    most = pool.capacity_replicas
+    room = most is None or most == 0 or most > (replicas or 1) or moves
+    wanted = _Wanted(identity, spec, pool, settings, room, digest)
+    if state.agreed == _fingerprint(deps, state, wanted) and state.conflict is None:
         return None
-    manifests = _render(deps, identity, spec, pool, settings, room)
-    live = await _live(deps, identity, manifests)
+    manifests = _render(deps, wanted)
+    live = await asyncio.gather(*(look_up(deps, manifest) for manifest in manifests))
     for manifest, found in zip(manifests, live, strict=True):
         owner = foreign_owner(found, identity) if found is not None else None
         if owner is not None:
@@ -67,37 +85,48 @@ async def apply(
         if why is not None:
             reasons.setdefault(why, []).append(f"{manifest['kind']}/{manifest['metadata']['name']}")
             deps.objects.put(await deps.kube.apply(manifest, field_manager=FIELD_MANAGER))
+    await _withdraw(deps, identity, {m["metadata"]["name"] for m in manifests if m["kind"] == "CronJob"})
     for why, applied in reasons.items():
         log.info("applied", objects=applied, why=why)
-    state.agreed = _fingerprint(deps, state, identity, pool, settings, room)
+    state.agreed = _fingerprint(deps, state, wanted)
     return None
 
 
-def _fingerprint(
-    deps: Deps, state: ServiceState, identity: Identity, pool: PoolView, settings: BatchSettings, room: bool
-) -> tuple[Any, ...]:
-    """Everything that rendering and comparing depend on; pods have no part in it."""
+async def _withdraw(deps: Deps, identity: Identity, rendered: set[str]) -> None:
+    """Delete what is declared no more and would go on by itself."""
+    for live in deps.objects.children(identity.namespace, identity.name, "CronJob"):
+        found = live["metadata"]
+        if found["name"] in rendered or foreign_owner(live, identity) is not None:
+            continue
+        log.info("delete", kind="CronJob", name=found["name"], why="spec.monitoring declares no drift and no labels")
+        await writes.delete(deps, "batch/v1", "CronJob", identity.namespace, found["name"], found["uid"])
+
+
+def _fingerprint(deps: Deps, state: ServiceState, wanted: _Wanted) -> tuple[Any, ...]:
+    """Everything that rendering and comparing depend on; pods have no part in it. The model may be another than that
+    of the generation: one that the gate has admitted. And samples may have to wait for their salt.
+    """
+    identity, spec, pool, settings, room, digest = wanted
     versions = deps.objects.versions(identity.namespace, identity.name)
     children = tuple(sorted((k, v) for k, v in versions.items() if k[0] in APPLIED_KINDS))
-    return (identity.uid, state.generation, pool.name, pool.spec, settings, room, deps.options, children)
+    declared = (identity.uid, state.generation, spec.model, spec.monitoring is None)
+    return (*declared, pool.name, pool.spec, settings, room, digest, deps.options, children)
 
 
-def _render(
-    deps: Deps, identity: Identity, spec: InferenceServiceSpec, pool: PoolView, settings: BatchSettings, room: bool
-) -> list[dict[str, Any]]:
+def _render(deps: Deps, wanted: _Wanted) -> list[dict[str, Any]]:
     """The manifests with their hashes. The rollout's strategy stays as it is while there is nothing to roll out."""
+    identity, room = wanted.identity, wanted.room
     live = next(iter(deps.objects.children(identity.namespace, identity.name, "Deployment")), None)
     surge = room if live is None else _surges(live)
-    manifests = _hashed(deps, identity, spec, pool, settings, surge=surge)
+    manifests = _hashed(deps, wanted, surge=surge)
     if surge != room and any(m["kind"] == "Deployment" and needs_apply(m, live) for m in manifests):
-        manifests = _hashed(deps, identity, spec, pool, settings, surge=room)
+        manifests = _hashed(deps, wanted, surge=room)
     return manifests
 
 
-def _hashed(
-    deps: Deps, identity: Identity, spec: InferenceServiceSpec, pool: PoolView, settings: BatchSettings, *, surge: bool
-) -> list[dict[str, Any]]:
-    rendered = render(identity, spec, pool.name, pool.spec, settings, deps.options, surge=surge)
+def _hashed(deps: Deps, wanted: _Wanted, *, surge: bool) -> list[dict[str, Any]]:
+    identity, spec, pool, settings, _, digest = wanted
+    rendered = render(identity, spec, pool.name, pool.spec, settings, deps.options, surge=surge, digest=digest)
     return [with_hash(manifest) for manifest in rendered]
 
 
@@ -106,18 +135,11 @@ def _surges(deployment: Mapping[str, Any]) -> bool:
     return rolling.get("maxSurge") not in {0, "0", "0%"}
 
 
-async def _live(deps: Deps, identity: Identity, manifests: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-    """Each object as it is. One that the watch does not show may be another's, without our label: it is asked for."""
-    shown = [deps.objects.get(m["kind"], identity.namespace, m["metadata"]["name"]) for m in manifests]
-
-    async def one(manifest: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
-        if found is not None:
-            return found
-        return await deps.kube.get(
-            manifest["apiVersion"], manifest["kind"], identity.namespace, manifest["metadata"]["name"]
-        )
-
-    return list(await asyncio.gather(*(one(m, f) for m, f in zip(manifests, shown, strict=True))))
+async def look_up(deps: Deps, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The object as it is. One that the watch does not show may be another's, without our label: it is asked for."""
+    kind, namespace, name = manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+    shown = deps.objects.get(kind, namespace, name)
+    return shown if shown is not None else await deps.kube.get(manifest["apiVersion"], kind, namespace, name)
 
 
 async def sweep(deps: Deps, state: ServiceState, identity: Identity, current: str) -> None:
@@ -146,6 +168,5 @@ async def sweep(deps: Deps, state: ServiceState, identity: Identity, current: st
     for revision, metadata in old.items():
         if revision not in used:
             log.info("delete", kind="ConfigMap", name=metadata["name"], why="no pod or ReplicaSet is of its revision")
-            await deps.kube.delete("v1", "ConfigMap", identity.namespace, metadata["name"], uid=metadata["uid"])
-            deps.objects.forget(("ConfigMap", identity.namespace, metadata["name"]))
+            await writes.delete(deps, "v1", "ConfigMap", identity.namespace, metadata["name"], metadata["uid"])
     state.swept = seen

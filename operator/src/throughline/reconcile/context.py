@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from throughline.domain.control.loop import LoopMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from securesystemslib.signer import CryptoSigner
+
+    from throughline.api.base import Condition
     from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.status import InferenceServiceStatus
     from throughline.domain.manifests import RenderOptions
     from throughline.domain.observed import MetricsFrame, Unavailable
     from throughline.ports import KubePort, TritonPort
     from throughline.reconcile.cluster import Cluster
+    from throughline.reconcile.guard import ApprovalGuard
 
 Key = tuple[str, str]  # namespace, name
 
@@ -46,6 +51,9 @@ class Hooks(Protocol):
 
     def decided(self, action: str) -> None: ...
     def transitioned(self, type_: str, status: str) -> None: ...
+    def evaluated(self, outcome: str) -> None: ...
+    def observed(self, key: Key, conditions: Sequence[Condition]) -> None: ...
+    def forgotten(self, key: Key) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +77,11 @@ class Deps:
     triton: TritonPort
     objects: ObjectReader
     cluster: Cluster
+    guard: ApprovalGuard
     hooks: Hooks
     options: RenderOptions
     frame: Callable[[], MetricsFrame | Unavailable]
+    signers: tuple[CryptoSigner, ...] = ()  # of statements about models; none: nothing is signed
     tuning: Tuning = Tuning()
     clock: Callable[[], float] = time.time  # Unix seconds
 
@@ -83,6 +93,7 @@ class Server:
     container_id: str
     settings: BatchSettings | None = None
     verified: float = 0.0  # when the settings were read back
+    version: str | None = None  # asked once, and only of servers that are sampled
     probed: bool = False
     probe_error: str | None = None
     load_error: str | None = None  # the repository index's, while the model is not ready
@@ -99,13 +110,16 @@ class ServiceState:
     memory: LoopMemory = field(default_factory=LoopMemory)
     spec: InferenceServiceSpec | None = None
     problem: str | None = None  # why the spec of this generation is invalid
+    status: tuple[str, InferenceServiceStatus] | None = None  # resource version, and the status as it is there
     key: str | None = None  # of Triton's control API
     secret_seen: bool = False  # the Secret was there, with that key
     servers: dict[str, Server] = field(default_factory=dict)  # by pod uid
     newly_refused: dict[BatchSettings, str] = field(default_factory=dict)
     storage: tuple[str, float, str | None] = ("", 0.0, None)
+    salt: tuple[str, float, str | None] | None = None  # which, when it was asked for, and what is wrong with it
     conflict: str | None = None
     # What the children were last seen to agree with; while it is the same, they need not be rendered again.
     agreed: tuple[Any, ...] | None = None
     swept: tuple[Any, ...] | None = None
     last_settings: BatchSettings | None = None
+    parsed: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)  # of reconcile.evidence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from throughline.api import validation
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec, PlacementStrategy
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.manifests import (
     Identity,
@@ -75,6 +75,16 @@ def parse_status(service: Mapping[str, Any]) -> InferenceServiceStatus:
         return InferenceServiceStatus()
 
 
+def live_status(state: ServiceState, service: Mapping[str, Any]) -> InferenceServiceStatus:
+    """`parse_status`, once for each version of the object: a calm service's does not change for hours, and the same
+    object needs no comparison either.
+    """
+    version = service["metadata"].get("resourceVersion")
+    if state.status is None or version is None or state.status[0] != version:
+        state.status = (version or "", parse_status(service))
+    return state.status[1]
+
+
 async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], spec: InferenceServiceSpec) -> Gathered:
     """Read it all. Pools last and without a pause after them, so that two services do not count the same room."""
     metadata = service["metadata"]
@@ -82,7 +92,7 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
     identity = Identity(name=name, namespace=namespace, uid=metadata["uid"])
     model = served_name(spec, name)
     revision = model_hash(spec, model)
-    status = parse_status(service)
+    status = live_status(state, service)
     deployment = deps.objects.get("Deployment", namespace, deployment_name(name))
     settings = _durable(deps, state, spec, identity, revision, status)
 
@@ -96,6 +106,10 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
     listed = deps.cluster.pools((namespace, name), label_value(name), spec, usage)
     others = () if listed else [pool["metadata"]["name"] for pool in deps.objects.all("ServingPool")]
     choice = choose_pool(spec, listed, status.pool, others)
+    if isinstance(choice, PoolChoice):
+        here = label_value(choice.pool.name)
+        pods = tuple(replace(p, elsewhere=True) if p.pool not in {here, ""} else p for p in pods)
+    weighed = len(listed) > 1 and spec.placement.strategy is PlacementStrategy.CHEAPEST
     view = ServiceView(
         now_seconds=deps.clock(),
         name=name,
@@ -104,6 +118,7 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
         spec=spec,
         status=status,
         pool=choice.pool if isinstance(choice, PoolChoice) else None,
+        pools=tuple(listed.values()) if weighed else (),
         pods=pods,
         replicas=None if deployment is None else (deployment.get("spec") or {}).get("replicas"),
         settings=settings,

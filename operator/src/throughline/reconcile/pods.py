@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from throughline.domain.manifests import CONTAINER, REVISION_LABEL
+from throughline.domain.manifests import CONTAINER, LOAD_CHECK, POOL_LABEL, REVISION_LABEL, sampling
 from throughline.domain.observed import PodView
+from throughline.domain.workload_conditions import CONFIG_REASONS, CRASH_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,9 @@ def pod_view(pod: Mapping[str, Any], now: float, *, silent_node: str | None = No
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     container = container_status(pod) or {}
     waiting = (container.get("state") or {}).get("waiting") or {}
+    check = _failing_check(status) or _sampler_not_created(status, container)
+    if check is not None:  # before it has ended well, or begun, the server only waits
+        waiting, container = (check.get("state") or {}).get("waiting") or {"reason": "Error"}, check
     ready = conditions.get("Ready", {}).get("status") == "True"
     scheduled = conditions.get("PodScheduled", {})
     return PodView(
@@ -32,17 +36,38 @@ def pod_view(pod: Mapping[str, Any], now: float, *, silent_node: str | None = No
         terminating=bool(metadata.get("deletionTimestamp")),
         template_hash=labels.get("pod-template-hash", ""),
         revision=labels.get(REVISION_LABEL, ""),
+        pool=labels.get(POOL_LABEL, ""),
         waiting_reason=waiting.get("reason"),
-        waiting_message=waiting.get("message") or _last_words(container),
+        waiting_message=_why(waiting, container),
+        waiting_container=check["name"] if check is not None else CONTAINER,
         restarts=int(container.get("restartCount") or 0),
         unschedulable=(
             scheduled.get("message") or scheduled.get("reason") or "not scheduled"
             if scheduled.get("status") == "False"
             else None
         ),
-        container_id=container.get("containerID"),
+        container_id=container.get("containerID") if check is None else None,
         silent_node=silent_node,
     )
+
+
+def _failing_check(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The status of the container that compares the model's files, where it has failed."""
+    found = init_container_status(status, LOAD_CHECK)
+    if found is None:
+        return None
+    state, last = found.get("state") or {}, found.get("lastState") or {}
+    ended = state.get("terminated") or last.get("terminated") or {}
+    return found if ended and ended.get("exitCode") != 0 else None
+
+
+def _sampler_not_created(status: Mapping[str, Any], server: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The status of the sidecar that samples, where the server does not run because it cannot be created."""
+    if "running" in (server.get("state") or {}):
+        return None
+    found = init_container_status(status, sampling.CONTAINER)
+    waiting = ((found or {}).get("state") or {}).get("waiting") or {}
+    return found if waiting.get("reason") in CONFIG_REASONS else None
 
 
 def silent_node(pod: Mapping[str, Any], objects: ObjectReader) -> str | None:
@@ -52,6 +77,11 @@ def silent_node(pod: Mapping[str, Any], objects: ObjectReader) -> str | None:
     conditions = ((node or {}).get("status") or {}).get("conditions") or ()
     ready = next((c.get("status") for c in conditions if c.get("type") == "Ready"), None)
     return None if ready in {None, "True"} else str(name)
+
+
+def init_container_status(status: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """Of that init container, in the pod's status."""
+    return next((c for c in status.get("initContainerStatuses") or () if c.get("name") == name), None)
 
 
 def container_status(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -71,9 +101,17 @@ def memory_limited(pod_template: Mapping[str, Any]) -> bool:
     return any("memory" in ((c.get("resources") or {}).get("limits") or {}) for c in containers)
 
 
+def _why(waiting: Mapping[str, Any], container: Mapping[str, Any]) -> str | None:
+    """Why the container does not run. In a crash loop what it said last: the kubelet says only that it waits."""
+    said, last = waiting.get("message"), _last_words(container)
+    return last or said if waiting.get("reason") in CRASH_REASONS else said or last
+
+
 def _last_words(container: Mapping[str, Any]) -> str | None:
     """Why the container ended the last time, for a crash loop's message."""
-    ended = (container.get("lastState") or {}).get("terminated") or {}
+    ended = (
+        (container.get("lastState") or {}).get("terminated") or (container.get("state") or {}).get("terminated") or {}
+    )
     if not ended:
         return None
     said = ended.get("message") or ended.get("reason") or "ended"

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from throughline.api import validation
-from throughline.api.base import API_VERSION, Condition, ConditionStatus
+from throughline.api.base import ConditionStatus
 from throughline.api.servingpool import ServingPoolSpec, ServingPoolStatus
+from throughline.domain.conditions import replaced
 from throughline.domain.control.text import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.nodes import ONE, PODS
-from throughline.ports import ApiError
-from throughline.reconcile.context import STATUS_MANAGER
+from throughline.reconcile import writes
 from throughline.reconcile.status import tell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from throughline.api.base import Condition
     from throughline.reconcile.context import Deps
 
 READY = "Ready"
 LOOK_AGAIN_SECONDS = 30.0
-NOT_FOUND = 404
 
 
 class PoolReconciler:
@@ -75,33 +75,14 @@ class PoolReconciler:
         )
 
     def _conditions(self, before: ServingPoolStatus, update: ConditionUpdate, generation: int) -> list[Condition]:
-        old = next((c for c in before.conditions if c.type == update.type), None)
-        now = rfc3339(self._deps.clock())
-        return [
-            Condition(
-                type=update.type,
-                status=update.status,
-                reason=update.reason,
-                message=update.message[:2048],
-                last_transition_time=now if old is None or old.status != update.status else old.last_transition_time,
-                observed_generation=generation,
-            )
-        ]
+        return replaced(before.conditions, update, generation, rfc3339(self._deps.clock()))
 
     async def _write(self, pool: Mapping[str, Any], before: ServingPoolStatus, after: ServingPoolStatus) -> None:
-        deps, name = self._deps, pool["metadata"]["name"]
         wire = after.to_wire()
         if (pool.get("status") or {}) == wire:
             return
-        manifest = {"apiVersion": API_VERSION, "kind": "ServingPool", "metadata": {"name": name}, "status": wire}
-        try:
-            deps.objects.put(await deps.kube.apply(manifest, field_manager=STATUS_MANAGER, subresource="status"))
-        except ApiError as error:
-            if error.status != NOT_FOUND:
-                raise
-            deps.objects.forget(("ServingPool", "", name))
-            return
-        await tell(deps, pool, before.conditions, after.conditions)
+        if await writes.status(self._deps, "ServingPool", None, pool["metadata"]["name"], wire):
+            await tell(self._deps, pool, before.conditions, after.conditions)
 
 
 def _parse(pool: Mapping[str, Any]) -> ServingPoolStatus:

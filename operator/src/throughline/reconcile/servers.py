@@ -70,6 +70,8 @@ async def _ask_one(
     server = server_of(state, pod)
     if pod.ready:
         server.load_error = None
+        if spec.monitoring is not None and server.version is None:
+            await _version(deps, server, pod)
         await verify(deps, state, spec, model, pod)
     else:
         server.settings = None
@@ -81,7 +83,15 @@ async def _ask_one(
         load_error=_error(deps, state, server),
         batch_statistics=tuple(rows),
         queue=queue,
+        server_version=server.version,
     )
+
+
+async def _version(deps: Deps, server: Server, pod: PodView) -> None:
+    try:
+        server.version = await deps.triton.version(pod.ip or "")
+    except TritonError as error:
+        log.info("version not read", pod=pod.name, error=str(error))
 
 
 async def _counters(deps: Deps, model: str, pod: PodView) -> tuple[Sequence[BatchStatistic], LiveQueue | None]:

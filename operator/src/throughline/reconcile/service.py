@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from throughline.api.base import ConditionStatus
-from throughline.domain.conditions import ACCEPTED, workload_conditions
+from throughline.domain.conditions import ACCEPTED, DRIFT_WITHIN_BOUNDS, workload_conditions
 from throughline.domain.control.loop import REQUEUE_SECONDS, decide
 from throughline.domain.decision import ConditionUpdate
+from throughline.domain.evaluation import monitoring
 from throughline.domain.manifests import deployment_name, replicas_patch
 from throughline.domain.placement import Refusal
 from throughline.ports import ApiError
 from throughline.reconcile import batch, children, secret, status
 from throughline.reconcile.context import SCALER, ServiceState
-from throughline.reconcile.gather import Gathered, gather, parse_spec, parse_status
+from throughline.reconcile.gather import Gathered, gather, live_status, parse_spec, parse_status
+from throughline.reconcile.judgement import judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from throughline.domain.decision import Decision
     from throughline.domain.observed import ServiceView
     from throughline.reconcile.context import Deps, Key
+    from throughline.reconcile.judgement import Judgement
 
 log = structlog.get_logger("service")
 
@@ -45,6 +48,7 @@ class ServiceReconciler:
         service = self._deps.objects.get("InferenceService", *key)
         if service is None or service["metadata"].get("deletionTimestamp"):
             self._states.pop(key, None)  # owner references remove the rest
+            self._deps.hooks.forgotten(key)
             return None
         uid = service["metadata"]["uid"]
         state = self._states.get(key)
@@ -66,17 +70,20 @@ class ServiceReconciler:
 
     async def _pass(self, state: ServiceState, service: Mapping[str, Any], spec: InferenceServiceSpec) -> float:
         deps, tuning = self._deps, self._deps.tuning
+        judgement = await judge(deps, state, service, spec, live_status(state, service))
+        spec = judgement.spec
         seen = await self._gather(state, service, spec)
+        judgement = judgement._replace(drift=_drift(judgement, seen.view))
         decision, state.memory = decide(seen.view, state.memory)
         state.newly_refused.clear()
         state.last_settings = decision.settings
         delay = min(tuning.decision_interval, decision.requeue_seconds)
 
-        replicas, refusal, rejected = seen.view.replicas, seen.refusal, None
+        replicas, refusal, rejected = seen.view.replicas, seen.refusal or judgement.refusal, None
         if refusal is None and seen.view.pool is not None:
             self._reserve(seen.view, decision)
             try:
-                conflict, unfinished = await self._apply(state, seen, spec, decision)
+                conflict, unfinished = await self._apply(state, seen, judgement, decision)
                 replicas = await self._scale(seen, decision) if conflict is None else replicas
                 refusal = Refusal("NameConflict", "metadata.name", conflict) if conflict else None
                 delay = min(delay, SOON_SECONDS) if unfinished else delay
@@ -84,6 +91,8 @@ class ServiceReconciler:
                 if not error.terminal:
                     raise
                 refusal, rejected = _rejected(error), error
+        if decision.pool is not None:
+            delay = min(delay, SOON_SECONDS)  # the next pass is on that pool
         if _loading(seen.view):
             delay = min(delay, LOADING_SECONDS)
         elif not seen.view.serving and delay >= min(tuning.decision_interval, REQUEUE_SECONDS):
@@ -92,8 +101,9 @@ class ServiceReconciler:
             *workload_conditions(replace(seen.view, replicas=replicas), refusal, storage_missing=seen.storage_missing),
             *decision.conditions,
         ]
-        after = status.with_decision(seen.view, decision, updates, replicas=replicas)
-        await status.write(deps, service, seen.view.status, after, decision.records)
+        after = status.with_decision(seen.view, decision, updates, judgement, replicas=replicas)
+        await status.write(deps, service, seen.view.status, after, [*decision.records, *judgement.records])
+        deps.hooks.observed((seen.view.namespace, seen.view.name), after.conditions)
         if rejected is not None:
             raise rejected  # for the queue's backoff: the condition says it already
         return delay
@@ -103,14 +113,17 @@ class ServiceReconciler:
 
     def _reserve(self, view: ServiceView, decision: Decision) -> None:
         more = (decision.replicas or 0) - (view.replicas or 0)
+        key = (view.namespace, view.name)
         if view.pool is not None and more > 0:
-            self._deps.cluster.reserve(view.pool.name, (view.namespace, view.name), more)
+            self._deps.cluster.reserve(view.pool.name, key, more)
+        if decision.pool is not None:
+            self._deps.cluster.reserve(decision.pool, key, decision.replicas or view.replicas or 1)
 
     async def _apply(
-        self, state: ServiceState, seen: Gathered, spec: InferenceServiceSpec, decision: Decision
+        self, state: ServiceState, seen: Gathered, judgement: Judgement, decision: Decision
     ) -> tuple[str | None, bool]:
         """Secret, settings and children; returns the name conflict, if any, and whether to look again soon."""
-        deps, view, pool = self._deps, seen.view, seen.view.pool
+        deps, view, pool, spec = self._deps, seen.view, seen.view.pool, judgement.spec
         assert pool is not None  # noqa: S101 - the caller's condition
         if any(p.waiting_reason == "CreateContainerConfigError" for p in view.pods):
             state.secret_seen = False  # the Secret may have been deleted
@@ -129,8 +142,9 @@ class ServiceReconciler:
         if (tried.refused or tried.unfinished) and view.settings is not None:
             durable = view.settings  # a restarted pod must not find what no server has taken
         conflict = await children.apply(
-            deps, state, seen.identity, spec, pool, durable, replicas=decision.replicas or view.replicas
-        )
+            deps, state, seen.identity, spec, pool, durable, replicas=decision.replicas or view.replicas,
+            digest=judgement.digest, moves=any(p.elsewhere for p in view.pods),
+        )  # fmt: skip
         state.conflict = conflict
         if conflict is None and durable == decision.settings:
             rest = await batch.load(deps, state, spec, seen.model, pool, todo, until=until)
@@ -150,6 +164,11 @@ class ServiceReconciler:
         patch = replicas_patch(name, seen.identity.namespace, decision.replicas)
         self._deps.objects.put(await self._deps.kube.apply(patch, field_manager=SCALER))
         return decision.replicas
+
+
+def _drift(judgement: Judgement, view: ServiceView) -> ConditionUpdate:
+    before = next((c for c in view.status.conditions if c.type == DRIFT_WITHIN_BOUNDS), None)
+    return monitoring.with_servers(judgement.drift, judgement.spec.monitoring, view.pods, before)
 
 
 def _loading(view: ServiceView) -> bool:

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from throughline.api.base import API_VERSION, ConditionStatus
+from throughline.api.base import ConditionStatus
 from throughline.api.status import Action, BatchStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.condition_reasons import nature
-from throughline.domain.conditions import MODEL_READY, READY, SLO_MET, WORKLOAD_READY, Nature, headline, resolve
+from throughline.domain.conditions import (
+    ACCURACY_PASSING,
+    DRIFT_WITHIN_BOUNDS,
+    MODEL_READY,
+    READY,
+    SLO_MET,
+    WORKLOAD_READY,
+    Nature,
+    headline,
+    resolve,
+)
 from throughline.domain.control.text import rfc3339, settings_text, with_records
 from throughline.domain.manifests import service_name
-from throughline.ports import ApiError
-from throughline.reconcile.context import STATUS_MANAGER
+from throughline.reconcile import writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,31 +32,43 @@ if TYPE_CHECKING:
     from throughline.domain.decision import ConditionUpdate, Decision
     from throughline.domain.observed import ServiceView
     from throughline.reconcile.context import Deps
+    from throughline.reconcile.judgement import Judgement
 
 log = structlog.get_logger("status")
 
-NOT_FOUND = 404
 GRPC_PORT = 8001
 # Conditions whose turning False, or back to True, is worth an Event; the others only repeat these.
 REPORTED = frozenset(
-    {"Accepted", WORKLOAD_READY, MODEL_READY, SLO_MET, "MetricsAvailable", "ScalingActive", "BatchTuned"}
+    {
+        *("Accepted", WORKLOAD_READY, MODEL_READY, SLO_MET),
+        *("MetricsAvailable", "ScalingActive", "BatchTuned", ACCURACY_PASSING, DRIFT_WITHIN_BOUNDS),
+    }
 )
+# Lines of the ledger that are no Event: holding is none, and the condition AccuracyPassing tells of a verdict.
+TOLD_BY_CONDITION = frozenset({Action.HOLD, Action.EVALUATE})
 WARNED_BY_ACTION = frozenset({Action.ROLLBACK})
 
 
 def with_decision(
-    view: ServiceView, decision: Decision, updates: Sequence[ConditionUpdate], *, replicas: int | None
+    view: ServiceView,
+    decision: Decision,
+    updates: Sequence[ConditionUpdate],
+    judgement: Judgement,
+    *,
+    replicas: int | None,
 ) -> InferenceServiceStatus:
     """The status after a pass that went through."""
     before = view.status
     on_all = bool(view.serving) and all(p.settings == decision.settings for p in view.serving)
     settings = decision.settings if on_all or before.batch.settings is None else before.batch.settings
-    conditions = resolve(before.conditions, updates, view.generation, rfc3339(view.now_seconds))
+    conditions = resolve(
+        before.conditions, [*updates, judgement.update, judgement.drift], view.generation, rfc3339(view.now_seconds)
+    )
     return InferenceServiceStatus(
         observed_generation=view.generation,
         conditions=conditions,
         reason=headline(conditions),
-        pool=view.pool.name if view.pool else before.pool,
+        pool=decision.pool or (view.pool.name if view.pool else before.pool),
         url=f"grpc://{service_name(view.name)}.{view.namespace}.svc:{GRPC_PORT}",
         replicas=ReplicaStatus(
             desired=replicas or 0,
@@ -60,7 +81,9 @@ def with_decision(
         ),
         slo=decision.slo,
         control=decision.control,
-        decisions=with_records(before.decisions, decision.records),
+        evaluation=judgement.status,
+        monitoring=judgement.monitored,
+        decisions=with_records(before.decisions, [*decision.records, *judgement.records]),
     )
 
 
@@ -84,19 +107,7 @@ async def write(
     wire = after.to_wire()
     if (service.get("status") or {}) != wire:
         metadata = service["metadata"]
-        manifest = {
-            "apiVersion": API_VERSION,
-            "kind": service["kind"],
-            "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-            "status": wire,
-        }
-        try:
-            deps.objects.put(await deps.kube.apply(manifest, field_manager=STATUS_MANAGER, subresource="status"))
-        except ApiError as error:
-            if error.status != NOT_FOUND:
-                raise
-            log.info("the service is gone")
-            deps.objects.forget((service["kind"], metadata["namespace"], metadata["name"]))
+        if not await writes.status(deps, service["kind"], metadata["namespace"], metadata["name"], wire):
             return
     await tell(deps, service, before.conditions, after.conditions)
     for entry in records:
@@ -104,8 +115,8 @@ async def write(
             continue
         deps.hooks.decided(entry.action)
         log.info("decision", action=entry.action, reason=entry.reason, message=entry.message, inputs=entry.inputs)
-        if entry.action is not Action.HOLD:
-            await _emit(
+        if entry.action not in TOLD_BY_CONDITION:
+            await writes.emit(
                 deps,
                 service,
                 type_="Warning" if entry.action in WARNED_BY_ACTION else "Normal",
@@ -143,7 +154,7 @@ async def tell(
                 message=condition.message,
             )
         if failed or recovered:
-            await _emit(
+            await writes.emit(
                 deps,
                 regarding,
                 type_="Warning" if failed else "Normal",
@@ -151,13 +162,3 @@ async def tell(
                 message=f"{condition.type}: {condition.message}" if condition.message else condition.type,
                 action="Reconcile",
             )
-
-
-async def _emit(
-    deps: Deps, regarding: Mapping[str, Any], *, type_: str, reason: str, message: str, action: str
-) -> None:
-    """An Event that cannot be written is no reason to fail: condition and log say the same."""
-    try:
-        await deps.kube.emit(regarding, type_=type_, reason=reason, message=message, action=action)
-    except ApiError as error:
-        log.warning("event not written", reason=reason, error=str(error))

@@ -27,19 +27,25 @@ async def missing(deps: Deps, state: ServiceState, spec: InferenceServiceSpec, n
         answer = None
     elif deps.clock() - asked < deps.tuning.storage_seconds:
         return answer
-    scheme, _, rest = uri.partition("://")
-    kind, name = _KINDS[scheme], rest.split("/", 1)[0]
-    try:
-        found = await deps.kube.get("v1", kind, namespace, name)
-    except ApiError as error:
-        log.warning("storage not checked", kind=kind, name=name, error=str(error))
-        return answer
-    answer = None if found is not None else f"{kind} {name} does not exist in namespace {namespace}"
     file = _FILES.get(spec.model.backend)
-    if found is not None and kind == "ConfigMap" and file is not None:
-        keys = {*(found.get("data") or ()), *(found.get("binaryData") or ())}
-        answer = (
-            None if file in keys else f"ConfigMap {name} has no key {file}, which backend {spec.model.backend} loads"
-        )
+    wanted = None if file is None else (file, f", which backend {spec.model.backend} loads")
+    try:
+        answer = await absent(deps, uri, namespace, key=wanted)
+    except ApiError as error:
+        log.warning("storage not checked", uri=uri, error=str(error))
+        return answer
     state.storage = (uri, deps.clock(), answer)
     return answer
+
+
+async def absent(deps: Deps, uri: str, namespace: str, *, key: tuple[str, str] | None = None) -> str | None:
+    """What of a pvc:// or configmap:// is not there, in words. `key`: that a ConfigMap must have, and why."""
+    scheme, _, rest = uri.partition("://")
+    kind, name = _KINDS[scheme], rest.split("/", 1)[0]
+    found = await deps.kube.get("v1", kind, namespace, name)
+    if found is None:
+        return f"{kind} {name} does not exist in namespace {namespace}"
+    if kind == "ConfigMap" and key is not None:
+        keys = {*(found.get("data") or ()), *(found.get("binaryData") or ())}
+        return None if key[0] in keys else f"ConfigMap {name} has no key {key[0]}{key[1]}"
+    return None

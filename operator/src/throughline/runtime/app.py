@@ -8,6 +8,7 @@ import signal
 import time
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kopf
@@ -17,22 +18,30 @@ from throughline.adapters.kube import Kube, Reporter, connect
 from throughline.adapters.prometheus import Prometheus
 from throughline.adapters.triton import Triton
 from throughline.api.base import API_VERSION
-from throughline.domain.manifests import POOL_LABEL, SERVICE_LABEL, RenderOptions, label_value
+from throughline.api.crd import KINDS
+from throughline.domain.manifests import SERVICE_LABEL, RenderOptions
+from throughline.domain.manifests.evaluation import RUN_LABEL
+from throughline.lineage.keys import load_signer
 from throughline.ports import ApiError
 from throughline.reconcile.cluster import Cluster
 from throughline.reconcile.context import Deps, Tuning
+from throughline.reconcile.evaluation import EvaluationReconciler
+from throughline.reconcile.guard import ApprovalGuard
 from throughline.reconcile.pool import PoolReconciler
 from throughline.reconcile.service import ServiceReconciler
-from throughline.runtime import handlers, health
+from throughline.runtime import collector, handlers, health
 from throughline.runtime.leader import LeaderElection
 from throughline.runtime.metrics import Metrics
 from throughline.runtime.poller import Poller
 from throughline.runtime.queue import WorkQueue
 from throughline.runtime.reflector import Reflector
 from throughline.runtime.store import Store
+from throughline.runtime.wakes import Wakes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from securesystemslib.signer import CryptoSigner
 
     from throughline.reconcile.context import Key
     from throughline.settings import Settings
@@ -48,10 +57,19 @@ CHILDREN = (
     ("v1", "ServiceAccount"),
     ("policy/v1", "PodDisruptionBudget"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
+    ("batch/v1", "CronJob"),
+)
+# Watched in whole: suites and approvals are the users', and belong to no one service.
+EVALUATION = (
+    (API_VERSION, "EvaluationSuite", ""),
+    (API_VERSION, "EvaluationRun", ""),
+    (API_VERSION, "ModelRevision", ""),
+    (API_VERSION, "ModelApproval", ""),
+    ("batch/v1", "Job", RUN_LABEL),
 )
 POOL_WORKERS = 2
-CHILD_DELAY_SECONDS = 0.2  # a rollout changes pods and Deployment many times a second; one look tells it all
-POOL_DELAY_SECONDS = 2.0
+EVALUATION_WORKERS = 4
+CONNECTIONS = 40  # besides the watches, each of which holds one
 CRD_RETRY_SECONDS = 5.0
 SYNC_SECONDS = 120.0
 
@@ -63,14 +81,16 @@ class App:
     settings: Settings
     kube: Kube
     metrics: Metrics
+    signers: tuple[CryptoSigner, ...] = ()
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     store: Store = field(default_factory=Store)
     health: health.Health = field(default_factory=health.Health)
     services: WorkQueue[Key] = field(init=False)
+    evaluations: WorkQueue[Key] = field(init=False)
     pools: WorkQueue[str] = field(init=False)
+    wakes: Wakes = field(init=False)
     poller: Poller = field(init=False)
     reflectors: list[Reflector] = field(default_factory=list, init=False)
-    _labels: dict[tuple[str, str], str] = field(default_factory=dict, init=False)  # label value → name
 
     async def run(self) -> int:
         """The exit code of the process."""
@@ -102,7 +122,7 @@ class App:
         """Wait for our resources to be served; returns whether PodMonitors are."""
         while True:
             try:
-                missing = [k for k in ("InferenceService", "ServingPool") if not await self.kube.serves(API_VERSION, k)]
+                missing = [k.kind for k in KINDS if not await self.kube.serves(API_VERSION, k.kind)]
                 if not missing:
                     if self.settings.pod_monitor != "auto":
                         return self.settings.pod_monitor == "always"
@@ -176,14 +196,17 @@ class App:
             ),
             objects=self.store,
             cluster=Cluster(kube, self.store, time.monotonic),
+            guard=ApprovalGuard(kube, time.monotonic),
             hooks=self.metrics,
             options=RenderOptions(
                 default_image=settings.default_triton_image,
                 operator_namespace=settings.operator_namespace,
                 prometheus_namespaces=settings.metrics_readers,
                 pod_monitor=pod_monitor,
+                evaluator_image=settings.evaluator_image,
             ),
             frame=self.poller.frame,
+            signers=self.signers,
             tuning=Tuning(
                 decision_interval=settings.decision_interval_seconds,
                 metrics_window=settings.metrics_window_seconds,
@@ -198,15 +221,25 @@ class App:
             ):
                 return await reconcile_service(key)
 
+        async def evaluation(key: Key) -> float | None:
+            with structlog.contextvars.bound_contextvars(
+                namespace=key[0], service=key[1], reconcile=uuid.uuid4().hex[:8]
+            ):
+                return await reconcile_evaluation(key)
+
         async def pool(name: str) -> float | None:
             with structlog.contextvars.bound_contextvars(pool=name, reconcile=uuid.uuid4().hex[:8]):
                 return await reconcile_pool(name)
 
         self.services = WorkQueue("inferenceservice", service, workers=settings.workers, metrics=self.metrics)
+        reconcile_evaluation = EvaluationReconciler(deps, self.services.add)
+        self.evaluations = WorkQueue("evaluation", evaluation, workers=EVALUATION_WORKERS, metrics=self.metrics)
         self.pools = WorkQueue("servingpool", pool, workers=POOL_WORKERS, metrics=self.metrics)
+        self.wakes = Wakes(self.store, self.services, self.evaluations, self.pools)
         kinds = [*CHILDREN, (MONITORING, "PodMonitor")] if pod_monitor else list(CHILDREN)
         for namespace in settings.watched_namespaces or (None,):
             self.reflectors += [self._reflector(v, k, namespace, SERVICE_LABEL) for v, k in kinds]
+            self.reflectors += [self._reflector(v, k, namespace, selector) for v, k, selector in EVALUATION]
         self.reflectors.append(self._reflector("v1", "Node", None, ""))
 
     def _reflector(self, api_version: str, kind: str, namespace: str | None, selector: str) -> Reflector:
@@ -215,7 +248,7 @@ class App:
             store=self.store,
             api_version=api_version,
             kind=kind,
-            changed=self.wake,
+            changed=self.wakes,
             namespace=namespace,
             label_selector=selector,
             resync_seconds=self.settings.resync_seconds,
@@ -230,43 +263,7 @@ class App:
     def seen(self, type_: str | None, obj: Mapping[str, Any]) -> None:
         """An event of our own resources, from kopf."""
         if self.store.delete(obj) if type_ == "DELETED" else self.store.put(obj):
-            self.wake(obj)
-
-    def wake(self, obj: Mapping[str, Any]) -> None:
-        """Have everything looked at that the changed object concerns."""
-        kind, metadata = obj["kind"], obj["metadata"]
-        namespace, name = metadata.get("namespace") or "", metadata["name"]
-        if kind == "InferenceService":
-            self._labels[(namespace, label_value(name))] = name
-            self.services.add((namespace, name))
-            pool = (obj.get("status") or {}).get("pool")
-            if pool:
-                self.pools.add(pool, POOL_DELAY_SECONDS)
-        elif kind == "ServingPool":
-            self.pools.add(name)
-            for key in self._listing(name):
-                self.services.add(key)
-        elif kind == "Node":
-            for _, pool in self.store.names("ServingPool"):
-                self.pools.add(pool, POOL_DELAY_SECONDS)
-        else:
-            self._wake_owner(namespace, metadata)
-
-    def _wake_owner(self, namespace: str, metadata: Mapping[str, Any]) -> None:
-        labels = metadata.get("labels") or {}
-        label = labels.get(SERVICE_LABEL, "")
-        self.services.add((namespace, self._labels.get((namespace, label), label)), CHILD_DELAY_SECONDS)
-        if POOL_LABEL in labels:
-            self.pools.add(labels[POOL_LABEL], POOL_DELAY_SECONDS)
-
-    def _listing(self, pool: str) -> list[Key]:
-        """Services that name the pool in their placement."""
-        found = []
-        for service in self.store.all("InferenceService"):
-            listed = ((service.get("spec") or {}).get("placement") or {}).get("pools") or ()
-            if any(isinstance(p, dict) and p.get("name") == pool for p in listed):
-                found.append((service["metadata"]["namespace"], service["metadata"]["name"]))
-        return found
+            self.wakes(obj)
 
     async def _lead(self) -> None:
         """Wait for the Lease, then work for as long as it is held. Cancelling drains and gives it up."""
@@ -294,7 +291,7 @@ class App:
                 log.error("workers failed", exc_info=work.exception())
         except asyncio.CancelledError:
             deadline = settings.shutdown_seconds
-            drained = asyncio.create_task(_drain(self.services, self.pools, deadline), name="drain")
+            drained = asyncio.create_task(_drain(deadline, self.services, self.evaluations, self.pools), name="drain")
             # Losing the Lease meanwhile ends it at once: then another may act.
             await asyncio.wait({drained, hold}, return_when=asyncio.FIRST_COMPLETED)
             drained.cancel()
@@ -314,11 +311,13 @@ class App:
             await asyncio.gather(*(r.synced.wait() for r in self.reflectors))
         own = self._own_resources()
         await asyncio.gather(*(r.list() for r in own), self.poller.poll())
+        collector.settle()
         async with asyncio.TaskGroup() as group:
             group.create_task(self.poller.run())
             group.create_task(self._relist(own))
             group.create_task(self.pools.run())
             group.create_task(self.services.run())
+            group.create_task(self.evaluations.run())
 
     def _own_resources(self) -> list[Reflector]:
         namespaces = self.settings.watched_namespaces or (None,)
@@ -336,8 +335,8 @@ class App:
                     log.warning("list failed", kind=reflector.kind, error=str(error))
 
 
-async def _drain(services: WorkQueue[Key], pools: WorkQueue[str], seconds: float) -> None:
-    await asyncio.gather(services.drain(seconds), pools.drain(seconds))
+async def _drain(seconds: float, *queues: WorkQueue[Any]) -> None:
+    await asyncio.gather(*(queue.drain(seconds) for queue in queues))
 
 
 async def _first(tasks: Any) -> None:
@@ -347,9 +346,16 @@ async def _first(tasks: Any) -> None:
 
 async def run(settings: Settings) -> int:
     """The whole operator; returns the exit code."""
+    # Before anything else: a key that cannot be used is a mistake of the installation, and ends the process.
+    signers = (load_signer(Path(settings.signing_key_file)),) if settings.signing_key_file else ()
     metrics = Metrics()
-    kube = Kube(await connect(), reporter=Reporter(settings.pod_name), observe=metrics.observe_request)
+    watches = len(settings.watched_namespaces or (None,)) * (len(CHILDREN) + 1 + len(EVALUATION)) + 1
+    kube = Kube(
+        await connect(connections=CONNECTIONS + watches),
+        reporter=Reporter(settings.pod_name),
+        observe=metrics.observe_request,
+    )
     try:
-        return await App(settings, kube, metrics).run()
+        return await App(settings, kube, metrics, signers).run()
     finally:
         await kube.close()

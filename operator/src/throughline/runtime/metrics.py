@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from throughline.api.base import ConditionStatus
+from throughline.domain.conditions import ACCURACY_PASSING, DRIFT_WITHIN_BOUNDS, READY, SLO_MET
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from throughline.api.base import Condition
+
 PREFIX = "throughline"
+SHOWN = (READY, SLO_MET, ACCURACY_PASSING, DRIFT_WITHIN_BOUNDS)  # of each service, for alerts
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -36,6 +48,10 @@ class Metrics:
         self.metrics_available = self._gauge("metrics_source_available", "1 when Prometheus answered last time")
         self.decisions = self._counter("decisions", "Lines of the ledger", "action")
         self.conditions = self._counter("condition_transitions", "Conditions that changed", "type", "status")
+        self.condition = self._gauge(
+            "inferenceservice_condition", "1 True, 0 False; absent while it is Unknown", "namespace", "name", "type"
+        )
+        self.evaluation_runs = self._counter("evaluation_runs", "Evaluations that ended, by verdict", "outcome")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)
@@ -48,6 +64,26 @@ class Metrics:
 
     def decided(self, action: str) -> None:
         self.decisions.labels(action=str(action)).inc()
+
+    def observed(self, key: tuple[str, str], conditions: Sequence[Condition]) -> None:
+        """Unknown is no number: the series is not there then."""
+        for condition in conditions:
+            if condition.type not in SHOWN:
+                continue
+            labels = (*key, condition.type)
+            if condition.status == ConditionStatus.UNKNOWN:
+                with contextlib.suppress(KeyError):
+                    self.condition.remove(*labels)
+            else:
+                self.condition.labels(*labels).set(condition.status == ConditionStatus.TRUE)
+
+    def forgotten(self, key: tuple[str, str]) -> None:
+        for type_ in SHOWN:
+            with contextlib.suppress(KeyError):
+                self.condition.remove(*key, type_)
+
+    def evaluated(self, outcome: str) -> None:
+        self.evaluation_runs.labels(outcome=str(outcome)).inc()
 
     def transitioned(self, type_: str, status: str) -> None:
         self.conditions.labels(type=type_, status=str(status)).inc()

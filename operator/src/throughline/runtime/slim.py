@@ -38,12 +38,14 @@ def _pod(obj: Mapping[str, Any]) -> dict[str, Any]:
         _pick(c, "name", "ready", "restartCount", "state", "lastState", "containerID", "started")
         for c in status.get("containerStatuses") or ()
     ]
+    before = [_pick(c, "name", "restartCount", "state", "lastState") for c in status.get("initContainerStatuses") or ()]
     return {
         "spec": {**_pick(spec, "nodeName"), "containers": containers},
         "status": {
             **_pick(status, "phase", "podIP", "reason", "message", "startTime"),
             "conditions": conditions,
             "containerStatuses": statuses,
+            **({"initContainerStatuses": before} if before else {}),
         },
     }
 
@@ -58,4 +60,12 @@ def _node(obj: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-RULES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"Pod": _pod, "Node": _node}
+def _job(obj: Mapping[str, Any]) -> dict[str, Any]:
+    ends = [
+        _pick(c, "type", "status", "reason", "message", "lastTransitionTime")
+        for c in (obj.get("status") or {}).get("conditions") or ()
+    ]
+    return {"status": {"conditions": ends}}
+
+
+RULES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"Pod": _pod, "Node": _node, "Job": _job}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.control.service_time import STATISTICS_PODS
 from throughline.domain.control.text import with_records
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodView, PoolView, ServiceView, Unavailable
 from throughline.simulate.look import pod_metrics
+from throughline.simulate.world import FIRST_POOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,8 +62,14 @@ class Autopilot:
             batch_statistics=tuple(
                 BatchStatistic(size, n, round(seconds * 1e9)) for size, (n, seconds) in sorted(statistics.items())
             ),
+            elsewhere=pod.pool != world.pool,
             queue=LiveQueue(pod.waiting, round(pod.counters.cancelled)) if ready and asked else None,
         )  # fmt: skip
+
+    def _spec_of(self, world: World, pool: str) -> ServingPoolSpec:
+        if pool == FIRST_POOL:
+            return self.pool
+        return self.pool.model_copy(update={"cost_per_hour": f"{world.places[pool].price_per_hour:g}"})
 
     def view(self, world: World) -> ServiceView:
         """What gather would show of this moment."""
@@ -73,9 +81,16 @@ class Autopilot:
         counted = [p.name for p in world.ready if len(p.samples) < 2 or p.counters.success > 0]
         counted = counted if any(p.counters.success > 0 for p in world.ready) else []
         asked = set(sorted(counted)[:STATISTICS_PODS])
+        here = PoolView(world.pool, self._spec_of(world, world.pool), world.capacity, 1)
+        pools: tuple[PoolView, ...] = ()
+        if self.spec.placement.strategy is PlacementStrategy.CHEAPEST:
+            pools = tuple(
+                here if name == world.pool else PoolView(name, self._spec_of(world, name), place.replicas, 1)
+                for name, place in world.places.items()
+            )
         return ServiceView(
             now_seconds=EPOCH_SECONDS + world.now, name="simulated", namespace="default", generation=1, spec=self.spec,
-            status=self.status, pool=PoolView("pool", self.pool, world.capacity, 1),
+            status=self.status, pool=here, pools=pools,
             pods=tuple(self._pod(world, p, metrics=gone is None, asked=p.name in asked) for p in world.pods),
             replicas=world.ordered, settings=world.settings, model_hash="r", metrics_unavailable=gone,
             metrics_window_seconds=self.window_seconds,
@@ -89,6 +104,8 @@ class Autopilot:
         world.configure(decision.settings, dict(decision.pod_settings))
         if decision.replicas is not None:
             world.scale(decision.replicas)
+        if decision.pool is not None:
+            world.move(decision.pool)
         self.status = InferenceServiceStatus(
             control=decision.control,
             decisions=with_records(self.status.decisions, decision.records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from throughline.simulate.kernel import percentile_us
@@ -10,12 +10,14 @@ from throughline.simulate.look import WorldLook
 from throughline.simulate.world import BUCKET_SECONDS, World, changes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.simulate.autopilot import Autopilot
-    from throughline.simulate.types import Autoscaler, Environment, Traffic, Truth
+    from throughline.simulate.types import Autoscaler, Environment, Place, Traffic, Truth
     from throughline.simulate.world import Moment
 
 
@@ -28,6 +30,7 @@ class Case:
     traffic: Traffic
     slo_us: float
     seed: int = 1
+    places: Mapping[str, Place] = field(default_factory=dict)  # other pools, for those that may move
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def _result(name: str, world: World, case: Case) -> Result:
     histogram = world.tally.histogram
     hours = world.replica_hours()
     return Result(
-        contender=name, replica_hours=hours, cost=hours * case.environment.price_per_hour,
+        contender=name, replica_hours=hours, cost=world.cost(),
         requests=good + over + lost, over=over, lost=lost, p99_us=percentile_us(histogram[counted].sum(axis=0), 0.99),
         changes=changes(world.moments, case.traffic.warmup_seconds), settings=world.settings,
         moments=tuple(world.moments), p99_by_bucket_us=tuple(percentile_us(row, 0.99) for row in histogram),
@@ -72,7 +75,7 @@ def run_autopilot(case: Case, pilot: Autopilot, settings: BatchSettings, *, repl
     """The product, from `settings` and so many ready replicas. It looks when it asked to, and at each new pod."""
     world = World(
         case.truth, case.environment, case.traffic, slo_us=case.slo_us, settings=settings, replicas=replicas,
-        seed=case.seed,
+        seed=case.seed, places=case.places,
     )  # fmt: skip
     woken = [False]
     world.on_change = lambda: woken.__setitem__(0, True)

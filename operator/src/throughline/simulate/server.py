@@ -153,6 +153,7 @@ class Replica:
     created_seconds: float
     ready_seconds: float
     settings: BatchSettings  # in force, or about to be
+    pool: str = ""
     models: list[Model] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
     reload: tuple[float, BatchSettings] | None = None  # when it is done, and to what

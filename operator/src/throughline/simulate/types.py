@@ -53,6 +53,15 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A pool beside the one of the environment: how fast the model is there, what a replica costs, how many fit."""
+
+    truth: Truth
+    price_per_hour: float
+    replicas: int = 40
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happens to the world at a time.
 

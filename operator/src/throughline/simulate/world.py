@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from throughline.simulate.server import Replica, Tally
+from throughline.simulate.types import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.simulate.types import Environment, Event, Traffic, Truth
@@ -34,8 +36,13 @@ class Moment:
     settings: BatchSettings
 
 
+FIRST_POOL = "pool"  # the environment's
+
+
 class World:
-    """One service on one pool. The driver advances it and gives it orders; it never decides."""
+    """One service, on one pool at a time. The driver advances it and gives it orders; it never decides. `places`: pools
+    that it may be moved to, beside the environment's.
+    """
 
     def __init__(
         self,
@@ -48,9 +55,13 @@ class World:
         replicas: int,
         seed: int = 1,
         sampling: bool = False,
+        places: Mapping[str, Place] = MappingProxyType({}),
     ) -> None:
-        self.truth, self.environment, self.traffic = truth, environment, traffic
-        self._first_truth = truth
+        self.environment, self.traffic = environment, traffic
+        first = Place(truth, environment.price_per_hour, environment.pool_replicas)
+        self.places = {FIRST_POOL: first, **places}
+        self.pool = FIRST_POOL
+        self._factor = 1.0  # of the model's cost, everywhere
         rng = np.random.default_rng(seed)
         sigma = math.sqrt(math.log1p(truth.noise**2))
         noise = np.exp(rng.normal(-sigma * sigma / 2, sigma, NOISE_VALUES)) if sigma else np.ones(1)
@@ -75,6 +86,7 @@ class World:
         self.concurrency: list[float] = []
         self._next_sample = 1.0 if sampling else math.inf
         self.paid_seconds = np.zeros(self.tally.lost.size)
+        self.paid = np.zeros(self.tally.lost.size)  # money
         self.moments: list[Moment] = []
         self.on_change: Callable[[], None] | None = None
         for _ in range(replicas):
@@ -90,6 +102,12 @@ class World:
             self._reconcile()
             self._note()
 
+    def move(self, pool: str) -> None:
+        """Order another pool: as a rolling update, each replica goes when its successor serves."""
+        self.pool, self.capacity = pool, self.places[pool].replicas
+        self._reconcile()
+        self._note()
+
     def configure(self, settings: BatchSettings, exceptions: dict[str, BatchSettings] | None = None) -> None:
         """Order settings for all replicas, other ones for those named."""
         changed = settings != self.settings
@@ -104,20 +122,37 @@ class World:
 
     def _create(self, ready_seconds: float) -> None:
         self._named += 1
-        pod = Replica(f"pod-{self._named}", self.now, ready_seconds, self.settings)
+        pod = Replica(f"pod-{self._named}", self.now, ready_seconds, self.settings, self.pool)
         if ready_seconds <= self.now:
-            pod.start(self.truth.parallel)
+            pod.start(self.places[pod.pool].truth.parallel)
         self.pods.append(pod)
 
     def _reconcile(self) -> None:
         """As a ReplicaSet: create what lacks; remove what is not ready first, then the youngest."""
         staying = [p for p in self.pods if not p.leaving]
         wanted = min(self.ordered, self.capacity)
+        left = [p for p in staying if p.pool != self.pool]
+        if left:
+            self._roll(staying, left)
+            return
         e = self.environment
         for _ in range(wanted - len(staying)):
             self._create(self.now + e.pod_start_seconds + e.model_load_seconds)
         for pod in sorted(staying, key=lambda p: (bool(p.models), -p.created_seconds))[: max(0, len(staying) - wanted)]:
             pod.leaving = True
+        self._bury()
+
+    def _roll(self, staying: Sequence[Replica], left: Sequence[Replica]) -> None:
+        """As a Deployment with maxSurge 1 and maxUnavailable 0: those on the pool that was left go as others serve."""
+        here = len(staying) - len(left)
+        serve = sum(bool(p.models) for p in staying if p.pool == self.pool)
+        going = left[: max(0, len(left) + serve - self.ordered)]
+        for pod in going:
+            pod.leaving = True
+        e = self.environment
+        most = min(self.ordered + 1 - (len(staying) - len(going)), min(self.ordered, self.capacity) - here)
+        for _ in range(most):
+            self._create(self.now + e.pod_start_seconds + e.model_load_seconds)
         self._bury()
 
     def _bury(self) -> None:
@@ -163,10 +198,16 @@ class World:
             for i, pod in enumerate(ready):
                 pod.models[-1].take(coming[index == i])
         for pod in self.pods:
-            pod.run(until, self.truth, self.tally)
+            pod.run(until, self._truth(pod), self.tally)
         bucket = min(int(self.now / BUCKET_SECONDS), self.paid_seconds.size - 1)
-        self.paid_seconds[bucket] += (until - self.now) * len(self.pods)
+        seconds = until - self.now
+        self.paid_seconds[bucket] += seconds * len(self.pods)
+        self.paid[bucket] += seconds * sum(self.places[p.pool].price_per_hour for p in self.pods) / 3600
         self.now = until
+
+    def _truth(self, pod: Replica) -> Truth:
+        truth = self.places[pod.pool].truth
+        return truth if self._factor == 1.0 else replace(truth, factor=self._factor)
 
     def _happen(self) -> None:
         """Whatever is due now."""
@@ -193,17 +234,19 @@ class World:
         changed = False
         for pod in self.pods:
             if not pod.models and pod.ready_seconds <= self.now:
-                pod.start(self.truth.parallel)
+                pod.start(self.places[pod.pool].truth.parallel)
                 changed = True
             if pod.reload is not None and pod.reload[0] <= self.now:
                 pod.reload_done()
                 changed = True
+        if changed and any(p.pool != self.pool for p in self.pods if not p.leaving):
+            self._reconcile()
         return changed
 
     def _event(self, event: Event) -> bool:
         """Let it happen; whether a pod was affected."""
         if event.kind == "cost":
-            self.truth = replace(self._first_truth, factor=event.value)
+            self._factor = event.value
         elif event.kind == "metrics":
             self.scrapes_fail_until = self.now + event.value
         elif event.kind == "pool":
@@ -250,6 +293,9 @@ class World:
 
     def replica_hours(self) -> float:
         return float(self.paid_seconds[self.counted()].sum()) / 3600
+
+    def cost(self) -> float:
+        return float(self.paid[self.counted()].sum())
 
     def requests(self) -> tuple[int, int, int]:
         """(answered in time, over the SLO, lost) after the warm-up; what still waits at the end is lost."""

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
 WORTH_WHEN_SLOW = 1.15
+# Callers who wait get the throughput itself, where others only get room for bursts.
+WORTH_TO_CALLERS = 1.08
+# An instance more is no reload, and is only added where it costs nobody anything.
+WORTH_IN_PLACE = 1.05
 # Replicas are saved only where they are saved with so much more demand, too.
 SAVING_MARGIN = 1.05
 # A change that is not urgent waits so long after the one before, twice as long after each further one of the last hour:
@@ -164,7 +168,8 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
         return False
     if best.settings.instances < current.settings.instances and best.score >= current.score:
         return True  # an instance that does no good holds memory
-    return best.score >= (WORTH_WHEN_SLOW if ctx.slow else WORTH) * max(current.score, 1e-9) or (
+    worth = WORTH_TO_CALLERS if problem.callers_wait else WORTH_WHEN_SLOW if ctx.slow else WORTH
+    return best.score >= worth * max(current.score, 1e-9) or (
         not best.feasible and best.p99_us < current.p99_us / WORTH
     )
 
@@ -175,6 +180,7 @@ class _Weighed:
     current: Option
     options: Sequence[Option]
     untried: bool = False  # what it is worth will be seen
+    one_more: bool = False  # an instance, in place
 
 
 def _untried(
@@ -199,6 +205,24 @@ def _untried(
     return _Weighed(option, current, options, untried=True)
 
 
+def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings]) -> _Weighed | None:
+    """An instance more on a busy server, for what each execution leaves idle before the next, where callers who wait
+    would get more by it and a stream no less: which of them it is cannot be told of every load, and no model is
+    reloaded for it.
+    """
+    demand, known, instances = ctx.demand, ctx.memory.known, ctx.settings.instances
+    if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:
+        return None
+    target = ctx.settings.model_copy(update={"instances": instances + 1})
+    if instances >= ctx.view.spec.batching.instances.max or target in taboo:
+        return None
+    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
+    gains = option.closed_per_second >= WORTH_IN_PLACE * current.closed_per_second
+    if not gains or option.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
+        return None
+    return _Weighed(option, current, (), one_more=True)
+
+
 def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
     """How far the demand may move before the settings in force may lose: they need as many replicas, and others were
     not found to need fewer, while there is more; nor while there is less, where there cannot be fewer.
@@ -218,7 +242,8 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
-            return _untried(ctx, problem, taboo, ()) or BatchStep(ctx.settings, rejected=rejected, judged=known)
+            tried = _untried(ctx, problem, taboo, ()) or _one_more(ctx, problem, taboo)
+            return tried or BatchStep(ctx.settings, rejected=rejected, judged=known)
     space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
     if taboo:
         space = Space(s for s in space if s not in taboo)
@@ -227,7 +252,8 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     best = choose(options)
     if not worthwhile(ctx, problem, best, current):
         judged = _judged(problem, situation, current)
-        return _untried(ctx, problem, taboo, options) or BatchStep(ctx.settings, rejected=rejected, judged=judged)
+        tried = _untried(ctx, problem, taboo, options) or _one_more(ctx, problem, taboo)
+        return tried or BatchStep(ctx.settings, rejected=rejected, judged=judged)
     if memory_allows(ctx, best.settings):
         return _Weighed(best, current, options)
     options = search(problem, Space(s for s in space if memory_allows(ctx, s)), current)
@@ -253,6 +279,9 @@ def _gain_text(weighed: _Weighed) -> str:
     best, current = weighed.best, weighed.current
     if weighed.untried:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
+    if weighed.one_more:
+        gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
+        return f"{gain:.2g}× for callers who wait, no less for others"
     if best.replicas != current.replicas or not current.feasible:
         needed = current.needed if current.needed is not None else "any number"
         return f"{best.replicas} replica(s) instead of {needed}"
@@ -286,7 +315,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
     if pause_seconds is None:
-        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent else 1)
+        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         return BatchStep(ctx.settings, rejected=rejected, coming=best, message=text)

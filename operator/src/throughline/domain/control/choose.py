@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from throughline.api.inferenceservice import Batching
-    from throughline.domain.control.service_time import Curve
+    from throughline.domain.control.curve import Curve
 
 QUEUE_DELAYS_MICROSECONDS = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 # A queue delay above this share of the SLO spends the latency that bursts need.
@@ -57,6 +57,7 @@ class Problem(NamedTuple):
     max_replicas: int
     min_replicas: int
     callers_wait: bool = False  # each caller sends again when it has its answer
+    gap_us: float = 0.0  # between two executions of one instance
 
     def error(self, settings: BatchSettings) -> float:
         return next((error for known, error in self.errors if known == settings), self.usual_error)
@@ -76,6 +77,7 @@ class Option(NamedTuple):
     p99_us: float  # corrected, at the demand spread over `replicas`
     cost_per_hour: float
     score: float
+    closed_per_second: float  # of one replica, from callers who wait
 
     @property
     def feasible(self) -> bool:
@@ -168,7 +170,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
     per_replica = problem.demand_per_second / replicas
     # Both kinds of caller are to be served well: those who send whatever happens (capacity within the SLO) and those
     # who wait for their answers (throughput at the requests now in flight). The kind that is seen counts most.
-    closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
+    closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica, problem.gap_us)
     weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
     return Option(
         settings=settings,
@@ -178,6 +180,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
         p99_us=problem.error(settings) * p99_us(problem.curve, settings, per_replica, problem.dispersion),
         cost_per_hour=replicas * problem.price_per_hour,
         score=capacity ** (1.0 - weight) * closed**weight,
+        closed_per_second=closed,
     )
 
 
@@ -244,7 +247,7 @@ def search(problem: Problem, space: Iterable[BatchSettings], current: Option) ->
         ):
             continue
         for settings in members:
-            closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica)
+            closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica, problem.gap_us)
             if best.excludes(fewest, most, closed) or not carries(
                 problem.curve, plain, best.must_carry(fewest, closed), problem.limit_us(settings), problem.dispersion
             ):

@@ -7,17 +7,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api import quantities
-from throughline.api.status import ControlStatus, ServiceTime
+from throughline.api.inferenceservice import PlacementStrategy
+from throughline.api.status import MAX_POOLS, ControlStatus, PoolKnowledge, ServiceTime
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
+from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import Demand, measure
-from throughline.domain.control.forecast import Forecast, Look, dispersion, forecast
-from throughline.domain.control.grid import DEMAND_GRID, IN_FLIGHT_GRID, near, rounded
+from throughline.domain.control.forecast import USUAL_SECONDS, Forecast, Look, dispersion, forecast
+from throughline.domain.control.grid import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, near, rounded
 from throughline.domain.control.looks import SUMMARY_SECONDS, fresh, look_seconds, remember
 from throughline.domain.control.memory import LoopMemory, with_error
 from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
-from throughline.domain.control.service_time import Curve, estimate, parts
+from throughline.domain.control.service_time import estimate, parts
 from throughline.domain.control.text import unix_seconds
 from throughline.domain.control.watch import SETTLE_SECONDS
 
@@ -37,7 +39,14 @@ TOGETHER = 3.0
 STREAM_UTILIZATION = 0.95
 STANDING = 1.25
 WAITING_LOOKS = 3
+# Callers who were seen to wait are still the same while this share of what they had under way is: what a stream has
+# under way falls with its latency, when settings or replicas have become better.
+SAME_CALLERS = 0.75
 MIN_REQUESTS_JUDGED = 100.0
+# A load that was so many times as high this lately is the one that the latency summary tells of: it is scraped, and
+# asked for, up to half a minute later.
+FALLEN = 1.25
+LOOKS_BACK_SECONDS = SUMMARY_SECONDS + 30.0
 ERROR_BOUNDS = (0.4, 4.0)
 # What was learned is written down again only when it has moved by more than this.
 LEARNED_NOISE = 0.08
@@ -49,7 +58,7 @@ RELEVANT_SHARES = (0.4, 0.8)
 SAME_STREAM = 0.1
 GIVEN_UP = 0.02
 # Between two looks at a calm service.
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = USUAL_SECONDS
 
 
 class Context(NamedTuple):
@@ -95,7 +104,11 @@ class Context(NamedTuple):
     @property
     def settled(self) -> bool:
         """Every serving pod was seen to have the settings in force."""
-        return bool(self.serving) and all(p.settings == self.settings for p in self.serving)
+        settings = self.settings
+        for pod in self.serving:
+            if pod.settings is not settings and pod.settings != settings:
+                return False
+        return bool(self.serving)
 
     @property
     def slow(self) -> bool:
@@ -124,24 +137,48 @@ class Context(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _price(cost_per_hour: str) -> float:
+def price_of(cost_per_hour: str) -> float:
     return float(quantities.parse(cost_per_hour))
+
+
+def tells_of_error(demand: Demand, slo_us: float) -> bool:
+    """Whether the measured p99 says anything of the predicted one. How far a prediction is off near the SLO is what
+    counts; far below it, it says next to nothing of that.
+    """
+    p99_us = demand.p99_us
+    return (
+        p99_us is not None
+        and p99_us > RELEVANT_SHARES[0] * slo_us
+        and not demand.overloaded
+        and demand.requests_per_second * SUMMARY_SECONDS >= MIN_REQUESTS_JUDGED
+    )
+
+
+def fallen(looks: Sequence[Look]) -> bool:
+    """Whether the latency summary still looks back to a load that was clearly higher than it is now."""
+    if not looks:
+        return False
+    now = looks[-1]
+    since, most = now.at_seconds - LOOKS_BACK_SECONDS, FALLEN * now.per_second
+    for look in reversed(looks):
+        if look.at_seconds < since:
+            break
+        if look.per_second > most:
+            return True
+    return False
 
 
 def corrected(
     error: float, demand: Demand, slo_us: float, curve: Curve, settings: BatchSettings, disp: float, ready: int,
-    since_last_seconds: float,
+    since_last_seconds: float, looks: Sequence[Look],
 ) -> float:  # fmt: skip
     """Measured over predicted p99 of the settings in force, smoothed over as long as the summary looks back."""
-    if demand.p99_us is None or demand.overloaded or ready == 0:
+    if demand.p99_us is None or ready == 0 or since_last_seconds <= 0.0 or not tells_of_error(demand, slo_us):
         return error
-    if demand.requests_per_second * SUMMARY_SECONDS < MIN_REQUESTS_JUDGED:
+    if fallen(looks):
         return error
-    # How far a prediction is off near the SLO is what counts; far below it, it says next to nothing of that.
     low, high = RELEVANT_SHARES
     relevance = min(1.0, (demand.p99_us / slo_us - low) / (high - low))
-    if relevance <= 0.0 or since_last_seconds <= 0.0:
-        return error
     per_replica = demand.served_per_second / ready * demand.skew
     ratio = min(max(demand.p99_us / p99_us(curve, settings, per_replica, disp), ERROR_BOUNDS[0]), ERROR_BOUNDS[1])
     return error + relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS) * (ratio - error)
@@ -173,6 +210,15 @@ def callers_wait(demand: Demand, curve: Curve, settings: BatchSettings, ready: i
     return demand.mean_batch > TOGETHER * stream
 
 
+def _waiting(memory: LoopMemory, demand: Demand, *, seen: bool) -> tuple[int, float]:
+    """(`waiting_looks`, `callers`) after this look. `seen`: whether it shows callers who wait."""
+    same = memory.callers > 0 and demand.in_flight >= SAME_CALLERS * memory.callers
+    if not (seen or same):
+        return 0, 0.0
+    looks = memory.waiting_looks + 1
+    return looks, demand.in_flight if seen and looks >= WAITING_LOOKS else memory.callers
+
+
 def _differs(a: int, b: int, noise: float) -> bool:
     return abs(a - b) > noise * max(a, b, 1)
 
@@ -192,9 +238,27 @@ def kept(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None
         and abs(old.contention_permille - new.contention_permille) <= 100
         and error_is_kept(old, new.error_permille / 1000)
         and old.largest_batch == new.largest_batch
+        and (old.executions > 0) == (new.executions > 0)
     ):
         return old
     return new
+
+
+def moved(control: ControlStatus, pool: str, *, assume: bool) -> ControlStatus:
+    """What is known on another pool: what was learned there before. `assume`: a pool that was never tried is taken to
+    be as fast as the one before, of no execution, until it has shown.
+    """
+    here = control.service_time
+    known = next((k.service_time for k in control.pools if k.name == pool), None)
+    left = [k for k in control.pools if k.name not in {pool, control.pool}]
+    if here is not None and here.executions > 0 and control.pool:
+        left.append(PoolKnowledge(name=control.pool, service_time=here))
+    if known is None and here is not None and assume:
+        known = here.model_copy(update={"executions": 0})
+    return ControlStatus(
+        pool=pool, model_hash=control.model_hash, service_time=known, last_move=control.last_move,
+        pools=left[-MAX_POOLS:],
+    )  # fmt: skip
 
 
 def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime | None]:
@@ -203,9 +267,13 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     pool_name = view.pool.name if view.pool else control.pool
     if memory.model_hash != view.model_hash:
         memory = LoopMemory()
-    if control.model_hash != view.model_hash or control.pool != pool_name:
-        # Another model or other hardware: what was learned does not hold, what is in force still does.
+    if memory.pool != pool_name:
+        memory = memory.moved(pool_name) if memory.pool else memory._replace(pool=pool_name)
+    if control.model_hash != view.model_hash:
+        # Another model: what was learned does not hold, what is in force still does.
         control = ControlStatus(pool=pool_name, model_hash=view.model_hash)
+    elif control.pool != pool_name:
+        control = moved(control, pool_name, assume=view.spec.placement.strategy is PlacementStrategy.CHEAPEST)
     batching = view.spec.batching
     if batching.mode == "Fixed" and batching.fixed is not None:
         settings = batching.fixed
@@ -221,7 +289,7 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
         max_replicas = min(max_replicas, max(view.pool.capacity_replicas, 1))
-    price = _price(view.pool.spec.cost_per_hour) if view.pool else 0.0
+    price = price_of(view.pool.spec.cost_per_hour) if view.pool else 0.0
     schedule = scheduled(view.spec.scaling.schedules, view.now_seconds, memory.start_seconds)
     context = Context(
         view, memory, control, demand, None, None, settings, slo_us, max_replicas, price, serving, schedule=schedule
@@ -266,15 +334,16 @@ def _predicted(
     known_error = memory.error_of(settings)
     error = usual_error(errors, learned) if known_error is None else known_error
     if context.steady and context.settled:
-        measured = corrected(error, demand, context.slo_us, fitted, settings, disp, ready, since_last)
+        measured = corrected(error, demand, context.slo_us, fitted, settings, disp, ready, since_last, memory.looks)
         if measured != error:  # only what was measured is kept: a guess is no experience
             error = measured
             errors = with_error(errors, settings, error)
     if learned.error_permille != round(1000 * error):
         learned = learned.model_copy(update={"error_permille": round(1000 * error)})
-    waiting_looks = memory.waiting_looks
+    waiting_looks, callers = memory.waiting_looks, memory.callers
     if since_last > 0:
-        waiting_looks = waiting_looks + 1 if callers_wait(demand, curve, settings, ready) else 0
+        waiting_looks, callers = _waiting(memory, demand, seen=callers_wait(demand, curve, settings, ready))
+    waiting = waiting_looks >= WAITING_LOOKS
     horizon_seconds = 0.0 if fresh(context.serving) else memory.start_seconds + LOOK_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
     seen, ahead = provided(
@@ -288,7 +357,9 @@ def _predicted(
         slo_us=context.slo_us,
         demand_per_second=near(ahead, DEMAND_GRID, before.demand_per_second if before else 0.0),
         in_flight_per_replica=near(
-            max(1.0, memory.in_flight or 1.0), IN_FLIGHT_GRID, before.in_flight_per_replica if before else 0.0
+            max(1.0, memory.in_flight or 1.0),
+            CALLERS_GRID if waiting else IN_FLIGHT_GRID,
+            before.in_flight_per_replica if before else 0.0,
         ),
         errors=tuple((s, near(e, before=old_errors.get(s, 0.0))) for s, e in errors),
         # What makes the present settings slower than predicted is expected of others, too: hope is no reason to move.
@@ -297,10 +368,16 @@ def _predicted(
         price_per_hour=context.price_per_hour,
         max_replicas=context.max_replicas,
         min_replicas=min(context.min_replicas, context.max_replicas),
-        callers_wait=waiting_looks >= WAITING_LOOKS,
+        callers_wait=waiting,
+        gap_us=near(memory.gap_us, IN_FLIGHT_GRID, before.gap_us if before else 0.0),
     )
     memory = memory._replace(
-        known=learned, errors=errors, waiting_looks=waiting_looks, problem=problem, calm_per_second=calm
+        known=learned,
+        errors=errors,
+        waiting_looks=waiting_looks,
+        callers=callers,
+        problem=problem,
+        calm_per_second=calm,
     )
     return context._replace(
         memory=memory, curve=curve, fitted=fitted, problem=problem, forecast=seen, ahead_per_second=ahead

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.domain.observed import PodMetrics, PodView, ServiceView
+    from throughline.domain.observed import PodView, ServiceView
 
 # Above this busy share of its instances a pod serves what it can, not what arrives.
 SATURATED_UTILIZATION = 0.9
@@ -63,26 +63,45 @@ def utilization(pod: PodView) -> float:
     return m.executions_rate * execution_seconds / pod.settings.instances
 
 
-def measure(view: ServiceView, slo_us: float) -> Demand | None:
-    """The demand over the pods that serve; None when none of them has metrics (Unknown, not zero)."""
-    measured: Sequence[tuple[PodView, PodMetrics]] = [(p, p.metrics) for p in view.serving if p.metrics is not None]
-    if not measured:
-        return None
+def _spread(judged: Sequence[tuple[str, float]], mean_rate: float) -> tuple[tuple[str, ...], float]:
+    """(names of the pods that get no share of the load, busiest over the mean) of pods that have been ready for long,
+    with their rates, where the mean of all is that.
+    """
+    rates = [rate for _, rate in judged]
+    unloaded: tuple[str, ...] = ()
+    if mean_rate >= 1.0 and min(rates) < UNLOADED_SHARE * mean_rate:
+        unloaded = tuple(name for name, rate in judged if rate < UNLOADED_SHARE * mean_rate)
+    skew = max(rates) / mean_rate if mean_rate > 0 and len(rates) > 1 else 1.0
+    return unloaded, min(MAX_SKEW, skew) if skew > EVEN_SKEW else 1.0
+
+
+def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None = None) -> Demand | None:
+    """The demand over the pods that serve; None when none of them has metrics (Unknown, not zero). `serving`: those of
+    the view, where the caller has them already.
+    """
     # One walk over the pods, as this is done at every look of every service.
     requests = failures = items = growth = pending = in_flight = cancelled = request_us = executions = 0.0
     # Quantiles of several pods cannot be merged; their mean by traffic is near the whole's while load is even, and
     # above it where one pod is worse than the others. The worst pod's alone grows with the number of pods by chance.
     p99_sum = p99_weight = 0.0
     saturated = False
-    for pod, m in measured:
-        success, waiting = m.success_rate, m.pending
+    count = 0
+    judged: list[tuple[str, float]] = []
+    for pod in view.serving if serving is None else serving:
+        m = pod.metrics
+        if m is None:
+            continue
+        count += 1
+        success, waiting, request_us_rate = m.success_rate, m.pending, m.request_us_rate
+        if pod.ready_seconds >= MIN_JUDGED_SECONDS:
+            judged.append((pod.name, success))
         requests += success
         failures += m.failure_rate
         items += m.items_rate
         growth += m.pending_growth_rate
         pending += waiting
-        in_flight += max(m.request_us_rate / 1e6, waiting)
-        request_us += m.request_us_rate
+        in_flight += max(request_us_rate / 1e6, waiting)
+        request_us += request_us_rate
         cancelled += m.cancelled_rate
         executions += m.executions_rate
         if m.p99_us is not None:
@@ -90,6 +109,8 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
             p99_sum += m.p99_us * weight
             p99_weight += weight
         saturated = saturated or utilization(pod) > SATURATED_UTILIZATION
+    if count == 0:
+        return None
     per_request = items / requests if requests > 0 else 1.0
     # A queue that grows takes in more than is served, one that shrinks less; and what was given up had come, too.
     arrivals = max(0.0, items + (growth + cancelled) * per_request)
@@ -105,14 +126,7 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
         if still:
             held_back = in_flight * per_request / (slo_us / 1e6)
             wanted = max(wanted, min(held_back, arrivals * MAX_LATENT_GROWTH))
-    judged = [(p, m.success_rate) for p, m in measured if p.ready_seconds >= MIN_JUDGED_SECONDS]
-    mean_rate = requests / len(measured)
-    unloaded = tuple(
-        p.name for p, rate in judged if len(measured) > 1 and mean_rate >= 1.0 and rate < UNLOADED_SHARE * mean_rate
-    )
-    skew = (
-        max((rate for _, rate in judged), default=mean_rate) / mean_rate if mean_rate > 0 and len(judged) > 1 else 1.0
-    )
+    unloaded, skew = _spread(judged, requests / count) if judged and count > 1 else ((), 1.0)
     return Demand(
         arrivals_per_second=arrivals,
         wanted_per_second=wanted,
@@ -130,6 +144,6 @@ def measure(view: ServiceView, slo_us: float) -> Demand | None:
         and mean_us > (OVERLOAD_SHARE if still or growth <= 0 else GROWING_OVERLOAD_SHARE) * slo_us,
         still=still,
         mean_batch=items / executions if executions > 0 else None,
-        skew=min(MAX_SKEW, skew) if skew > EVEN_SKEW else 1.0,
+        skew=skew,
         unloaded=unloaded,
     )

@@ -37,6 +37,8 @@ UNSEEN = 1.5
 AGAIN_SECONDS = 30.0
 LOOKS_KEPT = 64
 MAX_DISPERSION = 8.0
+# From look to look of a calm service.
+USUAL_SECONDS = 10.0
 # The estimate from the looks that are kept errs by about a fifth.
 DISPERSION_STAYS = (0.75, 0.25)  # at least so much, or this share
 _AT = itemgetter(0)
@@ -79,30 +81,30 @@ def follow(before: Look | None, at_seconds: float, seconds: float, per_second: f
     """The look after `before`, linked to it."""
     if before is None:
         return Look(at_seconds, seconds, per_second, 1, seconds, per_second * seconds)
-    both = before.seconds + seconds
-    mean = (before.per_second * before.seconds + per_second * seconds) / both
-    square = (per_second - before.per_second) ** 2
+    _, old_seconds, old_per_second, level_looks, sum_seconds, sum_items, sum_squares, sum_pairs = before
+    both, items = old_seconds + seconds, per_second * seconds
+    mean = (old_per_second * old_seconds + items) / both
+    square = (per_second - old_per_second) ** 2
     # (1/a + 1/b)·mean is the variance of the difference of two Poisson rates.
-    sigma_square = mean * both / (before.seconds * seconds)
-    jumped = square > max(JUMP_SIGMAS * JUMP_SIGMAS * sigma_square, (JUMP_SHARE * before.per_second) ** 2)
+    sigma_square = mean * both / (old_seconds * seconds)
+    if square > JUMP_SIGMAS * JUMP_SIGMAS * sigma_square and square > (JUMP_SHARE * old_per_second) ** 2:
+        return Look(
+            at_seconds, seconds, per_second, 1, sum_seconds + seconds, sum_items + items, sum_squares, sum_pairs
+        )
     return Look(
-        at_seconds, seconds, per_second,
-        1 if jumped else before.level_looks + 1,
-        before.sum_seconds + seconds,
-        before.sum_items + per_second * seconds,
-        before.sum_squares + (0.0 if jumped else square * before.seconds * seconds / both),
-        before.sum_pairs + (0 if jumped else 1),
+        at_seconds, seconds, per_second, level_looks + 1, sum_seconds + seconds, sum_items + items,
+        sum_squares + square * old_seconds * seconds / both, sum_pairs + 1,
     )  # fmt: skip
 
 
-def dispersion(looks: Sequence[Look], before: float = 0.0) -> float:
+def dispersion(looks: Sequence[Look], before: float = 0.0, begin: int = 0) -> float:
     """Variance over mean of the arrivals in a look, from differences of neighbours of one level, so that neither a
     trend nor a jump is taken for variability; 1 is Poisson's, and the least. Whole; and
-    as `before` while it is near that.
+    as `before` while it is near that. Of the looks from number `begin` on: a slice would touch all of them.
     """
-    if len(looks) <= TREND_LOOKS:
+    if len(looks) - begin <= TREND_LOOKS:
         return 1.0
-    first, last = looks[0], looks[-1]
+    first, last = looks[begin], looks[-1]
     pairs = last.sum_pairs - first.sum_pairs
     mean, _ = _mean(first, last)
     if pairs < TREND_LOOKS or mean <= 0:
@@ -114,8 +116,9 @@ def dispersion(looks: Sequence[Look], before: float = 0.0) -> float:
 
 def _mean(first: Look, last: Look) -> tuple[float, float]:
     """(items per second, seconds) of the looks from the first to the last."""
-    seconds = last.sum_seconds - first.sum_seconds + first.seconds
-    return (last.sum_items - first.sum_items + first.per_second * first.seconds) / seconds, seconds
+    _, first_seconds, first_per_second, _, before_seconds, before_items, _, _ = first
+    seconds = last.sum_seconds - before_seconds + first_seconds
+    return (last.sum_items - before_items + first_per_second * first_seconds) / seconds, seconds
 
 
 def _moves(looks: Sequence[Look]) -> bool:
@@ -151,11 +154,14 @@ def _slope(looks: Sequence[Look]) -> float:
     return slope if abs(slope) > TREND_SURE * math.sqrt(residual / spread) else 0.0
 
 
-def _within(looks: Sequence[Look], seconds: float) -> Sequence[Look]:
-    """Those that are not older than so long before the newest."""
-    if looks[0].at_seconds > looks[-1].at_seconds - seconds:
-        return looks
-    return looks[bisect_right(looks, looks[-1].at_seconds - seconds, key=_AT) :]
+def _within(looks: Sequence[Look], seconds: float, begin: int = 0) -> int:
+    """The number of the first, from `begin` on, that is not older than so long before the newest."""
+    bound = looks[-1].at_seconds - seconds
+    # With a look every ten seconds it is this one: two are read instead of half a dozen, all out of the caches.
+    guess = len(looks) - int(seconds / USUAL_SECONDS)
+    if guess > begin and looks[guess - 1][0] <= bound < looks[guess][0]:
+        return guess
+    return begin if looks[begin][0] > bound else bisect_right(looks, bound, begin, key=_AT)
 
 
 def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
@@ -166,18 +172,18 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
     if newest.jumped and len(looks) > 1 and newest.per_second > looks[-2].per_second:
         # It has just begun to grow, and goes on as it went from the look before to this one.
         growth = (newest.per_second - looks[-2].per_second) / newest.seconds * ahead_seconds
-        lately = _within(looks, AGAIN_SECONDS)
+        lately = looks[_within(looks, AGAIN_SECONDS) :]
         jumps = sum(b.jumped and b.per_second > a.per_second for a, b in pairwise(lately))
         most = MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH
         highest = max(look.per_second for look in looks[:-1])
         if jumps == 1 and len(looks) > TREND_LOOKS and newest.per_second > UNSEEN * highest:
             most = MOST_GROWTH_UNSEEN
         return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second))
-    present = looks[-newest.level_looks :]
-    mean, seconds = _mean(_within(present, LEVEL_SECONDS)[0], newest)
-    slope = _slope(_within(present, TREND_SECONDS))
+    begin = max(0, len(looks) - newest.level_looks)
+    mean, seconds = _mean(looks[_within(looks, LEVEL_SECONDS, begin)], newest)
+    slope = _slope(looks[_within(looks, TREND_SECONDS, begin) :])
     # The mean is of the middle of its window.
     now = max(0.0, mean + slope * seconds / 2)
     # Few looks are no reason to ask for more.
-    sure = SURE_SIGMAS * math.sqrt(dispersion(present) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
+    sure = SURE_SIGMAS * math.sqrt(dispersion(looks, begin=begin) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
     return Forecast(now, min(now + max(0.0, slope) * ahead_seconds, MOST_GROWTH * max(now, mean)) + sure)

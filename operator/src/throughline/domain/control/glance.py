@@ -24,6 +24,7 @@ from throughline.domain.control.context import (
     corrected,
     error_is_kept,
     provided,
+    tells_of_error,
     usual_error,
 )
 from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
@@ -40,19 +41,17 @@ if TYPE_CHECKING:
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.context import Context
+    from throughline.domain.control.curve import Curve
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.forecast import Look
     from throughline.domain.control.memory import Errors, LoopMemory
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.control.season import Season
-    from throughline.domain.control.service_time import Curve
     from throughline.domain.decision import Decision
-    from throughline.domain.observed import BatchStatistic, PodView, PoolView, ServiceView
+    from throughline.domain.observed import PodView, PoolView, ServiceView
 
-# After so long a whole pass is due, whatever was seen; up to this share earlier, by the service's name, so that those
-# of many services that began together do not stay together.
-WHOLE_SECONDS = 60.0
-EARLIER_SHARE = 0.1
+# After so long a whole pass is due, whatever was seen.
+WHOLE_SECONDS = 120.0
 # Executions that took so much more or less than was learned are for a whole pass at once; chance, which is more the
 # fewer there were, is left to the next.
 COST_DIFFERS = 0.1
@@ -79,16 +78,16 @@ class Held(NamedTuple):
     means_us: Mapping[int, float]  # of an execution, by batch size
 
 
-def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
-    """What a glance may conclude again after this pass; None: the next must be whole, too."""
-    view, demand, problem, fitted, memory = ctx.view, ctx.demand, ctx.problem, ctx.fitted, ctx.memory
+def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
+    """What a glance may conclude again after this pass, which ends with `memory`; None: the next must be whole, too."""
+    view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
     if decision.records or batch.changed or scale.changed or batch.trial is not None:
         return None
     judged, fixed = batch.judged, view.spec.batching.mode is BatchingMode.FIXED
     if (judged is None and not fixed) or view.spec.scaling.mode is not ScalingMode.AUTO:
         return None
-    if view.spec.scaling.schedules:
-        return None  # what the clock alone can change is for whole passes
+    if view.spec.scaling.schedules or view.pools:
+        return None  # what the clock alone can change, and what is elsewhere, is for whole passes
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
     moving = (
@@ -105,12 +104,9 @@ def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -
     )
     if moving or not _calm(demand, ctx.slo_us):
         return None
-    early = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * EARLIER_SHARE
     return Held(
         decision=decision,
-        until_seconds=min(
-            (view.now_seconds + WHOLE_SECONDS * (1.0 - early), *(unix_seconds(r.until) for r in batch.rejected))
-        ),
+        until_seconds=min((_due(view), *(unix_seconds(r.until) for r in batch.rejected))),
         spec=view.spec,
         pool=view.pool,
         settings=ctx.settings,
@@ -132,16 +128,24 @@ def hold(ctx: Context, batch: BatchStep, scale: ScaleStep, decision: Decision) -
     )
 
 
+def _due(view: ServiceView) -> float:
+    """When the next whole pass is due. Each service has its own second of every `WHOLE_SECONDS`, by its name: those of
+    many services that began together would else come together, and one look in six take twice as long as the others.
+    """
+    own = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * WHOLE_SECONDS
+    return view.now_seconds + WHOLE_SECONDS - (view.now_seconds - own) % WHOLE_SECONDS
+
+
 def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory] | None:
     """The held decision, where a whole pass would come to it again; None: a whole pass is needed."""
     held = memory.held
     if held is None or not _same(view, held, memory):
         return None
     slo_us = held.problem.slo_us
-    demand = measure(view, slo_us)
+    serving = view.serving
+    demand = measure(view, slo_us, serving)
     if demand is None or not _calm(demand, slo_us):
         return None
-    serving = view.serving
     since, counters = _count(serving, held, memory.counted, view.now_seconds)
     if since is None:
         return None
@@ -156,7 +160,7 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     errors: Errors | None = memory.errors
     if asked != memory.metrics_time_seconds:
         in_flight = looks.smoothed(in_flight, demand.in_flight, held.replicas)
-        errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked))
+        errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked), seen_looks)
     if errors is None or not _same_load(held, demand, in_flight):
         return None
     enough = min(max(scaling.needs(held.capacity_per_second, wanted, scaling.DOWN_MARGIN), held.low), held.high)
@@ -170,16 +174,8 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     if slo is not decision.slo and slo != decision.slo:
         decision = replace(decision, slo=slo)
         held = held._replace(decision=decision)
-    return decision, memory._replace(
-        counted=Counted(counters, view.now_seconds),
-        looks=seen_looks,
-        queue_seen=queue,
-        metrics_time_seconds=asked,
-        in_flight=in_flight,
-        errors=errors,
-        needed=needed,
-        held=held,
-    )
+    counted = Counted(counters, view.now_seconds)
+    return decision, memory.looked(counted, needed, asked, seen_looks, queue, errors, in_flight, held)
 
 
 def _same(view: ServiceView, held: Held, memory: LoopMemory) -> bool:
@@ -211,7 +207,7 @@ def _calm(demand: Demand, slo_us: float) -> bool:
     )
 
 
-def _count(
+def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is half of a glance
     serving: Sequence[PodView], held: Held, counted: Counted, now_seconds: float
 ) -> tuple[Since | None, Mapping[str, Seen]]:
     """(what came since the last look, as `since_last_look` says; the counters of this look). None where another pod
@@ -220,61 +216,50 @@ def _count(
     nothing: tuple[None, Mapping[str, Seen]] = None, {}
     if len(serving) != len(held.pods):
         return nothing
-    settings, means_us = held.settings, held.means_us
+    settings, means_us, seen_before = held.settings, held.means_us, counted.seen
     seen: dict[str, Seen] = {}
-    items = executions = 0
-    compute_us = expected_us = asked = total = queued = 0.0
+    items = executions = compute_ns = 0
+    expected_us = asked = total = queued = 0.0
     told = True
     for pod, uid in zip(serving, held.pods, strict=True):
-        if pod.uid != uid or pod.settings != settings or pod.metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
+        metrics = pod.metrics
+        if pod.uid != uid or pod.settings != settings or metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
             return nothing
-        total += pod.metrics.success_rate
-        before, rows = counted.seen.get(uid), pod.batch_statistics
+        rate = metrics.success_rate
+        total += rate
+        before, rows = seen_before.get(uid), pod.batch_statistics
         was_asked = before is not None and before.at_seconds == counted.updated_seconds
         if was_asked != bool(rows):
             return nothing
         if before is None or not rows:
             continue  # it is not asked: it is taken to be like those that are
-        grown = _grown(before.statistics, rows, means_us)
-        if grown is None:
+        old_rows = before.statistics
+        if len(rows) != len(old_rows):
             return nothing
-        items += grown[0]
-        executions += grown[1]
-        compute_us += grown[2]
-        expected_us += grown[3]
-        asked += pod.metrics.success_rate
+        for row, old in zip(rows, old_rows, strict=True):
+            batch, grown = row.batch_size, row.executions - old.executions
+            if grown < 0 or batch != old.batch_size:
+                return nothing
+            if grown == 0:
+                continue
+            mean_us = means_us.get(batch)
+            if mean_us is None:
+                return nothing
+            items += batch * grown
+            executions += grown
+            expected_us += mean_us * grown
+            compute_ns += row.compute_ns - old.compute_ns
+        asked += rate
         more = queued_since(before.queue, pod.queue)
         told = told and more is not None
         queued += more or 0
         seen[uid] = Seen(settings, rows, now_seconds, pod.queue)
+    compute_us = compute_ns / 1000
     chance = COST_DIFFERS + 1.0 / max(1, executions) ** 0.5
     if asked <= 0 or abs(compute_us - expected_us) > chance * expected_us:
         return nothing
     share = asked / total
     return Since(items / share, queued / share if told else None), seen
-
-
-def _grown(
-    before: Sequence[BatchStatistic], after: Sequence[BatchStatistic], means_us: Mapping[int, float]
-) -> tuple[int, int, float, float] | None:
-    """(items, executions, compute µs, compute µs as learned) between two looks at one pod."""
-    if len(before) != len(after):
-        return None
-    items = executions = compute_ns = 0
-    expected_us = 0.0
-    for row, old in zip(after, before, strict=True):
-        batch, grown = row.batch_size, row.executions - old.executions
-        if grown < 0 or batch != old.batch_size:
-            return None
-        if grown == 0:
-            continue
-        if batch not in means_us:
-            return None
-        items += batch * grown
-        executions += grown
-        expected_us += means_us[batch] * grown
-        compute_ns += row.compute_ns - old.compute_ns
-    return items, executions, compute_ns / 1000, expected_us
 
 
 def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
@@ -285,16 +270,21 @@ def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
     )
 
 
-def _errors(held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float) -> Errors | None:
+def _errors(
+    held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float, seen: Sequence[Look]
+) -> Errors | None:
     """The measured errors with this look; None where that makes it another problem."""
     problem, settings, known, errors = held.problem, held.settings, memory.known, memory.errors
     if known is None:
         return None
+    if not tells_of_error(demand, problem.slo_us):
+        return errors  # most often
     before = memory.error_of(settings)
     error = usual_error(errors, known) if before is None else before
     after = corrected(
-        error, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds
-    )
+        error, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds,
+        seen,
+    )  # fmt: skip
     if after == error:
         return errors
     errors = with_error(errors, settings, after)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from throughline.domain.control.service_time import Curve
+from throughline.domain.control.curve import Curve
 
 # Curves nearer than this are one to the choice, which makes its predictions reusable.
 GRID = 0.02
 DEMAND_GRID = 0.04
 IN_FLIGHT_GRID = 0.25
+CALLERS_GRID = 0.05  # what callers who wait have under way hardly changes, and the best batch is a part of it
 STAY = 0.75  # of a step: a rounded value stays until the measured one is so far from it
 
 
@@ -32,5 +33,6 @@ def rounded(curve: Curve, before: Curve | None) -> Curve:
         lines.append((limit, near(alpha, GRID, old[0]), near(beta, GRID, old[1])))
     alpha, beta = (before.alpha_us, before.beta_us) if before else (0.0, 0.0)
     return Curve(
-        near(curve.alpha_us, GRID, alpha), near(curve.beta_us, GRID, beta), round(curve.contention, 1), tuple(lines)
-    )
+        near(curve.alpha_us, GRID, alpha), near(curve.beta_us, GRID, beta), round(curve.contention, 1), tuple(lines),
+        near(curve.contended_us, IN_FLIGHT_GRID, before.contended_us if before else 0.0),
+    )  # fmt: skip

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.forecast import LOOKS_KEPT, Look, follow
 from throughline.domain.control.season import learn
-from throughline.domain.control.service_time import Counted, observe, since_last_look
+from throughline.domain.control.service_time import MIN_EXECUTIONS, Counted, Seen, growth, observe, since_last_look
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.memory import LoopMemory
     from throughline.domain.control.service_time import Since
-    from throughline.domain.observed import PodMetrics, PodView, ServiceView
+    from throughline.domain.observed import PodView, ServiceView
 
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
 SUMMARY_SECONDS = 60.0
 SMOOTHING = 0.3
 # Two looks nearer than this are one.
 MIN_LOOK_SECONDS = 4.0
+# Instances that are busy for less than this share of the time wait for requests, not for their server.
+KEPT_BUSY = 0.7
 START_BOUNDS_SECONDS = (5.0, 600.0)
 FRESH_SECONDS = 45.0
 
@@ -41,13 +44,18 @@ def look_seconds(view: ServiceView) -> float:
 
 def queue(view: ServiceView, serving: Sequence[PodView], before: Queue | None, demand: Demand) -> Queue:
     """The queue now; `before` where nothing was scraped since."""
-    measured: list[PodMetrics] = [m for p in serving if (m := p.metrics) is not None]
-    scraped = look_seconds(view) - min((m.age_seconds for m in measured), default=0.0)
+    age, waiting, growth = math.inf, 0.0, 0.0
+    for pod in serving:
+        metrics = pod.metrics
+        if metrics is not None:
+            age = min(age, metrics.age_seconds)
+            waiting += metrics.pending
+            growth += metrics.pending_growth_rate
+    scraped = look_seconds(view) - (age if age < math.inf else 0.0)
     if before is not None and scraped - before[0] < MIN_LOOK_SECONDS:
         return before
-    waiting = sum(m.pending for m in measured)
     if before is None:
-        return Queue(scraped, waiting, sum(m.pending_growth_rate for m in measured) if demand.saturated else 0.0)
+        return Queue(scraped, waiting, growth if demand.saturated else 0.0)
     # Only a saturated server's queue says something of the arrivals; a short one comes and goes.
     return Queue(scraped, waiting, (waiting - before[1]) / (scraped - before[0]) if demand.saturated else 0.0)
 
@@ -58,7 +66,7 @@ def fresh(serving: Sequence[PodView]) -> bool:
 
 
 def with_look(looks: tuple[Look, ...], at_seconds: float, seconds: float, arrivals: float) -> tuple[Look, ...]:
-    return (*looks, follow(looks[-1] if looks else None, at_seconds, seconds, arrivals))[-LOOKS_KEPT:]
+    return (*looks[1 - LOOKS_KEPT :], follow(looks[-1] if looks else None, at_seconds, seconds, arrivals))
 
 
 def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, fresh: bool) -> float:
@@ -107,6 +115,30 @@ def smoothed(before: float | None, in_flight: float, ready: int) -> float:
     return per_replica if before is None else before + SMOOTHING * (per_replica - before)
 
 
+def _gap_us(view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, demand: Demand | None) -> float:
+    """`LoopMemory.gap_us` with this look: while the servers have all the work they can do, and their queues neither
+    grow nor shrink, what an instance is not busy is the time between two of its executions.
+    """
+    known, before = memory.gap_us, memory.counted
+    seconds = view.now_seconds - before.updated_seconds
+    if demand is None or not (demand.saturated and demand.still) or seconds < MIN_LOOK_SECONDS:
+        return known
+    idle_us = executions = 0.0
+    for pod in serving:
+        seen = before.seen.get(pod.uid)
+        if seen is None or seen.at_seconds != before.updated_seconds or pod.settings is None:
+            continue
+        grown = growth(seen, Seen(pod.settings, pod.batch_statistics))
+        count, busy_us = sum(n for _, n, _ in grown), sum(us for _, _, us in grown)
+        whole_us = 1e6 * seconds * pod.settings.instances
+        if count >= MIN_EXECUTIONS and busy_us >= KEPT_BUSY * whole_us:
+            idle_us += max(0.0, whole_us - busy_us)
+            executions += count
+    if not executions:
+        return known
+    return known + SMOOTHING * (idle_us / executions - known) if known else idle_us / executions
+
+
 def remember(
     view: ServiceView,
     serving: tuple[PodView, ...],
@@ -125,7 +157,10 @@ def remember(
     elif since is None or since[0] != key:
         since = (key, view.now_seconds)
     ordered, start = _started(view, len(serving), memory)
-    learner = observe(memory.learner, serving, view.now_seconds)
+    here = serving
+    if any(p.elsewhere for p in serving):
+        here = tuple(p for p in serving if not p.elsewhere)  # others tell of other hardware
+    learner = observe(memory.learner, here, view.now_seconds)
     looks, queue_seen, in_flight = memory.looks, memory.queue_seen, memory.in_flight
     unloaded, metrics_time = memory.unloaded_since, memory.metrics_time_seconds
     if demand is not None:
@@ -147,6 +182,7 @@ def remember(
         season=learn(memory.season, looks),
         queue_seen=queue_seen,
         in_flight=in_flight,
+        gap_us=_gap_us(view, serving, memory, demand),
         unloaded_since=unloaded,
         metrics_time_seconds=metrics_time,
     )

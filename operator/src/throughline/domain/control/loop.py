@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.api.status import Action, ControlStatus, SLOStatus
-from throughline.domain.control import batching, scaling, verdicts
+from throughline.domain.control import batching, pools, scaling, verdicts
 from throughline.domain.control.context import Context, kept, prepare
 from throughline.domain.control.glance import glance, hold
 from throughline.domain.control.memory import LoopMemory, with_error
@@ -15,6 +15,7 @@ from throughline.domain.decision import Decision
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
     from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.pools import PlaceStep
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.observed import ServiceView
 
@@ -34,13 +35,16 @@ def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
     )
 
 
-def _control(ctx: Context, batch: BatchStep, scale: ScaleStep, learned: ServiceTime | None) -> ControlStatus:
+def _control(
+    ctx: Context, batch: BatchStep, scale: ScaleStep, place: PlaceStep, learned: ServiceTime | None
+) -> ControlStatus:
     """What is to be persisted; the same object while it says the same."""
     old = ctx.control
     service_time = kept(old.service_time, learned)
     rejected = list(batch.rejected)
     same = batch.trial is old.trial and rejected == old.rejected and service_time is old.service_time
-    if same and not batch.changed and not scale.changed and old.model_hash == ctx.view.model_hash:
+    changed = batch.changed or scale.changed or place.pool is not None
+    if same and not changed and old.model_hash == ctx.view.model_hash:
         return old
     return ControlStatus(
         pool=old.pool,
@@ -50,6 +54,8 @@ def _control(ctx: Context, batch: BatchStep, scale: ScaleStep, learned: ServiceT
         rejected=rejected,
         last_batch_change=rfc3339(ctx.now) if batch.changed else old.last_batch_change,
         last_scale_change=rfc3339(ctx.now) if scale.changed else old.last_scale_change,
+        last_move=rfc3339(ctx.now) if place.pool is not None else old.last_move,
+        pools=old.pools,
     )
 
 
@@ -64,8 +70,9 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     ctx, learned = prepare(view, memory)
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
-    control = _control(ctx, batch, scale, learned)
-    records = [*batch.records, *scale.records]
+    place = pools.step(ctx, batch, scale)
+    control = _control(ctx, batch, scale, place, learned)
+    records = [*batch.records, *scale.records, *place.records]
     if view.metrics_unavailable is not None:
         gone = view.metrics_unavailable
         records.append(record(ctx.now, Action.HOLD, gone.reason, f"holding everything as it is: {gone.message}"))
@@ -79,15 +86,18 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         conditions=verdicts.conditions(ctx, batch, scale),
         records=tuple(records),
         slo=_slo_status(ctx, current),
+        pool=place.pool,
         recommended_replicas=scale.recommended,
         recommended_settings=batch.recommended,
         requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
     )
     memory = scale.memory.with_judged(batch.judged)
+    if place.wish != memory.wish:
+        memory = memory._replace(wish=place.wish)
     if batch.worse is not None:
         known = memory.error_of(batch.worse)
         worse = WORSE_ERROR * (1.0 if known is None else max(1.0, known))
         memory = memory._replace(errors=with_error(memory.errors, batch.worse, worse))
     if batch.changed:
         memory = memory.with_batch_change(ctx.now)
-    return decision, memory._replace(held=hold(ctx._replace(memory=memory), batch, scale, decision))
+    return decision, memory._replace(held=hold(ctx, memory, batch, scale, decision))

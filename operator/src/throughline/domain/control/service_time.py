@@ -1,26 +1,26 @@
-"""Learn how long one execution takes: s_k(b) = (α + βb)(1 + γ(k − 1)) for batches of b on k instances.
+"""Learn how long one execution takes: a `Curve`.
 
 The observations are the rows of Triton's `batch_stats`: executions and compute time by batch size, cumulative per
 pod. Their growth between two looks goes into totals that fade with time, and the curve is the weighted least-squares
-line through the means of these totals. α is the fixed cost of an execution, β the cost of an item, γ how much of its
-share each further instance costs the others (0: none, 1: all of it, as on a device that runs one execution at a time).
+line through the means of these totals.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.api.status import ServiceTime
-from throughline.domain.observed import LiveQueue
+from throughline.domain.observed import BatchStatistic, LiveQueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
-    from throughline.domain.observed import BatchStatistic, PodView
+    from throughline.domain.control.curve import Curve
+    from throughline.domain.observed import PodView
 
 HALF_LIFE_SECONDS = 240.0
 # What the present settings do not show is not forgotten so soon, or it would be tried again and again.
@@ -38,38 +38,6 @@ PART_LIMITS = (2, 4, 8, 16, 32, 64, 128)
 # worth trying without promising too much.
 PRIOR_ALPHA_SHARE = 0.5
 MAX_CONTENTION = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """s_k(b) in microseconds. `parts`: (largest batch, α, β) of the lines that fit batches up to there better, where
-    one line for all does not: a kernel that spills, a cache that is too small, padding to the next power of two.
-    """
-
-    alpha_us: float
-    beta_us: float
-    contention: float = 0.0
-    parts: tuple[tuple[int, float, float], ...] = ()
-
-    def upto(self, limit: int) -> Curve:
-        """The line for batches up to `limit`."""
-        if not self.parts:
-            return self
-        below = [part for part in self.parts if part[0] <= limit]
-        # Beyond the largest part all batches count; below the smallest, it is the nearest there is.
-        if limit > self.parts[-1][0]:
-            return Curve(self.alpha_us, self.beta_us, self.contention)
-        _, alpha_us, beta_us = below[-1] if below else self.parts[0]
-        return Curve(alpha_us, beta_us, self.contention)
-
-    def service_us(self, batch: float, instances: int) -> float:
-        return (self.alpha_us + self.beta_us * batch) * (1.0 + self.contention * (instances - 1))
-
-    @classmethod
-    def of(cls, learned: ServiceTime) -> Curve:
-        return cls(
-            float(learned.alpha_microseconds), float(learned.beta_microseconds), learned.contention_permille / 1000
-        )
 
 
 class Total(NamedTuple):
@@ -115,20 +83,35 @@ def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     part belongs to which count, so nothing is taken.
     """
     rows = after.statistics
-    old = {row.batch_size: (row.executions, row.compute_ns) for row in before.statistics} if before else {}
-    none = (0, 0)
-    restarted = bool(old and not rows) or any(row.executions < old.get(row.batch_size, none)[0] for row in rows)
+    pairs = _paired(before.statistics if before else (), rows)
+    restarted = pairs is None or any(row.executions < old.executions for row, old in pairs)
     if before and before.settings != after.settings and not restarted:
         return []
-    if restarted:
-        old = {}
+    if pairs is None or restarted:
+        pairs = [(row, _NONE) for row in rows]
     grown = []
-    for row in rows:
-        executions, compute_ns = old.get(row.batch_size, none)
-        executions, compute_ns = row.executions - executions, row.compute_ns - compute_ns
+    for row, old in pairs:
+        executions, compute_ns = row.executions - old.executions, row.compute_ns - old.compute_ns
         if executions > 0 and compute_ns > 0:
             grown.append((row.batch_size, float(executions), compute_ns / 1000))
     return grown
+
+
+_NONE = BatchStatistic(0, 0, 0)
+
+
+def _paired(
+    before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]
+) -> Sequence[tuple[BatchStatistic, BatchStatistic]] | None:
+    """(row, the row of that batch size before) of each row; None where rows are gone and none is left."""
+    if len(before) == len(after):
+        pairs = list(zip(after, before, strict=True))
+        if all(row.batch_size == old.batch_size for row, old in pairs):
+            return pairs  # most often
+    if before and not after:
+        return None
+    known = {row.batch_size: row for row in before}
+    return [(row, known.get(row.batch_size, _NONE)) for row in after]
 
 
 _EMPTY = LiveQueue(0, 0)
@@ -136,12 +119,12 @@ _EMPTY = LiveQueue(0, 0)
 
 def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) -> int | None:
     """Items executed between two looks at one pod; None where the counters have begun anew since."""
-    old = {row.batch_size: row.executions for row in before}
-    if len(after) < len(old):
+    pairs = _paired(before, after)
+    if pairs is None or len(after) < len(before):
         return None
     items = 0
-    for row in after:
-        grown = row.executions - old.get(row.batch_size, 0)
+    for row, old in pairs:
+        grown = row.executions - old.executions
         if grown < 0:
             return None
         items += row.batch_size * grown
@@ -206,10 +189,10 @@ def _faded(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: fl
         largest[instances] = max(batch, largest.get(instances, 0))
     shown, hidden = 0.5 ** (seconds / HALF_LIFE_SECONDS), 0.5 ** (seconds / UNSEEN_HALF_LIFE_SECONDS)
     totals = {}
-    for (instances, batch), total in learner.totals.items():
-        fade = shown if batch <= largest.get(instances, 0) else hidden
-        if total.executions * fade >= 1.0:
-            totals[instances, batch] = Total(total.executions * fade, total.compute_us * fade)
+    for key, (executions, compute_us) in learner.totals.items():
+        fade = shown if key[1] <= largest.get(key[0], 0) else hidden
+        if executions * fade >= 1.0:
+            totals[key] = Total(executions * fade, compute_us * fade)
     return totals
 
 
@@ -312,7 +295,14 @@ def parts(learner: Learner, curve: Curve) -> Curve:
         return curve
     base = next(iter(groups))
     if len(groups) > 1:
-        base = max(groups, key=lambda k: sum(min(t.executions, MAX_WEIGHT) for t in groups[k].values()))
+        most = 0.0
+        for k, totals in groups.items():
+            weight = 0.0
+            for executions, _ in totals.values():
+                weight += min(executions, MAX_WEIGHT)
+            if weight > most:
+                base, most = k, weight
+        curve = replace(curve, contended_us=_contended_us(groups, curve))
     scale = 1.0 + curve.contention * (base - 1)
     rows = groups[base]
     found: list[tuple[int, float, float]] = []
@@ -323,20 +313,31 @@ def parts(learner: Learner, curve: Curve) -> Curve:
         found.append((limit, line.alpha_us / scale, line.beta_us / scale))
         whole = curve.service_us(limit, 1)
         differs = differs or abs(line.at(limit) / scale - whole) > PART_DIFFERS * whole
-    return Curve(curve.alpha_us, curve.beta_us, curve.contention, tuple(found)) if differs else curve
+    return replace(curve, parts=tuple(found)) if differs else curve
+
+
+def _contended_us(groups: Mapping[int, Mapping[int, Total]], curve: Curve) -> float:
+    """`Curve.contended_us`, by the executions on several instances."""
+    shared = [(b, t.executions) for k, rows in groups.items() if k > 1 for b, t in rows.items()]
+    executions = sum(n for _, n in shared)
+    return sum(n * curve.service_us(b, 1) for b, n in shared) / executions if executions >= MIN_EXECUTIONS else 0.0
 
 
 def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, line: _Line) -> float | None:
-    """γ from how much longer the same batches take on other instance counts than on `base`; None: unknown."""
+    """γ from how much longer the same batches take on other instance counts than on `base`; None: unknown.
+
+    All of them together: a small batch that waited for the device behind a large one took many times as long, and the
+    large one next to nothing longer.
+    """
     found: list[tuple[float, float]] = []
     for k, rows in groups.items():
         if k == base:
             continue
-        known = [(min(t.executions, MAX_WEIGHT), t.mean_us / line.at(b)) for b, t in rows.items() if line.at(b) > 0]
-        weight = sum(w for w, _ in known)
-        if weight < MIN_EXECUTIONS:
+        alone_us = sum(t.executions * line.at(b) for b, t in rows.items())
+        weight = sum(t.executions for t in rows.values())
+        if weight < MIN_EXECUTIONS or alone_us <= 0:
             continue
-        ratio = sum(w * r for w, r in known) / weight
+        ratio = sum(t.compute_us for t in rows.values()) / alone_us
         # ratio = (1 + γ(k - 1)) / (1 + γ(base - 1)), solved for γ
         divisor = (k - 1) - ratio * (base - 1)
         if abs(divisor) > 1e-6:
@@ -356,16 +357,16 @@ def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
     lines = {k: line for k, rows in groups.items() if (line := _fit(rows, share)) is not None}
     if not lines:
         return known
-    # The instance count whose batches differed most tells the slope best.
-    base = max(lines, key=lambda k: (lines[k].spread, -k))
+    # On several instances a small batch may wait behind a large one, and then looks as dear: the fewest tell the slope.
+    base = min(lines, key=lambda k: (lines[k].spread == 0.0, k))
     contention = _contention(groups, base, lines[base]) if len(groups) > 1 else None
     if contention is None:
         contention = known.contention_permille / 1000 if known else 0.0
     scale = 1.0 + contention * (base - 1)
     largest, executions = known.largest_batch if known else 0, 0.0
-    for (_, batch), total in learner.totals.items():
-        executions += total.executions
-        if batch > largest and total.executions >= MIN_EXECUTIONS:
+    for (_, batch), (seen, _) in learner.totals.items():
+        executions += seen
+        if batch > largest and seen >= MIN_EXECUTIONS:
             largest = batch
     return ServiceTime(
         alpha_microseconds=round(lines[base].alpha_us / scale),

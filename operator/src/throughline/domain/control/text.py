@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.domain.control.choose import Option
+    from throughline.domain.control.curve import Curve
     from throughline.domain.control.demand import Demand
-    from throughline.domain.control.service_time import Curve
 
 # A shown number is left as it is while the new one is within this share of it.
 STICKY_SHARE = 0.15
@@ -86,14 +86,17 @@ def _cost(per_thousand: float | None) -> str:
 
 
 def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOStatus:
-    """What is shown of the measurements; the same object while it says the same."""
+    """What is shown of the measurements; the same object while it says the same.
+
+    Without traffic no latency is shown: for a minute after a model was loaded it would be of the operator's own probe.
+    """
     cost = None  # unknown without traffic or price
     if demand.arrivals_per_second >= 0.01 and price_per_hour > 0:
         cost = price_per_hour / (demand.arrivals_per_second * 3.6)
-    latency = sticky(shown.latency_p99, demand.p99_us, duration)
+    latency = sticky(shown.latency_p99, None if demand.idle else demand.p99_us, duration)
     throughput = sticky(shown.throughput, demand.requests_per_second, rate)
     per_thousand = sticky(shown.cost_per_thousand, cost, _cost)
-    if (latency, throughput, per_thousand) == (shown.latency_p99, shown.throughput, shown.cost_per_thousand):
+    if latency == shown.latency_p99 and throughput == shown.throughput and per_thousand == shown.cost_per_thousand:
         return shown
     return SLOStatus(latency_p99=latency, throughput=throughput, cost_per_thousand=per_thousand)
 

@@ -137,7 +137,8 @@ def rows_needed(rows: int, value: float, low: float, high: float, bound: float) 
     reach = value - low if bound < value else high - value
     if distance == 0 or not rows:
         return None
-    needed = rows * (reach / distance) ** 2
+    times = reach / distance
+    needed = rows * times * times  # a square by ** raises where this is infinite
     return math.ceil(needed) if needed <= MOST_ROWS else None
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_LABEL = 63
 HASH_DIGITS = 8
 CONTAINER = "triton"
+LOAD_CHECK = "load-check"  # init container
 CONTROL_KEY_HEADER = "throughline-control-key"
 CONTROL_KEY_ENV = "THROUGHLINE_CONTROL_KEY"
 CONFIG_NAME = "throughline"  # Triton's --model-config-name, and the ConfigMap's key without .pbtxt
@@ -102,13 +103,13 @@ def labels(name: str) -> dict[str, str]:
     }
 
 
-def owner_reference(identity: Identity) -> dict[str, Any]:
-    """Deleting the InferenceService deletes the object: no finalizer is needed."""
+def owner(kind: str, name: str, uid: str) -> dict[str, Any]:
+    """Deleting that object of ours deletes the one that bears this: no finalizer is needed."""
     return {
         "apiVersion": API_VERSION,
-        "kind": "InferenceService",
-        "name": identity.name,
-        "uid": identity.uid,
+        "kind": kind,
+        "name": name,
+        "uid": uid,
         "controller": True,
         "blockOwnerDeletion": True,
     }
@@ -120,7 +121,7 @@ def metadata(identity: Identity, name: str, extra_labels: Mapping[str, str] | No
         "name": name,
         "namespace": identity.namespace,
         "labels": {**labels(identity.name), **(extra_labels or {})},
-        "ownerReferences": [owner_reference(identity)],
+        "ownerReferences": [owner("InferenceService", identity.name, identity.uid)],
     }
 
 

@@ -56,13 +56,16 @@ def network_policy(identity: Identity, options: RenderOptions) -> Manifest:
                 {"from": [{"namespaceSelector": {}}], "ports": _ports(names.GRPC_PORT, names.HTTP_PORT)},
                 _metrics_rule(options),
             ],
-            "egress": [
-                {
-                    "to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": NODE_LOCAL_DNS}}],
-                    "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
-                }
-            ],
+            "egress": [dns_rule()],
         },
+    }
+
+
+def dns_rule() -> dict[str, Any]:
+    """Out to the cluster's DNS, wherever that is."""
+    return {
+        "to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": NODE_LOCAL_DNS}}],
+        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
     }
 
 

@@ -11,4 +11,10 @@ class RenderOptions:
     operator_namespace: str
     pod_monitor: bool = False  # whether the PodMonitor CRD is there
     prometheus_namespaces: tuple[str, ...] = ()  # who may read metrics; empty: any pod
+    evaluator_image: str = ""  # empty: no evaluations
     image_pull_policy: str | None = None  # None: the kubelet's default
+
+    @property
+    def pull_policy(self) -> dict[str, str]:
+        """A container's own field for it, where the installation has one."""
+        return {"imagePullPolicy": self.image_pull_policy} if self.image_pull_policy else {}

@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from throughline.api.quantities import canonical, canonical_resource
-from throughline.domain.manifests import names, triton_config
+from throughline.domain.manifests import claims, names, sampling, triton_config
 
 if TYPE_CHECKING:
     from throughline.api.inferenceservice import EnvVar, InferenceServiceSpec, Runtime
+    from throughline.api.monitoring import Sampling
     from throughline.api.servingpool import ServingPoolSpec
     from throughline.domain.manifests.names import Identity
     from throughline.domain.manifests.options import RenderOptions
@@ -33,12 +34,21 @@ def grace_seconds(runtime: Runtime) -> int:
 
 
 def pod_template(
-    identity: Identity, spec: InferenceServiceSpec, pool_name: str, pool: ServingPoolSpec, options: RenderOptions
+    identity: Identity,
+    spec: InferenceServiceSpec,
+    pool_name: str,
+    pool: ServingPoolSpec,
+    options: RenderOptions,
+    *,
+    digest: str | None = None,
 ) -> dict[str, Any]:
-    """Nothing here follows from the batch settings: tuning never rolls a pod."""
+    """Nothing here follows from the batch settings: tuning never rolls a pod.
+
+    `digest`: of the model's files, which each pod compares before its server starts; None: it does not.
+    """
     model = triton_config.served_name(spec, identity.name)
     revision = triton_config.model_hash(spec, model)
-    return {
+    template: dict[str, Any] = {
         "metadata": {
             "labels": {
                 **names.labels(identity.name),
@@ -56,24 +66,32 @@ def pod_template(
             **_identity_of_pod(identity, spec.runtime),
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": grace_seconds(spec.runtime),
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "fsGroupChangePolicy": "OnRootMismatch",
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            **_scheduling(identity, pool),
+            "securityContext": pod_security(),
+            **placed_on(pool),
+            "topologySpreadConstraints": _spread(identity),
+            **({} if digest is None else {"initContainers": [_check(spec, options, model, digest)]}),
             "containers": [_container(identity, spec, pool, options, model)],
-            "volumes": _volumes(identity, spec, revision),
+            "volumes": volumes(spec, {"name": names.config_map_name(identity.name, revision)}),
         },
     }
+    sampled = sampling.declared(spec, pool, options)
+    if sampled is not None:
+        _sample(template["spec"], sampled, sampling.sidecar(identity, spec, sampled, options, model))
+        template["spec"] = claims.shared(template["spec"])
+    return template
+
+
+def _sample(pod: dict[str, Any], sampled: Sampling, sidecar: dict[str, Any]) -> None:
+    """Adds sampling to a pod. A scratch server is not sampled: it answers the evaluator alone."""
+    (server,) = pod["containers"]
+    server["args"] += sampling.flags(sampled)
+    server["volumeMounts"] += sampling.server_mounts()
+    pod["initContainers"] = [*pod.get("initContainers", ()), {**sidecar, "securityContext": container_security()}]
+    pod["volumes"] += sampling.volumes(sampled)
 
 
 def _identity_of_pod(identity: Identity, runtime: Runtime) -> dict[str, Any]:
-    secrets = [{"name": reference.name} for reference in runtime.image_pull_secrets]
-    pull = {"imagePullSecrets": secrets} if secrets else {}
+    pull = pull_secrets(runtime)
     if runtime.service_account_name:
         # The account is the user's, and so is whether its token is mounted.
         return {"serviceAccountName": runtime.service_account_name, **pull}
@@ -81,18 +99,76 @@ def _identity_of_pod(identity: Identity, runtime: Runtime) -> dict[str, Any]:
     return {"serviceAccountName": account, "automountServiceAccountToken": False, **pull}
 
 
-def _scheduling(identity: Identity, pool: ServingPoolSpec) -> dict[str, Any]:
-    scheduling: dict[str, Any] = {
-        "nodeSelector": {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector},
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": names.selector(identity.name)},
-            }
-        ],
+def pull_secrets(runtime: Runtime) -> dict[str, Any]:
+    """Of any pod of the service: all its images may be in the same registry."""
+    secrets = [{"name": reference.name} for reference in runtime.image_pull_secrets]
+    return {"imagePullSecrets": secrets} if secrets else {}
+
+
+def _check(spec: InferenceServiceSpec, options: RenderOptions, model: str, digest: str) -> dict[str, Any]:
+    """Ends well only where the model's files are those that were judged."""
+    return {
+        "name": names.LOAD_CHECK,
+        "image": options.evaluator_image,
+        "command": ["python3", "-m", "throughline.lineage.atload"],
+        "args": [f"--directory=/models/{model}", f"--version={spec.model.version}", f"--digest={digest}"],
+        "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+        "securityContext": container_security(),
+        "volumeMounts": [storage_mount(spec, model)],
+        **options.pull_policy,
     }
+
+
+def scratch_server(
+    identity: Identity, spec: InferenceServiceSpec, pool: ServingPoolSpec, options: RenderOptions
+) -> dict[str, Any]:
+    """The server as it would serve, as a sidecar (KEP-753): it is up before the container beside it begins, and ends
+    after that. Nobody else reaches it, so it has no ports, and nothing to drain for.
+    """
+    container = _container(identity, spec, pool, options, triton_config.served_name(spec, identity.name))
+    for field in ("lifecycle", "ports", "readinessProbe"):
+        container.pop(field, None)
+    for probe in ("startupProbe", "livenessProbe"):
+        container[probe]["httpGet"]["port"] = names.HTTP_PORT
+    return {**container, "restartPolicy": "Always"}
+
+
+def pod_security() -> dict[str, Any]:
+    """Of the restricted pod security standard."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """Of the restricted pod security standard, and a root that cannot be written."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _spread(identity: Identity) -> list[dict[str, Any]]:
+    return [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": names.selector(identity.name)},
+        }
+    ]
+
+
+def placed_on(pool: ServingPoolSpec) -> dict[str, Any]:
+    """What keeps a pod to the pool's nodes."""
+    scheduling: dict[str, Any] = {"nodeSelector": {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector}}
     if pool.tolerations:
         scheduling["tolerations"] = [t.to_wire() for t in pool.tolerations]
     return scheduling
@@ -116,18 +192,12 @@ def _container(
         **_probes(model, spec.runtime),
         # Triton refuses HTTP at once on SIGTERM; first let every client learn that this pod is gone (fact 10).
         "lifecycle": {"preStop": {"sleep": {"seconds": spec.runtime.drain_seconds}}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": container_security(),
         "volumeMounts": _mounts(spec, model),
+        **options.pull_policy,
     }
     if spec.runtime.drain_seconds == 0:  # the API server refuses a sleep of no time before 1.33
         del container["lifecycle"]
-    if options.image_pull_policy:
-        container["imagePullPolicy"] = options.image_pull_policy
     resources = _resources(spec.runtime, pool)
     if resources:
         container["resources"] = resources
@@ -218,6 +288,17 @@ def _mounts(spec: InferenceServiceSpec, model: str) -> list[dict[str, Any]]:
 
     The configuration is mounted as a directory; a file mounted by subPath would never be updated (fact 6).
     """
+    return [
+        {"name": "models", "mountPath": "/models"},
+        storage_mount(spec, model),
+        {"name": "config", "mountPath": f"/models/{model}/configs", "readOnly": True},
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - an emptyDir of the pod
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
+    ]
+
+
+def storage_mount(spec: InferenceServiceSpec, model: str) -> dict[str, Any]:
+    """The files of the version that is served."""
     storage: dict[str, Any] = {
         "name": "storage",
         "mountPath": f"/models/{model}/{spec.model.version}",
@@ -227,27 +308,25 @@ def _mounts(spec: InferenceServiceSpec, model: str) -> list[dict[str, Any]]:
     if scheme == "pvc":
         _, _, path = rest.partition("/")
         storage["subPath"] = "/".join(part for part in (path.strip("/"), str(spec.model.version)) if part)
-    return [
-        {"name": "models", "mountPath": "/models"},
-        storage,
-        {"name": "config", "mountPath": f"/models/{model}/configs", "readOnly": True},
-        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - an emptyDir of the pod
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
-    ]
+    return storage
 
 
-def _volumes(identity: Identity, spec: InferenceServiceSpec, revision: str) -> list[dict[str, Any]]:
+def storage_volume(spec: InferenceServiceSpec) -> dict[str, Any]:
+    """What `storage_mount` mounts."""
     scheme, _, rest = spec.model.storage.uri.partition("://")
     name, _, _ = rest.partition("/")
     if scheme == "pvc":
         # Read-only at the claim too: a missing folder is then an error that is seen, and never made on the claim.
-        storage: dict[str, Any] = {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
-    else:
-        storage = {"configMap": {"name": name}}
+        return {"name": "storage", "persistentVolumeClaim": {"claimName": name, "readOnly": True}}
+    return {"name": "storage", "configMap": {"name": name}}
+
+
+def volumes(spec: InferenceServiceSpec, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the server's container mounts. `config`: the ConfigMap with its configuration, as a volume's source."""
     return [
         {"name": "models", "emptyDir": {}},
-        {"name": "storage", **storage},
-        {"name": "config", "configMap": {"name": names.config_map_name(identity.name, revision)}},
+        storage_volume(spec),
+        {"name": "config", "configMap": config},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": canonical(spec.runtime.shared_memory)}},
         {"name": "tmp", "emptyDir": {}},
     ]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from throughline.domain.manifests import network, workload
+from throughline.domain.manifests import drift, network, workload
 
 if TYPE_CHECKING:
     from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
@@ -21,6 +21,7 @@ def render(
     options: RenderOptions,
     *,
     surge: bool,
+    digest: str | None = None,
 ) -> list[Manifest]:
     """Everything that one service owns, but for the Secret; in the order to apply it: what pods need comes first."""
     manifests = [] if spec.runtime.service_account_name else [workload.service_account(identity)]
@@ -29,8 +30,9 @@ def render(
         network.network_policy(identity, options),
         network.service(identity),
         workload.pod_disruption_budget(identity),
-        workload.deployment(identity, spec, pool_name, pool_spec, options, surge=surge),
+        workload.deployment(identity, spec, pool_name, pool_spec, options, surge=surge, digest=digest),
     ]
+    manifests += drift.objects(identity, spec, pool_spec, options)
     if options.pod_monitor:
         manifests.append(network.pod_monitor(identity))
     return manifests

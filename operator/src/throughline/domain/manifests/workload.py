@@ -26,6 +26,7 @@ def deployment(
     options: RenderOptions,
     *,
     surge: bool,
+    digest: str | None = None,
 ) -> Manifest:
     """Without spec.replicas: that field belongs to the scaler's field manager, or to the user.
 
@@ -44,7 +45,7 @@ def deployment(
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": int(surge), "maxUnavailable": int(not surge)},
             },
-            "template": pod_template(identity, spec, pool_name, pool, options),
+            "template": pod_template(identity, spec, pool_name, pool, options, digest=digest),
         },
     }
 

@@ -28,12 +28,13 @@ from typing import TYPE_CHECKING, Any
 import phonenumbers
 from phonenumbers import Leniency, PhoneNumberFormat, PhoneNumberMatcher
 
+from throughline.api.monitoring import SALT_BYTES
 from throughline.evaluator.privacy.iban import LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-MINIMUM_KEY_BYTES = 32  # as long as the hash: a shorter key is the weakest part
+MINIMUM_KEY_BYTES = SALT_BYTES  # as long as the hash: a shorter key is the weakest part
 PSEUDONYM_HEX = 16  # 64 bits tell ten million people apart with one collision in 370,000 such sets
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 
@@ -41,6 +42,7 @@ INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 EMAIL = re.compile(r"\w[\w.!#$'*+^~-]{0,63}(?:@|%40)(?:[\w](?:[\w-]{0,61}\w)?\.)+[^\W\d_][\w-]{0,61}\w")
 # Four to a group or none, separated by what people separate them with.
 IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \-.]?[A-Za-z0-9]){11,29}")
+INTERNATIONAL = re.compile(r"[+]\d(?:[ \-./()]{0,2}\d){6,24}")
 CARD = re.compile(r"(?<!\d)\d+(?:[ \-.]\d+)*(?!\d)")
 CARD_DIGITS = range(13, 20)
 IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d]|\.\d)")
@@ -176,6 +178,8 @@ class Redactor:
                 yield Found(start, end, "name", text[start:end].casefold())
 
     def _phones(self, text: str) -> Iterator[Found]:
+        for sign in INTERNATIONAL.finditer(text):
+            yield from _international(sign)
         for region in (None, *self.regions):
             for match in PhoneNumberMatcher(text, region, leniency=Leniency.VALID):
                 number = phonenumbers.format_number(match.number, PhoneNumberFormat.E164)
@@ -186,6 +190,21 @@ class Redactor:
 
 
 _DROPPED = object()
+
+
+def _international(match: re.Match[str]) -> Iterator[Found]:
+    """The most groups of digits that are a number together: what follows may be of something else, and the matcher
+    would take all of it for a number that is not valid.
+    """
+    for group in reversed(list(re.finditer(r"\d+", match[0]))):
+        try:
+            number = phonenumbers.parse(match[0][: group.end()])
+        except phonenumbers.NumberParseException:
+            return
+        if phonenumbers.is_valid_number(number):
+            value = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+            yield Found(match.start(), match.start() + group.end(), "phone", value)
+            return
 
 
 def _without_overlap(found: Iterable[Found]) -> Iterator[Found]:

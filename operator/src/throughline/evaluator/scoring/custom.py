@@ -1,13 +1,16 @@
 """A scorer of the user's own: `spec.task.entryPoint`, a Python function of this contract.
 
     def score(table: pyarrow.Table, output: numpy.ndarray, parameters: Mapping[str, str])
-        -> Mapping[str, float | Sequence[float]]
+        -> Mapping[str, float | Sequence[float] | Mapping[str, float]]
 
 `table` holds the rows with all their columns, `output` [rows, …] what the model returned for them, in the same order;
-`parameters` is spec.task.parameters. It returns every metric that the suite names, either as one score per row (its
-mean is the metric, NaN leaves a row out, and intervals are made by bootstrap) or as one number (then it is called once
-more for every slice, and there is no interval: a bound on such a metric stays Unknown). It must not depend on
-anything else: the same rows must score the same.
+`parameters` is spec.task.parameters. It returns every metric that the suite names, in one of three ways: as one score
+per row (its mean is the metric, NaN leaves a row out, and intervals are made by bootstrap); as {"value", "low",
+"high"}, an interval of the scorer's own; or as one number (there is no interval: a bound on such a metric stays
+Unknown). For the last two it is called once more for every slice. It must not depend on anything else: the same rows
+must score the same.
+
+A scorer in a container (docs/scorers.md) gives the same three in a file, but cannot be called again.
 """
 
 from __future__ import annotations
@@ -34,15 +37,24 @@ if TYPE_CHECKING:
     Scorer = Callable[[pa.Table, np.ndarray[Any, Any], Mapping[str, str]], Mapping[str, Any]]
 
 ENTRY_POINT = "spec.task.entryPoint"
+ONE_FOR_ALL = "the scorer gave one number for all rows; let it give one per row, and every slice has its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A metric of several rows at once; `ends` of its interval, where the scorer gave one."""
+
+    value: float
+    ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Custom:
-    """What the scorer said of all rows, and how to ask it about some."""
+    """What the scorer said of all rows, and how to ask it about some; None: it cannot be asked again."""
 
-    call: Callable[[Places | None], Mapping[str, Any]]
+    call: Callable[[Places | None], Mapping[str, Any]] | None
     rows: Means
-    numbers: Mapping[str, float]
+    numbers: Mapping[str, Number]
 
     @property
     def units(self) -> int:
@@ -53,12 +65,14 @@ class Custom:
             return self.rows.point(metric, units)
         if not len(units):
             return Value(None, 0, 0, "there are no rows")
-        number = self.numbers[metric] if len(units) == self.units else _number(self.call(units), metric)
-        return (
-            Value(number, len(units), len(units))
-            if np.isfinite(number)
-            else Value(None, len(units), len(units), f"the scorer returned {number}")
-        )
+        number = self.numbers[metric]
+        if len(units) != self.units:
+            if self.call is None:
+                return Value(None, len(units), len(units), ONE_FOR_ALL)
+            number = number_of(self.call(units).get(metric), metric, ENTRY_POINT)
+        if not np.isfinite(number.value):
+            return Value(None, len(units), len(units), f"the scorer returned {number.value}")
+        return Value(number.value, len(units), len(units), ends=number.ends)
 
     def blocks(self, metrics: Sequence[str]) -> Mapping[str, Block]:
         return self.rows.blocks([metric for metric in metrics if metric in self.rows.scores])
@@ -113,10 +127,10 @@ def scored(
             ENTRY_POINT, f"the scorer returned no {', '.join(missing)}; it returned {', '.join(found) or 'nothing'}"
         )
     per_row: dict[str, Floats] = {}
-    numbers: dict[str, float] = {}
+    numbers: dict[str, Number] = {}
     for metric in metrics:
         if np.ndim(found[metric]) == 0:
-            numbers[metric] = _number(found, metric)
+            numbers[metric] = number_of(found[metric], metric, ENTRY_POINT)
             continue
         scores = np.asarray(found[metric], dtype=np.float64)
         if scores.shape != (table.num_rows,):
@@ -129,10 +143,34 @@ def scored(
     return Custom(call, Means(table.num_rows, per_row, "the scorer gave no row a score"), numbers)
 
 
-def _number(found: Mapping[str, Any], metric: str) -> float:
-    try:
-        return float(found[metric])
-    except (KeyError, TypeError, ValueError) as error:
+def number_of(given: Any, metric: str, field: str) -> Number:
+    """One number, or {"value", "low", "high"}.
+
+    Raises:
+        ScoringError: it is neither.
+    """
+    if not isinstance(given, Mapping):
+        return Number(_float(given, metric, field))
+    if set(given) != {"value", "low", "high"}:
         raise ScoringError(
-            ENTRY_POINT, f"the scorer returned {found.get(metric)!r} for {metric}; return a number, or one per row"
+            field,
+            f"the scorer returned {metric} with {', '.join(map(str, given))[:80] or 'nothing'}; a number with an "
+            "interval has value, low and high, and nothing else",
+        )
+    value, low, high = (_float(given[end], f"{metric}.{end}", field) for end in ("value", "low", "high"))
+    if not low <= value <= high:  # also where one is NaN
+        raise ScoringError(
+            field, f"the scorer returned {metric} {value} with the interval [{low}, {high}], in which it does not lie"
+        )
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ScoringError(field, f"the scorer returned an infinite interval of {metric}; leave low and high out")
+    return Number(value, (low, high))
+
+
+def _float(given: Any, metric: str, field: str) -> float:
+    try:
+        return float(given)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ScoringError(
+            field, f"the scorer returned {repr(given)[:80]} for {metric}; return a number, or one per row"
         ) from error

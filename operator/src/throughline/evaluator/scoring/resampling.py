@@ -38,10 +38,18 @@ class Resampled:
     def interval(self, metric: str, scope: int) -> Interval:
         return interval(metric, self.points[metric][scope], self.resamples[metric][scope], self.alpha)
 
+    def ends(self, metric: str, scope: int) -> tuple[float | None, float | None]:
+        """Of the interval: of the resamples, or the scorer's own."""
+        if metric not in self.resamples:
+            return self.points[metric][scope].ends or (None, None)
+        found = self.interval(metric, scope)
+        return found.low, found.high
+
     def reason(self, metric: str, scope: int) -> str | None:
         """Why there is no value, or no interval."""
         if metric not in self.resamples:
-            return self.points[metric][scope].reason or NO_ROW_SCORES
+            point = self.points[metric][scope]
+            return point.reason or (NO_ROW_SCORES if point.ends is None else None)
         return self.points[metric][scope].reason or self.interval(metric, scope).reason
 
     def usable(self, metric: str, scope: int) -> bool:

@@ -11,9 +11,8 @@ from throughline.api.evaluationresult import Estimate, EvaluationResult, GapResu
 from throughline.domain.evaluation.verdict import judge
 from throughline.evaluator.scoring.classification import Classified
 from throughline.evaluator.scoring.gaps import largest_gap
-from throughline.evaluator.scoring.intervals import Interval
 from throughline.evaluator.scoring.predictions import read
-from throughline.evaluator.scoring.resampling import resample, scopes_of
+from throughline.evaluator.scoring.resampling import NO_ROW_SCORES, resample, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from throughline.api.evaluationsuite import EvaluationSuiteSpec, Gap
     from throughline.evaluator.scoring.bootstrap import Scopes
+    from throughline.evaluator.scoring.predictions import Predictions
     from throughline.evaluator.scoring.resampling import Resampled
     from throughline.evaluator.scoring.slices import Partition
 
@@ -38,7 +38,15 @@ def score(suite: EvaluationSuiteSpec, table: pa.Table, output: np.ndarray[Any, A
     Raises:
         ScoringError: Suite, rows and output do not fit together; names the field.
     """
-    predictions = read(suite, table, output)
+    return score_predictions(suite, table, read(suite, table, output))
+
+
+def score_predictions(suite: EvaluationSuiteSpec, table: pa.Table, predictions: Predictions) -> EvaluationResult:
+    """What predictions are worth that were matched with the rows already.
+
+    Raises:
+        ScoringError: A slice cannot be made.
+    """
     scopes = scopes_of(suite, table, predictions.unit_of_row)
     results, notes = resample(suite, {"": predictions}, scopes)
     found = results[""]
@@ -63,13 +71,13 @@ def _estimates(suite: EvaluationSuiteSpec, found: Resampled, scope: int) -> list
     estimates = []
     for metric in suite.metric_names():
         point = found.points[metric][scope]
-        ends = found.interval(metric, scope) if metric in found.resamples else Interval(None, None)
+        low, high = found.ends(metric, scope)
         estimates.append(
             Estimate(
                 metric=metric,
                 value=point.value,
-                low=ends.low,
-                high=ends.high,
+                low=low,
+                high=high,
                 rows=point.units,
                 reason=found.reason(metric, scope),
             )
@@ -124,7 +132,7 @@ def gap_of(suite: EvaluationSuiteSpec, gap: Gap, scopes: Scopes, found: Resample
     places = scopes.places()
     known = GapResult(metric=gap.metric, slice=gap.slice, compared=names(usable), left_out=names(left_out))
     if gap.metric not in found.resamples:
-        return known.model_copy(update={"reason": found.reason(gap.metric, 0)})
+        return known.model_copy(update={"reason": found.reason(gap.metric, 0) or NO_ROW_SCORES})
     if len(usable) < 2:
         large = f"at least {suite.minimum_slice_size} rows and a value of {gap.metric}"
         return known.model_copy(update={"reason": f"{len(usable)} of the slices have {large}; two are needed"})

@@ -24,6 +24,7 @@ class Value:
     units: int  # rows or groups the value is made of
     trials: int  # of the smallest denominator, such as the positive rows of a rate: what an exact interval rests on
     reason: str | None = None
+    ends: tuple[float, float] | None = None  # of its interval, where whoever measured it says so
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,57 @@
+"""How long one execution takes: s_k(b) = (α + βb)(1 + γ(k − 1)) for batches of b on k instances.
+
+α is the fixed cost of an execution, β the cost of an item, γ how much of its share each further instance costs the
+others (0: none, 1: all of it, as on a device that runs one execution at a time).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from throughline.api.status import ServiceTime
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """s_k(b) in microseconds. `parts`: (largest batch, α, β) of the lines that fit batches up to there better, where
+    one line for all does not: a kernel that spills, a cache that is too small, padding to the next power of two.
+    `contended_us`: how long the executions that `contention` was learned from take alone, in the mean; 0: unknown.
+    """
+
+    alpha_us: float
+    beta_us: float
+    contention: float = 0.0
+    parts: tuple[tuple[int, float, float], ...] = ()
+    contended_us: float = 0.0
+
+    def upto(self, limit: int) -> Curve:
+        """The line for batches up to `limit`."""
+        if not self.parts:
+            return self
+        below = [part for part in self.parts if part[0] <= limit]
+        # Beyond the largest part all batches count; below the smallest, it is the nearest there is.
+        if limit > self.parts[-1][0]:
+            return replace(self, parts=())
+        _, alpha_us, beta_us = below[-1] if below else self.parts[0]
+        return Curve(alpha_us, beta_us, self.contention, contended_us=self.contended_us)
+
+    def contention_of(self, alone_us: float) -> float:
+        """γ of executions that take so long alone.
+
+        What does not contend on a shared device is the part of an execution that is not spent there: tensors handed
+        over, kernels launched, answers made. It does not shrink with the batch, so of a shorter execution it is more.
+        """
+        if alone_us >= self.contended_us or self.contention >= 1.0:
+            return self.contention
+        return max(0.0, 1.0 - (1.0 - self.contention) * self.contended_us / alone_us)
+
+    def service_us(self, batch: float, instances: int) -> float:
+        return (self.alpha_us + self.beta_us * batch) * (1.0 + self.contention * (instances - 1))
+
+    @classmethod
+    def of(cls, learned: ServiceTime) -> Curve:
+        return cls(
+            float(learned.alpha_microseconds), float(learned.beta_microseconds), learned.contention_permille / 1000
+        )

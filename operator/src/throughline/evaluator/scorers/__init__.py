@@ -1,0 +1,1 @@
+"""Scorers that are containers: what is handed to them, and what they hand back."""

@@ -1,0 +1,168 @@
+"""The small world with callers that wait for their answers, and servers as they are: an execution has a part on the
+host that others overlap with, a device that runs so many at a time, and a gap before its instance takes the next batch.
+"""
+
+import heapq
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from world import Pod, World
+
+
+@dataclass(frozen=True)
+class Server:
+    """Microseconds. The device takes `alpha + beta·b` for a batch, `parallel` of them at a time."""
+
+    alpha: float
+    beta: float
+    parallel: int
+    host: float = 0.0  # of an execution, before it asks for the device
+    host_item: float = 0.0
+    gap: float = 0.0  # after an execution, before its instance takes the next batch; mean
+    back: float = 0.0  # from an answer to the caller's next request at the server; mean
+
+    def slower(self, factor):
+        """The same behaviour at fewer events per second."""
+        times = {n: factor * getattr(self, n) for n in ("alpha", "beta", "host", "host_item", "gap", "back")}
+        return Server(parallel=self.parallel, **times)
+
+
+@dataclass
+class CalledPod(Pod):
+    device: list = field(default_factory=list)  # when each of its slots is free
+    closed: deque = field(default_factory=deque)  # the batch that takes no more and waits for an instance
+    busy: int = 0
+
+
+class CallersWorld(World):
+    """`callers` send again when they have their answer, from the pod that their connection leads to; connections are
+    renewed every five seconds, each to a pod by chance. Poisson arrivals of `rate` come besides, while there are not
+    `most` under way, as a load generator sends them.
+    """
+
+    RENEWED_SECONDS = 5.0
+
+    def __init__(self, server, rate=0.0, *, callers=0, most=math.inf, **more):
+        super().__init__(None, rate, **more)
+        self.server, self.callers, self.most = server, 0, most
+        self.events, self.number = [], 0
+        self.sent = self.answered = 0
+        self.homes = {}  # caller → (pod, until when)
+        self.call(callers)
+
+    def call(self, callers):
+        """From now on so many callers; those above are not heard of again after their answer."""
+        for caller in range(self.callers, callers):
+            self._push(self.now + self.rng.random() * 0.05, "send", caller)
+        self.callers = callers
+
+    def _push(self, at, kind, *what):
+        self.number += 1
+        heapq.heappush(self.events, (at, self.number, kind, *what))
+
+    def _soon(self, mean_us):
+        return mean_us / 1e6 * self.rng.uniform(0.5, 1.5)
+
+    def _home(self, caller, serving):
+        pod, until = self.homes.get(caller, (None, 0.0))
+        if until <= self.now or pod not in serving:
+            pod = self.rng.choice(serving)
+            self.homes[caller] = (pod, self.now + self.RENEWED_SECONDS * self.rng.uniform(0.9, 1.1))
+        return pod
+
+    # ------------------------------------------------------------------ the server
+
+    def _start(self, pod, now):
+        limit, k = max(1, pod.settings.max_batch_size), pod.settings.instances
+        delay = pod.settings.max_queue_delay_microseconds / 1e6 if limit > 1 else 0.0
+        while pod.queue or pod.closed:
+            full = len(pod.queue) >= limit
+            if not pod.closed and pod.queue and (full or now >= pod.queue[0][0] + delay - 1e-9):
+                pod.closed.extend(pod.queue.popleft() for _ in range(min(limit, len(pod.queue))))
+            if not pod.closed or pod.busy >= k:
+                return
+            while not delay and pod.queue and len(pod.closed) < limit:
+                pod.closed.append(pod.queue.popleft())
+            batch, s = list(pod.closed), self.server
+            pod.closed.clear()
+            pod.busy += 1
+            if not pod.device:
+                pod.device = [0.0] * s.parallel
+            slot = min(range(s.parallel), key=pod.device.__getitem__)
+            begin = max(now + (s.host + s.host_item * len(batch)) / 1e6, pod.device[slot])
+            pod.device[slot] = finish = begin + (s.alpha + s.beta * len(batch)) / 1e6
+            self._push(finish, "finish", pod, now, batch)
+
+    def _finish(self, pod, began, batch):
+        now = self.now
+        compute = (now - began) * 1e6
+        for i, (arrival, caller) in enumerate(batch):
+            latency = (now - arrival) * 1e6
+            pod.log.append((now, latency, (began - arrival) * 1e6, compute, i == 0))
+            self.latencies.append((now, latency))
+            if caller is not None and caller < self.callers:
+                self._push(now + self._soon(self.server.back), "send", caller)
+        self.answered += len(batch)
+        executions, total = pod.statistics.get(len(batch), (0, 0))
+        pod.statistics[len(batch)] = (executions + 1, total + int(compute * 1000))
+        self._push(now + self._soon(self.server.gap), "free", pod)
+
+    def _arrive(self, pod, caller):
+        pod.queue.append((self.now, caller))
+        self.sent += 1
+        delay = pod.settings.max_queue_delay_microseconds
+        if delay:
+            self._push(self.now + delay / 1e6, "timer", pod)
+        self._start(pod, self.now)
+
+    def run(self, seconds, interval=5.0, *, deciding=True):
+        """Traffic, and one decision every `interval` seconds."""
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            stop = self.now + interval
+            rate = self.rate(self.now) if callable(self.rate) else self.rate
+            self._push(stop, "stop")
+            if rate > 0:
+                self._push(self.now + self.rng.expovariate(rate), "come", stop, rate)
+            serving = [p for p in self.pods if p.ready_at <= self.now]
+            while True:
+                self.now, _, kind, *what = heapq.heappop(self.events)
+                if kind == "stop":
+                    break
+                self._happen(kind, what, serving)
+            if deciding:
+                self.decide()
+
+    def _happen(self, kind, what, serving):
+        if kind == "send":
+            if serving:
+                self._arrive(self._home(what[0], serving), what[0])
+            else:
+                self._push(self.now + 0.5, "send", what[0])
+        elif kind == "come":
+            stop, rate = what
+            if serving and self.sent - self.answered < self.most:
+                self._arrive(self.rng.choice(serving), None)
+            at = self.now + self.rng.expovariate(rate)
+            if at < stop:
+                self._push(at, "come", stop, rate)
+        elif kind == "finish":
+            self._finish(*what)
+        else:
+            pod = what[0]
+            pod.busy -= kind == "free"
+            self._start(pod, self.now)
+
+    def pod(self, name, start_seconds):
+        return CalledPod(name, self.now, self.now + start_seconds, self.durable)
+
+
+def throughput(server, settings, replicas, callers, *, seconds=60.0, seed=1):
+    """Answers per second on that many replicas, with nothing decided."""
+    world = CallersWorld(server, callers=callers, seed=seed)
+    world.pods = [CalledPod(f"p{i}", world.now, world.now, settings) for i in range(replicas)]
+    world.run(seconds / 4, seconds / 4, deciding=False)
+    before = world.answered
+    world.run(seconds, seconds, deciding=False)
+    return (world.answered - before) / seconds
