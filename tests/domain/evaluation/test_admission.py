@@ -144,7 +144,8 @@ LATER = [run(), run(created=BEGUN + 60, verdict=FAILED, message=LOW)]
         (ENFORCE, evidence([run(artifact=OTHER_FILES)], [revision(NEW, None)]), F, "ArtifactChanged"),
         # What was refused is let in when a later run passes.
         (ENFORCE, evidence([*FAILING, run(created=BEGUN + 60)], [revision(NEW, F)]), T, "Admitted"),
-        # A person's word is asked for once every suite passed.
+        # A person's word is asked for once every suite passed, and there is a record for them to name.
+        (APPROVED, evidence(PASSING), U, "NotEvaluated"),
         (APPROVED, evidence(PASSING, [revision(NEW, None)]), U, "AwaitingApproval"),
         (APPROVED, evidence(PASSING, [revision(NEW, U)]), U, "AwaitingApproval"),
         (APPROVED, evidence(PASSING, [revision(NEW, U)], approvals=[approval()]), T, "Admitted"),
@@ -180,7 +181,6 @@ def test_whether_a_revision_may_serve(told: Evaluation, found: Evidence, status:
     ("told", "found", "said"),
     [
         (ENFORCE, evidence(FAILING), f"census: {LOW}"),
-        (APPROVED, evidence(PASSING), f"ModelRevision {NEW} waits"),
         (APPROVED, evidence(PASSING, [revision(NEW, U)]), f"ModelRevision fraud-{NEW} waits for approval"),
         (ENFORCE, evidence(approvals=[REJECTED]), "alice@example.com in ModelApproval said: the gap is known"),
     ],
@@ -267,6 +267,7 @@ def says(
         (ENFORCE, evidence([run(ended=F)], [revision(OLD)]), kept(OLD), U, "EvaluationFailed", STAYS),
         (ENFORCE, evidence([run(artifact=OTHER_FILES)], [revision(NEW, F)]), kept(OLD), F, "ArtifactChanged", STAYS),
         (APPROVED, evidence(PASSING, [revision(NEW, U)]), kept(OLD), U, "AwaitingApproval", f"approval; {STAYS}"),
+        (APPROVED, evidence(PASSING, [revision(OLD)]), kept(OLD), U, "NotEvaluated", f"being written; {STAYS}"),
         (
             APPROVED,
             evidence(PASSING, [revision(NEW, F)], approvals=[REJECTED]),

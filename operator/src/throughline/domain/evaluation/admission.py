@@ -89,12 +89,17 @@ def admission(evaluation: Evaluation, evidence: Evidence, candidate: Candidate) 
     elif finding.status == T:
         finding = Finding(T, "Admitted", "")
         if evaluation.approval is Approval.REQUIRED and approval is None:
-            name = candidate.spec_hash if record is None else record.name
-            message = f"every suite passed; ModelRevision {name} waits for approval"
-            if not evidence.guarded:
-                message += "; none counts while the admission policy of manifests/approval is not installed"
-            finding = Finding(U, "AwaitingApproval", message)
+            finding = _awaiting(record, guarded=evidence.guarded)
     return ConditionUpdate(ADMITTED, finding.status, finding.reason, finding.message)
+
+
+def _awaiting(record: RevisionView | None, *, guarded: bool) -> Finding:
+    if record is None:  # nobody can approve what is not there to be named
+        return Finding(U, "NotEvaluated", "every suite passed; the ModelRevision to approve is being written")
+    message = f"every suite passed; ModelRevision {record.name} waits for approval"
+    if not guarded:
+        message += "; none counts while the admission policy of manifests/approval is not installed"
+    return Finding(U, "AwaitingApproval", message)
 
 
 class Serving(NamedTuple):
@@ -151,7 +156,7 @@ def accuracy(
 
 def _held_back(admitted: ConditionUpdate, finding: Finding, now_serving: Serving) -> Finding:
     stays = f"revision {now_serving.spec_hash} serves on" if now_serving.spec_hash else "nothing serves"
-    if admitted.reason in {"Rejected", "AwaitingApproval"}:
+    if admitted.reason == "Rejected" or (finding.status == T and admitted.status != T):
         return Finding(admitted.status, admitted.reason, f"{admitted.message}; {stays}")
     if admitted.status == T:
         return finding._replace(message=f"{finding.message}; it is about to serve")

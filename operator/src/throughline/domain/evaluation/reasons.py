@@ -15,7 +15,7 @@ _ACCURACY_TABLE = (
         ACCURACY_PASSING,
         "NotEvaluated",
         _P,
-        "A suite has not been run for this revision yet, or is running.",
+        "A suite has not been run for this revision yet, is running, or what it found is being written down.",
         "Wait; `kubectl get evaluationruns` shows how far it is.",
     ),
     Meaning(
