@@ -12,7 +12,7 @@ from throughline.domain.observed import LiveQueue, MetricsFrame, PodMetrics, Una
 from throughline.ports import ApiError, Page, TritonError, TritonRefused
 from throughline.reconcile.cluster import Cluster
 from throughline.reconcile.context import Deps, Tuning
-from throughline.reconcile.guard import ApprovalGuard
+from throughline.reconcile.evaluation.guard import ApprovalGuard
 from throughline.runtime.store import Store
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from throughline.evaluator.job import manifest_line, result_line
 from throughline.lineage import canonical
 from throughline.lineage.digest import FileDigest, Manifest
-from throughline.reconcile.evaluation import EvaluationReconciler
+from throughline.reconcile.evaluation.reconciler import EvaluationReconciler
 from throughline.reconcile.service import ServiceReconciler
 
 from tests.api.resources import changed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from throughline.ports import ApiError
-from throughline.reconcile.guard import LOOK_AGAIN_SECONDS, ApprovalGuard, guards
+from throughline.reconcile.evaluation.guard import LOOK_AGAIN_SECONDS, ApprovalGuard, guards
 
 from tests.api.resources import REMOVE, changed
 

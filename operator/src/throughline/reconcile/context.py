@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from throughline.domain.observed import MetricsFrame, Unavailable
     from throughline.ports import KubePort, TritonPort
     from throughline.reconcile.cluster import Cluster
-    from throughline.reconcile.guard import ApprovalGuard
+    from throughline.reconcile.evaluation.guard import ApprovalGuard
 
 Key = tuple[str, str]  # namespace, name
 
@@ -122,4 +122,4 @@ class ServiceState:
     agreed: tuple[Any, ...] | None = None
     swept: tuple[Any, ...] | None = None
     last_settings: BatchSettings | None = None
-    parsed: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)  # of reconcile.evidence
+    parsed: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)  # of reconcile.evaluation.evidence

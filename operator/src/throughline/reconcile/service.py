@@ -17,8 +17,8 @@ from throughline.domain.placement import Refusal
 from throughline.ports import ApiError
 from throughline.reconcile import batch, children, secret, status
 from throughline.reconcile.context import SCALER, ServiceState
+from throughline.reconcile.evaluation.judgement import judge
 from throughline.reconcile.gather import Gathered, gather, live_status, parse_spec, parse_status
-from throughline.reconcile.judgement import judge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from throughline.domain.decision import Decision
     from throughline.domain.observed import ServiceView
     from throughline.reconcile.context import Deps, Key
-    from throughline.reconcile.judgement import Judgement
+    from throughline.reconcile.evaluation.judgement import Judgement
 
 log = structlog.get_logger("service")
 

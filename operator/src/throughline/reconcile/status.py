@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from throughline.domain.decision import ConditionUpdate, Decision
     from throughline.domain.observed import ServiceView
     from throughline.reconcile.context import Deps
-    from throughline.reconcile.judgement import Judgement
+    from throughline.reconcile.evaluation.judgement import Judgement
 
 log = structlog.get_logger("status")
 

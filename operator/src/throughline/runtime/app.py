@@ -25,8 +25,8 @@ from throughline.lineage.keys import load_signer
 from throughline.ports import ApiError
 from throughline.reconcile.cluster import Cluster
 from throughline.reconcile.context import Deps, Tuning
-from throughline.reconcile.evaluation import EvaluationReconciler
-from throughline.reconcile.guard import ApprovalGuard
+from throughline.reconcile.evaluation.guard import ApprovalGuard
+from throughline.reconcile.evaluation.reconciler import EvaluationReconciler
 from throughline.reconcile.pool import PoolReconciler
 from throughline.reconcile.service import ServiceReconciler
 from throughline.runtime import collector, handlers, health

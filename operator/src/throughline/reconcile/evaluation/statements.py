@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from throughline.domain.evaluation.views import Evidence, RevisionView, RunView
     from throughline.domain.manifests import Identity
     from throughline.reconcile.context import Deps
-    from throughline.reconcile.evidence import Known
+    from throughline.reconcile.evaluation.evidence import Known
 
 log = structlog.get_logger("statements")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from throughline.domain.evaluation import monitoring
 from throughline.domain.evaluation.attempt import Words
 from throughline.domain.manifests import drift
-from throughline.reconcile import jobs, salt
+from throughline.reconcile.evaluation import jobs, salt
 
 if TYPE_CHECKING:
     from throughline.api.inferenceservice import InferenceServiceSpec

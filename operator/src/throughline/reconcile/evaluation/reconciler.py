@@ -17,9 +17,10 @@ from throughline.domain.evaluation.records import surplus
 from throughline.domain.evaluation.views import SUCCEEDED
 from throughline.domain.manifests import Identity, evaluation
 from throughline.domain.manifests.names import metadata
-from throughline.reconcile import retraining, revisions, runs, statements, writes
+from throughline.reconcile import writes
 from throughline.reconcile.context import FIELD_MANAGER, ServiceState
-from throughline.reconcile.evidence import know
+from throughline.reconcile.evaluation import retraining, revisions, runs, statements
+from throughline.reconcile.evaluation.evidence import know
 from throughline.reconcile.gather import parse_spec
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.domain.evaluation.views import RunView
     from throughline.reconcile.context import Deps, Key
-    from throughline.reconcile.evidence import Known
+    from throughline.reconcile.evaluation.evidence import Known
 
 log = structlog.get_logger("evaluation")
 

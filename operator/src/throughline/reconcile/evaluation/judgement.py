@@ -13,9 +13,9 @@ from throughline.domain.evaluation import admission, monitoring
 from throughline.domain.evaluation.records import service_status
 from throughline.domain.manifests import Identity
 from throughline.domain.placement import Refusal
-from throughline.reconcile import salt
-from throughline.reconcile.evidence import know
-from throughline.reconcile.monitoring import look
+from throughline.reconcile.evaluation import salt
+from throughline.reconcile.evaluation.evidence import know
+from throughline.reconcile.evaluation.monitoring import look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -38,8 +38,9 @@ from throughline.domain.evaluation.views import SUCCEEDED
 from throughline.domain.manifests import REVISION_LABEL, evaluation, evaluation_pod, foreign_owner
 from throughline.lineage import canonical
 from throughline.ports import ApiError
-from throughline.reconcile import children, jobs, secret, storage, writes
+from throughline.reconcile import children, secret, storage, writes
 from throughline.reconcile.context import FIELD_MANAGER
+from throughline.reconcile.evaluation import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,13 +14,13 @@ from throughline.domain.evaluation.records import new_revision, revision_name, r
 from throughline.domain.manifests.names import metadata
 from throughline.reconcile import writes
 from throughline.reconcile.context import FIELD_MANAGER
-from throughline.reconcile.evidence import approvals
+from throughline.reconcile.evaluation.evidence import approvals
 
 if TYPE_CHECKING:
     from throughline.api.evaluation import Evaluation
     from throughline.domain.manifests import Identity
     from throughline.reconcile.context import Deps
-    from throughline.reconcile.evidence import Known, Parsed
+    from throughline.reconcile.evaluation.evidence import Known, Parsed
 
 log = structlog.get_logger("revisions")
 

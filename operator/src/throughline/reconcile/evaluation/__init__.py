@@ -1,0 +1,1 @@
+"""What evaluation, approval and monitoring make of the service's models."""
