@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROJECT = REPOSITORY / "pyproject.toml"
 LOCK = REPOSITORY / "uv.lock"
 SOURCE = REPOSITORY / "operator" / "src"
+EXTRAS = ("evaluator", "stores")  # of the evaluator's image
 
 
 def _project() -> dict[str, Any]:
@@ -59,7 +60,7 @@ def images(base: Layer, site: str, path: str) -> Mapping[str, Image]:
         building.compile_python(f"/{site}")
 
     def fill_evaluator_dependencies(building: Building) -> None:
-        fill_dependencies(building, "evaluator")
+        fill_dependencies(building, *EXTRAS)
         for tests in [p for p in (building.root / site).rglob("tests") if p.is_dir()]:
             shutil.rmtree(tests)
 
@@ -76,7 +77,7 @@ def images(base: Layer, site: str, path: str) -> Mapping[str, Image]:
     # Development dependencies are in the lock too: a change of those alone rebuilds a layer for nothing, but rarely.
     project = _project()
     wanted = json.dumps(project.get("dependencies", []))
-    extra = json.dumps(project.get("optional-dependencies", {}).get("evaluator", []))
+    extra = json.dumps([project.get("optional-dependencies", {}).get(name, []) for name in EXTRAS])
     lock = LOCK.read_bytes() if LOCK.exists() else b""
     dependencies = Layer(
         "operator-dependencies", digest(inspect.getsource(fill_dependencies), wanted, lock), fill_dependencies, base

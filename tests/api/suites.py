@@ -71,6 +71,7 @@ GOOD_SUITES: dict[str, tuple[Change, ...]] = {
     "the least of a container": (*CUSTOM, ("spec/task", {"type": "Custom", "scorer": {"image": "scorer"}})),
     "configmap": (("spec/dataset/source", {"configMap": {"name": "a", "key": "rows.csv"}}),),
     "uri": (("spec/dataset/source", {"uri": URI | {"secretName": "creds"}}),),
+    "endpoint": (("spec/dataset/source", {"uri": URI | {"endpoint": "https://minio.example:9000"}}),),
     "no bound": (("spec/metrics", [{"name": "f1"}]),),
     "bound of one": (("spec/metrics", [{"name": "f1", "floor": 1}]),),
     "dots in a name": (("spec/dataset/source/pvc/path", "a..b/..c/d.parquet"),),
@@ -104,6 +105,16 @@ BAD_SUITES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "gap without a ceiling": ((("spec/gaps/0/ceiling", REMOVE),), "spec.gaps[0].ceiling", "required"),
     "tensor type of a config": ((("spec/inputs/0/datatype", "TYPE_FP32"),), "spec.inputs[0].datatype", "FP32"),
     "digest": ((("spec/dataset/digest", "md5:0"),), "spec.dataset.digest", "sha256:HEX"),
+    "endpoint with a path": (
+        (("spec/dataset/source", {"uri": URI | {"endpoint": "https://minio.example/s3/x"}}),),
+        "spec.dataset.source.uri.endpoint",
+        "https://HOST:PORT",
+    ),
+    "endpoint of what is not S3": (
+        (("spec/dataset/source", {"uri": {"url": "https://a/b.csv", "endpoint": "https://minio.example"}}),),
+        "spec.dataset.source.uri.endpoint",
+        "s3://BUCKET/KEY",
+    ),
     "few resamples": ((("spec/intervals", {"resamples": 10}),), "spec.intervals.resamples", "at least 100"),
     "misspelt task": ((("spec/task/type", "classification"),), "spec.task.type", "Classification"),
     "a container without an image": (

@@ -141,6 +141,11 @@ def test_ports_of_stores(url: str, port: int) -> None:
     assert store["ports"][0]["port"] == port
 
 
+def test_the_port_of_a_store_that_speaks_s3_elsewhere() -> None:
+    _, store = egress(task({"uri": {"url": "s3://bucket/key", "endpoint": "http://minio.storage:9000"}}))
+    assert store["ports"][0]["port"] == 9000
+
+
 def test_secrets_are_only_those_of_the_suite() -> None:
     assert "envFrom" not in pod(job(task()))["containers"][0]
     assert pod(job(task(URI)))["containers"][0]["envFrom"] == [{"secretRef": {"name": "store"}}]

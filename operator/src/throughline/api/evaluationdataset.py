@@ -40,6 +40,15 @@ class ConfigMapSource(Resource):
 class UriSource(Resource):
     """A file that fsspec can open."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.endpoint) || self.url.startsWith('s3://')",
+            holds=lambda s: s.endpoint is None or s.url.startswith("s3://"),
+            message="spec.dataset.source.uri.endpoint is where S3 is spoken; remove it, or write url as s3://BUCKET/KEY",
+            field="endpoint",
+        ),
+    )
+
     url: Annotated[
         str,
         Field(
@@ -48,8 +57,17 @@ class UriSource(Resource):
             description="s3://BUCKET/KEY, gs://…, abfs://…, https://…; by hand also file:///PATH or a plain path.",
         ),
     ]
+    endpoint: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/?#@]+/?$",
+            max_length=253,
+            description="Where S3 is spoken, if that is not AWS: https://HOST:PORT of MinIO, Ceph and others.",
+        ),
+    ] = None
     secret_name: Annotated[
-        Name | None, Field(description="Secret of the same namespace whose keys are the store's options.")
+        Name | None,
+        Field(description="Secret of the same namespace whose keys are the environment of the store's client."),
     ] = None
 
 

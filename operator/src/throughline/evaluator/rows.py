@@ -57,7 +57,8 @@ def read(suite: EvaluationSuiteSpec, location: str, *, scratch: Path) -> Rows:
 
 def load(dataset: Dataset, location: str, task: TaskType, *, scratch: Path) -> Rows:
     """A data set as it is; raises as `read` does for what is no table."""
-    with source.opened(location, expected=dataset.digest, scratch=scratch) as opened:
+    endpoint = source.endpoint(dataset.source, location)
+    with source.opened(location, expected=dataset.digest, scratch=scratch, endpoint=endpoint) as opened:
         form = dataset.format or _SUFFIXES.get(opened.suffix)
         if form is None:
             raise EvaluationInputError(

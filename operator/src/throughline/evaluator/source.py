@@ -46,9 +46,18 @@ def locate(source: DatasetSource, root: Path) -> str:
     return source.uri.url
 
 
+def endpoint(source: DatasetSource, location: str) -> str | None:
+    """Where S3 is spoken; None: AWS, what the client's environment says, or `location` is not the source's own URL."""
+    return source.uri.endpoint if source.uri is not None and source.uri.url == location else None
+
+
 @contextlib.contextmanager
-def opened(location: str, *, expected: str | None, scratch: Path) -> Iterator[Opened]:
+def opened(
+    location: str, *, expected: str | None, scratch: Path, endpoint: str | None = None
+) -> Iterator[Opened]:
     """Open a path or URL, its digest computed and compared with `expected` (sha256:HEX) where that is given.
+
+    `endpoint`: as the function of that name gives it.
 
     A URL is fetched into a file in `scratch` first, which is gone afterwards: Parquet needs to go back and forth, and
     what is parsed is then what was hashed. A local file is hashed and parsed through one descriptor; if it changes
@@ -63,7 +72,7 @@ def opened(location: str, *, expected: str | None, scratch: Path) -> Iterator[Op
     if match is not None and match[1].lower() != "file":
         with tempfile.TemporaryDirectory(dir=scratch, prefix="data-") as folder:
             local = Path(folder) / "data"
-            _fetch(location, match[1].lower(), local)
+            _fetch(location, match[1].lower(), local, endpoint)
             with _opened_file(local, location, expected) as found:
                 yield found
         return
@@ -117,14 +126,14 @@ def _beside(path: Path) -> str:
     return f" ({folder} has {', '.join(names)})" if names else f" ({folder} is empty)"
 
 
-def _fetch(url: str, protocol: str, target: Path) -> None:
+def _fetch(url: str, protocol: str, target: Path, endpoint: str | None) -> None:
     import fsspec  # noqa: PLC0415 - only URLs need it
     from fsspec.registry import known_implementations  # noqa: PLC0415
 
     if protocol not in PROTOCOLS or "::" in url:
         raise EvaluationInputError(f"{url}: {protocol} is not supported; use one of {', '.join(PROTOCOLS)}, or a path")
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = fsspec.core.url_to_fs(url, **({} if endpoint is None else {"endpoint_url": endpoint}))
     except ImportError as error:
         package = known_implementations[protocol]["class"].partition(".")[0]
         needed = "aiohttp" if package == "fsspec" else package
