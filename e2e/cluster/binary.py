@@ -1,4 +1,4 @@
-"""The Go programs: one binary with every Kubernetes component, and Prometheus."""
+"""The Go programs: one binary with every Kubernetes component, Prometheus, and an S3 store."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ SOURCES = {
             "github.com/prometheus/prometheus/cmd/prometheus",
         ],
     },
+    # In no image: the test that needs a store builds it.
+    "s3": {"versitygw": ["-ldflags", "-s -w", "github.com/versity/versitygw/cmd/versitygw"]},
 }
 
 

@@ -42,7 +42,9 @@ def build_parts(cache: Cache, work: pathlib.Path, images: Mapping[str, Image], r
     """The binaries and all layers, side by side."""
     builder = Layers(cache, work, report)
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=2 * len(images))
-    compiled = {module: pool.submit(binary.build, cache, module, work, report) for module in binary.SOURCES}
+    compiled = {
+        module: pool.submit(binary.build, cache, module, work, report) for module in set(recipes.COMPILED.values())
+    }
 
     def build_image(name: str) -> None:
         if name in recipes.COMPILED:

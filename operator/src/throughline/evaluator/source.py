@@ -52,9 +52,7 @@ def endpoint(source: DatasetSource, location: str) -> str | None:
 
 
 @contextlib.contextmanager
-def opened(
-    location: str, *, expected: str | None, scratch: Path, endpoint: str | None = None
-) -> Iterator[Opened]:
+def opened(location: str, *, expected: str | None, scratch: Path, endpoint: str | None = None) -> Iterator[Opened]:
     """Open a path or URL, its digest computed and compared with `expected` (sha256:HEX) where that is given.
 
     `endpoint`: as the function of that name gives it.

@@ -46,7 +46,9 @@ def store_rules(datasets: Sequence[tuple[str, Dataset]]) -> list[dict[str, Any]]
 
     A NetworkPolicy knows addresses and no names, so a store's port is open to every address.
     """
-    ports = sorted({_store_port(d.source.uri.endpoint or d.source.uri.url) for _, d in datasets if d.source.uri is not None})
+    ports = sorted(
+        {_store_port(d.source.uri.endpoint or d.source.uri.url) for _, d in datasets if d.source.uri is not None}
+    )
     return [{"ports": [{"protocol": "TCP", "port": port}]} for port in ports]
 
 
