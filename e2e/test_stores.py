@@ -26,7 +26,7 @@ KEY, SECRET = "the-key", "the-secret"
 
 
 def store(bed: Bed) -> list[dict[str, Any]]:
-    """versitygw over the claim's directory: each folder in it is a bucket."""
+    """Versitygw over the claim's directory: each folder in it is a bucket."""
     meta = {"name": STORE, "namespace": bed.namespace}
     container = {
         "name": STORE,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import ControlStatus, ServiceTime
@@ -10,7 +11,7 @@ from throughline.simulate.arena import first_replicas, hindsight, run_contenders
 from throughline.simulate.autopilot import Autopilot
 from throughline.simulate.loadtest import hand_tuned
 from throughline.simulate.run import Case, run_autopilot
-from throughline.simulate.types import Environment, Truth
+from throughline.simulate.types import Environment, Traffic, Truth
 
 UNBATCHED = BatchSettings(max_batch_size=1, instances=1)
 ENCODER = Truth(40_000, 8_000, contention=0.8)
@@ -77,6 +78,12 @@ def steady(rate=350.0, seconds=2 * 3600.0, seed=1):
 
 def flash(rate=100.0, seed=1):
     return case(traffic.flash_crowd(rate, 3600.0, seed=seed))
+
+
+def fall(high=400.0, low=130.0, seconds=1200.0, seed=1):
+    edges, rates = np.array([0.0, seconds, 2 * seconds]), np.array([high, low])
+    arrivals = traffic.poisson_arrivals(edges, rates, np.random.default_rng(seed))
+    return case(Traffic("fall", 2 * seconds, arrivals))
 
 
 def gap(rate=350.0, seed=1, seconds=3600.0):

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from cases import UNBATCHED, cheapest, flash, floor, gap, knows, ours, pilot, rivals, steady, tuned, with_truth
+from cases import UNBATCHED, cheapest, fall, flash, floor, gap, knows, ours, pilot, rivals, steady, tuned, with_truth
 from throughline.domain.control import context, forecast, scaling
 from throughline.simulate.arena import first_replicas
 from throughline.simulate.run import run_autopilot
@@ -46,6 +46,15 @@ def test_a_wrong_model_of_the_cost_comes_to_what_the_right_one_chooses(factor, w
     wrong = ours(c, knows(alpha, beta))
     assert wrong.violations <= 0.01
     assert wrong.cost <= 1.1 * right.cost
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_replicas_that_drain_still_serve_is_not_taken_for_a_change_of_the_demand(seed):
+    c = fall(seed=seed)
+    assert c.environment.drain_seconds > 0
+    replicas = [m.replicas for m in ours(c, knows(40_000, 8_000)).moments if m.at_seconds > 600]
+    assert replicas[-1] < replicas[0]
+    assert replicas == sorted(replicas, reverse=True)
 
 
 def test_an_item_that_costs_double_past_eight_is_met_by_batches_of_eight():

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 # Chains ("zip::…") and fsspec's other protocols could reach what a suite has no business with.
 PROTOCOLS = ("file", "http", "https", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
+# Of botocore, google-auth and azure-core, none of which need be there.
+_NO_CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "DefaultCredentialsError",
+    "ClientAuthenticationError",
+}
 _URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(?=://|::)")
 
 
@@ -140,13 +147,13 @@ def _fetch(url: str, protocol: str, target: Path, endpoint: str | None) -> None:
         filesystem.get_file(path, str(target))
     except FileNotFoundError as error:
         raise EvaluationInputError(f"{url}: there is no such file; correct spec.dataset.source.uri.url") from error
-    except PermissionError as error:
-        raise EvaluationInputError(
-            f"{url} may not be read ({_one_line(error)}); give credentials: spec.dataset.source.uri.secretName names "
-            "the Secret whose keys are the store's environment variables"
-        ) from error
     # Each store's client has exceptions of its own; whatever they are, the data set was not read.
     except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, PermissionError) or type(error).__name__ in _NO_CREDENTIALS:
+            raise EvaluationInputError(
+                f"{url} may not be read ({_one_line(error)}); give credentials: spec.dataset.source.uri.secretName "
+                "names the Secret whose keys are the store's environment variables"
+            ) from error
         raise NotEvaluatedError(f"{url} could not be fetched: {_one_line(error)}") from error
 
 

@@ -162,8 +162,12 @@ class Replica:
     )  # (time, counters, waiting, executing)
     recent: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=list)
     p99_us: float | None = None
-    leaving: bool = False
+    drained_seconds: float | None = None  # when it gets no more requests; None: it stays
     device_at: NDArray[np.float64] = field(default_factory=lambda: _NONE)  # when each slot of the device is free
+
+    @property
+    def leaving(self) -> bool:
+        return self.drained_seconds is not None
 
     def start(self, parallel: int) -> None:
         """The server is up and has its first model."""

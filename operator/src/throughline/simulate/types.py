@@ -40,10 +40,14 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The cluster around the model. A replica is paid for from its creation until its last request is done."""
+    """The cluster around the model. A replica is paid for from its creation until it has drained, and its last request
+    is done.
+    """
 
     pod_start_seconds: float = 30.0  # from the order to a running server: scheduling, image, start
     model_load_seconds: float = 10.0
+    # How long a replica that goes still gets requests: gRPC callers keep their connections until their server ends.
+    drain_seconds: float = 15.0
     reload_seconds: float = 2.0  # a change of max batch or delay; the old model serves until then
     pool_replicas: int = 40
     price_per_hour: float = 2.0

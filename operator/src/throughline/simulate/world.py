@@ -139,7 +139,7 @@ class World:
         for _ in range(wanted - len(staying)):
             self._create(self.now + e.pod_start_seconds + e.model_load_seconds)
         for pod in sorted(staying, key=lambda p: (bool(p.models), -p.created_seconds))[: max(0, len(staying) - wanted)]:
-            pod.leaving = True
+            self._leave(pod)
         self._bury()
 
     def _roll(self, staying: Sequence[Replica], left: Sequence[Replica]) -> None:
@@ -148,19 +148,26 @@ class World:
         serve = sum(bool(p.models) for p in staying if p.pool == self.pool)
         going = left[: max(0, len(left) + serve - self.ordered)]
         for pod in going:
-            pod.leaving = True
+            self._leave(pod)
         e = self.environment
         most = min(self.ordered + 1 - (len(staying) - len(going)), min(self.ordered, self.capacity) - here)
         for _ in range(most):
             self._create(self.now + e.pod_start_seconds + e.model_load_seconds)
         self._bury()
 
+    def _leave(self, pod: Replica) -> None:
+        pod.drained_seconds = self.now + (self.environment.drain_seconds if pod.models else 0.0)
+
     def _bury(self) -> None:
-        """A leaving replica is gone when its last request is done."""
+        """A leaving replica is gone when it has drained, and its last request is done."""
         for pod in self.pods:
             if pod.leaving:
                 pod.settle(self.now)
-        self.pods = [p for p in self.pods if not p.leaving or p.waiting or p.executing]
+        self.pods = [p for p in self.pods if self._open(p) or p.waiting or p.executing]
+
+    def _open(self, pod: Replica) -> bool:
+        """Whether requests may go to it, once it is ready."""
+        return pod.drained_seconds is None or self.now < pod.drained_seconds - _EPSILON
 
     def _note(self) -> None:
         self.moments.append(Moment(self.now, self.ordered, len(self.ready), self.settings))
@@ -178,6 +185,7 @@ class World:
         while self.now < until - _EPSILON:
             due = [p.ready_seconds for p in self.pods if not p.models]
             due += [p.reload[0] for p in self.pods if p.reload is not None]
+            due += [p.drained_seconds for p in self.pods if p.drained_seconds is not None and self._open(p)]
             due += [e.at_seconds for e in self._events[:1]]
             step = min(until, self._next_scrape, self._next_sample, *due)
             self._serve(max(step, self.now))
@@ -188,14 +196,14 @@ class World:
         end = int(np.searchsorted(arrivals, until, side="right"))
         coming, place = arrivals[self._next : end], self._place[self._next : end]
         self._next = end
-        ready = self.ready
-        if not ready:
+        serving = [p for p in self.pods if p.models and self._open(p)]
+        if not serving:
             self.tally.lose(coming)
-        elif len(ready) == 1:
-            ready[0].models[-1].take(coming)
+        elif len(serving) == 1:
+            serving[0].models[-1].take(coming)
         else:
-            index = (place * len(ready)).astype(np.int64)
-            for i, pod in enumerate(ready):
+            index = (place * len(serving)).astype(np.int64)
+            for i, pod in enumerate(serving):
                 pod.models[-1].take(coming[index == i])
         for pod in self.pods:
             pod.run(until, self._truth(pod), self.tally)

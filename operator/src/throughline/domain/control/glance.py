@@ -100,6 +100,7 @@ def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, d
         or ctx.scaling
         or len(ctx.serving) != view.replicas
         or view.replicas > ctx.max_replicas
+        or any(p.terminating for p in view.pods)  # they serve a part that is not counted
         or any(p.metrics is None or p.ready_seconds < MIN_JUDGED_SECONDS for p in ctx.serving)
     )
     if moving or not _calm(demand, ctx.slo_us):

@@ -79,6 +79,20 @@ def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, fre
     return max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
 
 
+def _open_pods(view: ServiceView, serving: Sequence[PodView]) -> int:
+    return len(serving) + sum(p.terminating for p in view.pods)
+
+
+def _left_share(view: ServiceView, serving: Sequence[PodView], memory: LoopMemory) -> float:
+    """The share of the arrivals since the last look that may have gone to pods that leave, or have left.
+
+    Callers keep their connections until a server ends, so that one that drains still serves its part; then they go to
+    the others. Neither is a change of the demand.
+    """
+    pods = max(memory.open_pods, _open_pods(view, serving))
+    return 1.0 - len(serving) / pods if pods else 0.0
+
+
 def _looked(
     view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, demand: Demand, waiting: Queue
 ) -> tuple[Look, ...]:
@@ -95,6 +109,10 @@ def _looked(
         return looks
     else:
         arrivals = arrived(since, seconds, demand, waiting, fresh=fresh(serving))
+        left = _left_share(view, serving, memory)
+        # Nearer to what those that stay would be counted to serve than to all.
+        if left and looks and arrivals < (1.0 - left / 2) * looks[-1].per_second:
+            return looks
     return with_look(looks, view.now_seconds, seconds, arrivals)
 
 
@@ -183,6 +201,7 @@ def remember(
         queue_seen=queue_seen,
         in_flight=in_flight,
         gap_us=_gap_us(view, serving, memory, demand),
+        open_pods=_open_pods(view, serving),
         unloaded_since=unloaded,
         metrics_time_seconds=metrics_time,
     )

@@ -80,6 +80,7 @@ class LoopMemory(NamedTuple):
     pool: str = ""
     # (pool to move to, since when without a break that has been worth it)
     wish: tuple[str, float] | None = None
+    open_pods: int = 0  # pods that requests may have gone to at the last look: those that served, and those that left
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
     season: Season = Season()  # what of them comes again; as of the last whole pass
