@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, follow, forecast
+from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.control.service_time import Counted, Learner, observe, since_last_look
 from throughline.domain.observed import BatchStatistic, LiveQueue
 
-from .views import metrics, pod
+from .views import NOW, metrics, pod, view
 
 SETTINGS = BatchSettings(max_batch_size=8)
 
@@ -79,3 +80,50 @@ def test_more_than_was_ever_seen_is_taken_to_go_on_growing():
     bursts = [500.0, *calm]
     assert forecast(looks(*bursts, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "as large as one before"
     assert forecast(looks(200.0, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "too little was seen before"
+
+
+def seen(*steps, seconds=10.0):
+    """Arrivals per second of each look; each step: the pods, as `asked` makes them."""
+    memory = LoopMemory()
+    for i, pods in enumerate(steps):
+        at = NOW + i * seconds
+        made = view(*pods, settings=SETTINGS, now_seconds=at, metrics_time_seconds=at, replicas=len(pods))
+        _, memory = decide(made, memory)
+    return [look.per_second for look in memory.looks]
+
+
+def serving(name, executed):
+    return asked(name, executed, 0, m=metrics(100.0))
+
+
+def leaving(name):
+    """As the shell shows it: nothing is asked of a server that goes."""
+    return dataclasses.replace(pod(name, None, SETTINGS), terminating=True)
+
+
+BOTH = [(serving("a", 1000 * i), serving("b", 1000 * i)) for i in range(3)]
+CALM = [200.0, 200.0]
+
+
+def test_while_a_pod_drains_what_the_others_serve_is_not_all():
+    drains = (serving("a", 3000), leaving("b"))
+    gone = (serving("a", 4000),)
+    whole = (serving("a", 6000),)
+    assert seen(*BOTH) == CALM
+    assert seen(*BOTH, drains) == CALM
+    assert seen(*BOTH, drains, gone) == CALM, "it may have served until just before"
+    assert seen(*BOTH, drains, gone, whole) == [*CALM, 200.0]
+
+
+def test_what_comes_back_from_a_pod_that_drains_is_counted_at_once():
+    assert seen(*BOTH, (serving("a", 4000), leaving("b"))) == [*CALM, 200.0]
+    assert seen(*BOTH, (serving("a", 6000), leaving("b")))[2:] == [400.0], "and so is more"
+
+
+def test_a_pod_that_died_had_served_a_part():
+    assert seen(*BOTH, (serving("a", 3000),)) == CALM
+    assert seen(*BOTH, (serving("a", 3000),), (serving("a", 4000),))[2:] == [100.0], "from then on it is all"
+
+
+def test_without_a_pod_that_leaves_less_is_less():
+    assert seen(*BOTH, (serving("a", 2500), serving("b", 2500)))[2:] == [100.0]
