@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from throughline.domain.observed import PodView, PoolView, ServiceView
 
 # After so long a whole pass is due, whatever was seen.
-WHOLE_SECONDS = 120.0
+WHOLE_SECONDS = 180.0
 # Executions that took so much more or less than was learned are for a whole pass at once; chance, which is more the
 # fewer there were, is left to the next.
 COST_DIFFERS = 0.1
