@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 HALF_LIFE_SECONDS = 240.0
 # What the present settings do not show is not forgotten so soon, or it would be tried again and again.
 UNSEEN_HALF_LIFE_SECONDS = 3600.0
+# Where executions take longer than was learned by more than this share and chance, at two looks in a row, something has
+# changed (another replica on the same cores, a clock that throttles, longer inputs), and what was before says little.
+DEARER = 0.1
+DEARER_HALF_LIFE_SECONDS = 10.0
 # So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.
 STATISTICS_PODS = 32
 # Below this many executions a row's mean is too noisy to be believed.
@@ -69,11 +73,14 @@ class Counted(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """What has been observed, fading. Keys of `totals`: (instances, batch size)."""
+    """What has been observed, fading. Keys of `totals`: (instances, batch size). `dearer`: the numbers of instances on
+    which executions took longer than known at the last look.
+    """
 
     totals: Mapping[tuple[int, int], Total] = _NOTHING
     seen: Mapping[str, Seen] = _NOTHING
     updated_seconds: float = 0.0
+    dearer: frozenset[int] = frozenset()
 
 
 def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
@@ -182,15 +189,35 @@ def since_last_look(counted: Counted, pods: Sequence[PodView], seconds: float) -
     return Since(items / share, queued / share if told else None)
 
 
-def _faded(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float) -> dict[tuple[int, int], Total]:
-    """The totals, older by `seconds`: fast where new executions may show something else, slowly elsewhere."""
+def _dearer(learner: Learner, grown: Mapping[tuple[int, int], Total]) -> frozenset[int]:
+    """`Learner.dearer` of this look. Only what takes longer: to be late in learning that is what costs the SLO, and
+    executions that seldom meet another take less than those that will again.
+    """
+    sums: dict[int, tuple[float, float, float]] = {}
+    for key, total in grown.items():
+        old = learner.totals.get(key)
+        if old is not None and old.executions >= MIN_EXECUTIONS:
+            n, took_us, known_us = sums.get(key[0], (0.0, 0.0, 0.0))
+            sums[key[0]] = (n + total.executions, took_us + total.compute_us, known_us + total.executions * old.mean_us)
+    return frozenset(
+        k for k, (n, took_us, known_us) in sums.items() if took_us > (1.0 + DEARER + 1.0 / math.sqrt(n)) * known_us
+    )
+
+
+def _faded(
+    learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float, changed: frozenset[int]
+) -> dict[tuple[int, int], Total]:
+    """The totals, older by `seconds`: fast where new executions may show something else, slowly elsewhere, and at once
+    on as many instances as `changed` names.
+    """
     largest: dict[int, int] = {}
     for instances, batch in grown:
         largest[instances] = max(batch, largest.get(instances, 0))
     shown, hidden = 0.5 ** (seconds / HALF_LIFE_SECONDS), 0.5 ** (seconds / UNSEEN_HALF_LIFE_SECONDS)
+    over = 0.5 ** (seconds / DEARER_HALF_LIFE_SECONDS)
     totals = {}
     for key, (executions, compute_us) in learner.totals.items():
-        fade = shown if key[1] <= largest.get(key[0], 0) else hidden
+        fade = over if key[0] in changed else shown if key[1] <= largest.get(key[0], 0) else hidden
         if executions * fade >= 1.0:
             totals[key] = Total(executions * fade, compute_us * fade)
     return totals
@@ -218,13 +245,14 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
                 if old is None
                 else Total(old.executions + executions, old.compute_us + compute_us)
             )
-    totals = _faded(learner, grown, max(0.0, now_seconds - learner.updated_seconds))
+    dearer = _dearer(learner, grown)
+    totals = _faded(learner, grown, max(0.0, now_seconds - learner.updated_seconds), dearer & learner.dearer)
     for key, total in grown.items():
         old = totals.get(key)
         totals[key] = (
             total if old is None else Total(old.executions + total.executions, old.compute_us + total.compute_us)
         )
-    return Learner(totals, seen, now_seconds)
+    return Learner(totals, seen, now_seconds, dearer)
 
 
 class _Line(NamedTuple):
