@@ -116,3 +116,41 @@ def test_shorter_executions_contend_less_than_those_that_contention_was_learned_
         alone_us = curve.service_us(batch, 1)
         assert found.contention_of(alone_us) == pytest.approx(2 * (alone_us - 3000) / alone_us - 1, abs=0.01)
     assert found.contention_of(curve.service_us(32, 1)) == found.contention
+
+
+LOOK_EXECUTIONS, LOOK_SECONDS = 500, 10.0
+
+
+def mean_us_after(*looks_us, begin_us=5000.0, instances=2):
+    """What is known of batches of four after ten minutes at `begin_us`, and then looks with these means."""
+    learner, executions, total_us = Learner(), 0, 0.0
+    for i, us in enumerate([*[begin_us] * 60, *looks_us]):
+        executions += LOOK_EXECUTIONS
+        total_us += LOOK_EXECUTIONS * us
+        learner = observe(learner, [pod([(4, executions, total_us / executions)], instances)], i * LOOK_SECONDS)
+    return learner.totals[(instances, 4)].mean_us
+
+
+def test_what_takes_longer_for_two_looks_is_learned_at_once():
+    assert mean_us_after(*[11_000.0] * 5) > 9500
+    assert mean_us_after(*[5600.0] * 5) < 5200, "as long as chance and a little more is slow enough"
+
+
+def test_one_look_that_took_longer_changes_little():
+    assert mean_us_after(11_000.0) < 5300
+    assert mean_us_after(11_000.0, 5000.0, 11_000.0, 5000.0) < 5500
+
+
+def test_what_takes_less_is_learned_slowly():
+    """Executions that seldom meet another take less, and will meet one again when more comes."""
+    assert mean_us_after(*[2500.0] * 5) > 4500
+
+
+def test_on_other_numbers_of_instances_nothing_has_changed():
+    learner = observe(Learner(), [pod([(4, 1000, 4000.0)], 1), pod([(4, 1000, 5000.0)], 2, uid="b")], 0.0)
+    for i in range(1, 4):
+        n, total_us = 1000 * (i + 1), 5_000_000.0 + 11_000_000.0 * i
+        steps = [pod([(4, n, 4000.0)], 1), pod([(4, n, total_us / n)], 2, uid="b")]
+        learner = observe(learner, steps, LOOK_SECONDS * i)
+    assert learner.totals[(1, 4)].executions > 3500
+    assert learner.totals[(2, 4)].mean_us > 9000

@@ -28,7 +28,7 @@ UNSEEN_HALF_LIFE_SECONDS = 3600.0
 # Where executions take longer than was learned by more than this share and chance, at two looks in a row, something has
 # changed (another replica on the same cores, a clock that throttles, longer inputs), and what was before says little.
 DEARER = 0.1
-DEARER_HALF_LIFE_SECONDS = 10.0
+DEARER_HALF_LIFE_SECONDS = 5.0
 # So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.
 STATISTICS_PODS = 32
 # Below this many executions a row's mean is too noisy to be believed.
