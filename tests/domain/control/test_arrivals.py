@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 from throughline.api.inferenceservice import BatchSettings
+from throughline.domain.control.counters import Counted, since_last_look
 from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, follow, forecast
 from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.service_time import Counted, Learner, observe, since_last_look
+from throughline.domain.control.service_time import Learner, observe
 from throughline.domain.observed import BatchStatistic, LiveQueue
 
 from .views import NOW, metrics, pod, view

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceStatus, ReplicaStatus
+from throughline.domain.control.counters import STATISTICS_PODS
 from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.service_time import STATISTICS_PODS
 from throughline.domain.control.text import with_records
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodView, PoolView, ServiceView, Unavailable
 from throughline.simulate.look import pod_metrics

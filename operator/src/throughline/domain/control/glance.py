@@ -27,11 +27,11 @@ from throughline.domain.control.context import (
     tells_of_error,
     usual_error,
 )
+from throughline.domain.control.counters import Counted, Seen, Since, queued_since
 from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
 from throughline.domain.control.forecast import dispersion
 from throughline.domain.control.grid import DEMAND_GRID, IN_FLIGHT_GRID, near
 from throughline.domain.control.memory import needed_since, with_error
-from throughline.domain.control.service_time import Counted, Seen, Since, queued_since
 from throughline.domain.control.text import slo_status, unix_seconds
 
 if TYPE_CHECKING:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.counters import Counted, Seen, growth, since_last_look
 from throughline.domain.control.forecast import LOOKS_KEPT, Look, follow
 from throughline.domain.control.season import learn
-from throughline.domain.control.service_time import MIN_EXECUTIONS, Counted, Seen, growth, observe, since_last_look
+from throughline.domain.control.service_time import MIN_EXECUTIONS, observe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.api.inferenceservice import BatchSettings
+    from throughline.domain.control.counters import Since
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.memory import LoopMemory
-    from throughline.domain.control.service_time import Since
     from throughline.domain.observed import PodView, ServiceView
 
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.

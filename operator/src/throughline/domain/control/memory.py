@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.counters import Counted
 from throughline.domain.control.season import Season
-from throughline.domain.control.service_time import Counted, Learner
+from throughline.domain.control.service_time import Learner
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

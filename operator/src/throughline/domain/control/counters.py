@@ -1,0 +1,145 @@
+"""What the servers' own counters say between two looks: executions by batch size, and what came and waits.
+
+They are cumulative, by pod; a reload begins them anew.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from throughline.domain.observed import BatchStatistic, LiveQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.domain.observed import PodView
+
+# So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.
+STATISTICS_PODS = 32
+
+
+class Seen(NamedTuple):
+    """The last look at one pod's statistics."""
+
+    settings: BatchSettings
+    statistics: tuple[BatchStatistic, ...]
+    at_seconds: float = 0.0
+    queue: LiveQueue | None = None
+
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+class Counted(NamedTuple):
+    """The last look at the counters, by pod uid."""
+
+    seen: Mapping[str, Seen] = _NOTHING
+    updated_seconds: float = 0.0
+
+
+def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
+    """(batch size, executions, compute µs) that came between two looks at one pod.
+
+    A reload starts the counters anew; an instance count changed in place does not, and then it cannot be told which
+    part belongs to which count, so nothing is taken.
+    """
+    rows = after.statistics
+    pairs = _paired(before.statistics if before else (), rows)
+    restarted = pairs is None or any(row.executions < old.executions for row, old in pairs)
+    if before and before.settings != after.settings and not restarted:
+        return []
+    if pairs is None or restarted:
+        pairs = [(row, _NONE) for row in rows]
+    grown = []
+    for row, old in pairs:
+        executions, compute_ns = row.executions - old.executions, row.compute_ns - old.compute_ns
+        if executions > 0 and compute_ns > 0:
+            grown.append((row.batch_size, float(executions), compute_ns / 1000))
+    return grown
+
+
+_NONE = BatchStatistic(0, 0, 0)
+
+
+def _paired(
+    before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]
+) -> Sequence[tuple[BatchStatistic, BatchStatistic]] | None:
+    """(row, the row of that batch size before) of each row; None where rows are gone and none is left."""
+    if len(before) == len(after):
+        pairs = list(zip(after, before, strict=True))
+        if all(row.batch_size == old.batch_size for row, old in pairs):
+            return pairs  # most often
+    if before and not after:
+        return None
+    known = {row.batch_size: row for row in before}
+    return [(row, known.get(row.batch_size, _NONE)) for row in after]
+
+
+_EMPTY = LiveQueue(0, 0)
+
+
+def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) -> int | None:
+    """Items executed between two looks at one pod; None where the counters have begun anew since."""
+    pairs = _paired(before, after)
+    if pairs is None or len(after) < len(before):
+        return None
+    items = 0
+    for row, old in pairs:
+        grown = row.executions - old.executions
+        if grown < 0:
+            return None
+        items += row.batch_size * grown
+    return items
+
+
+class Since(NamedTuple):
+    """What came to all pods between two looks. `queued`: requests by which the queues grew, and those that were given
+    up in them; None where the servers did not say.
+    """
+
+    executed_items: float
+    queued: float | None
+
+
+def queued_since(before: LiveQueue | None, after: LiveQueue | None) -> int | None:
+    """`Since.queued` of one pod."""
+    if after is None or before is None or after.cancelled < before.cancelled:
+        return None
+    return after.pending - before.pending + after.cancelled - before.cancelled
+
+
+def since_last_look(counted: Counted, pods: Sequence[PodView], seconds: float) -> Since | None:
+    """What the pods' own counters say of the `seconds` since the last look, from those that were asked then and now;
+    None where there is none such.
+
+    Pods that were not asked are taken to have served as their metrics say, relative to the others; those without
+    metrics as much as the mean. A reload begins the counters anew, and a pod that has become ready since began at zero.
+    """
+    rates = {p.uid: p.metrics.success_rate for p in pods if p.metrics is not None}
+    usual = sum(rates.values()) / len(rates) if rates else 1.0
+    items = asked = queued = 0.0
+    told = True
+    for pod in pods:
+        before = counted.seen.get(pod.uid)
+        if before is not None and before.at_seconds != counted.updated_seconds:
+            continue  # it was not among those asked at the last look: what it did since then cannot be told
+        # A server that says how long its queue is, and of no execution, has executed nothing.
+        answered = bool(pod.batch_statistics) or pod.queue is not None
+        if pod.settings is None or not answered or (before is None and pod.ready_seconds > seconds):
+            continue
+        if before is not None and before.settings != pod.settings:
+            continue
+        grown = _items(before.statistics if before is not None else (), pod.batch_statistics)
+        if grown is None:
+            continue
+        items += grown
+        asked += rates.get(pod.uid, usual)
+        more = queued_since(_EMPTY if before is None else before.queue, pod.queue)
+        told = told and more is not None
+        queued += more or 0
+    if asked <= 0:
+        return None
+    share = asked / sum(rates.get(p.uid, usual) for p in pods)
+    return Since(items / share, queued / share if told else None)
