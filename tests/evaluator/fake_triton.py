@@ -29,6 +29,7 @@ class Behaviour:
     restricted_config: bool = False
     streams: bool = True
     cut_after: int | None = None  # requests by stream
+    silent_after: int | None = None  # the same; what comes then is never answered, nor is the stream ended
     streamed: int = 0
     priority_levels: int = 0
     rows: list[int] = field(default_factory=list)
@@ -64,6 +65,11 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
         for request in requests:
             self.behaviour.streamed += 1
+            if self.behaviour.silent_after is not None and self.behaviour.streamed > self.behaviour.silent_after:
+                self.behaviour.silent_after = None
+                while context.is_active():
+                    time.sleep(0.05)
+                return
             if self.behaviour.unavailable > 0 or self._refused():
                 yield service_pb2.ModelStreamInferResponse(error_message="not now, or not at all")
                 continue

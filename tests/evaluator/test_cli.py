@@ -296,10 +296,15 @@ def test_data_quality_and_robustness_are_part_of_the_verdict(folder: Path, capsy
     assert "training" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("how", ["streams", "none", "cut"])
-def test_rows_are_the_same_by_streams_by_calls_and_over_a_cut(folder: Path, how: str) -> None:
-    behaviour = Behaviour(streams=how != "none", cut_after=3 if how == "cut" else None)
-    assert run(folder, behaviour) == 0
+@pytest.mark.parametrize("how", ["streams", "none", "cut", "silent"])
+def test_rows_are_the_same_by_streams_by_calls_and_over_a_cut(
+    folder: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviour = Behaviour(
+        streams=how != "none", cut_after=3 if how == "cut" else None, silent_after=3 if how == "silent" else None
+    )
+    monkeypatch.setattr("throughline.evaluator.streams.MAX_AGE_SECONDS", 0.5)
+    assert run(folder, behaviour, "--timeout-seconds", "1") == 0
     plain = Behaviour(streams=False)
     expected = result(folder)
     assert run(folder, plain) == 0
