@@ -130,6 +130,8 @@ def run(cluster: Cluster, load: Load, case: Case, progress: Callable[[str], None
         within = p.within_slo_after_seconds(slo_us)
         figures.append(at_most(f"{case.name}: p99 within the SLO after, load {p.name}", within, "s", LIMIT_SECONDS))
     figures.append(at_most(f"{case.name}: failed requests", sum(p.result.failed for p in phases), "requests", 0))
+    back = sum(map(watch.ordered_back, phases))
+    figures.append(at_most(f"{case.name}: replicas removed and ordered back under a steady load", back, "times", 0))
     peak = max(s.replicas for s in watch.samples)
     figures.append(Figure(f"{case.name}: most replicas", peak, "replicas"))
     fallen = [s.replicas for s in watch.samples if s.at_seconds >= phases[-1].started_seconds]

@@ -148,7 +148,10 @@ def run(cluster: Cluster) -> list[Figure]:
         at_least("throughput per replica, after over before", gain, "×", 5),
         at_most("time until p99 stays within the SLO, load 4×", phases[0].within_slo_after_seconds(slo_us), "s", 180),
         at_most("time until p99 stays within the SLO, load 10×", phases[1].within_slo_after_seconds(slo_us), "s", 180),
-        Figure("last change at load 4×", watch.last_change_seconds(0), "s", "", None),
+        Figure("last change at load 4×", watch.last_change_seconds(phases[0]), "s", "", None),
+        at_most(
+            "replicas removed and ordered back under a steady load", sum(map(watch.ordered_back, phases)), "times", 0
+        ),
         at_most("failed requests", failed, "requests", 0),
         Figure("max batch size chosen", chosen[0], "items"),
         Figure("queue delay chosen", chosen[1], "µs"),

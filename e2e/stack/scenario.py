@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from e2e.stack.objects import apply, condition, get, until
@@ -88,15 +89,21 @@ class Watch:
             stop.set()
             thread.join()
 
-    def last_change_seconds(self, since_seconds: float) -> float:
-        """When settings or replicas last changed, from `since_seconds` on; that moment itself when never."""
-        last, before = since_seconds, None
-        for s in self.samples:
-            key = (s.replicas, s.settings)
-            if before is not None and key != before and s.at_seconds >= since_seconds:
-                last = s.at_seconds
-            before = key
-        return last
+    def _within(self, phase: Phase) -> list[Sample]:
+        return [s for s in self.samples if 0 <= s.at_seconds - phase.started_seconds <= phase.seconds]
+
+    def last_change_seconds(self, phase: Phase) -> float:
+        """When, from the begin of that load on, settings or replicas changed last under it; 0 where they did not."""
+        changed = [b for a, b in pairwise(self._within(phase)) if (a.replicas, a.settings) != (b.replicas, b.settings)]
+        return changed[-1].at_seconds - phase.started_seconds if changed else 0.0
+
+    def ordered_back(self, phase: Phase) -> int:
+        """How often replicas were added under that load after some had been removed under it."""
+        fallen, times = False, 0
+        for before, after in pairwise(self._within(phase)):
+            fallen = fallen or after.replicas < before.replicas
+            times += fallen and after.replicas > before.replicas
+        return times
 
 
 @dataclass(frozen=True, slots=True)
