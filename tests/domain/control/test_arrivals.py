@@ -111,9 +111,9 @@ def test_while_a_pod_drains_what_the_others_serve_is_not_all():
     gone = (serving("a", 4000),)
     whole = (serving("a", 6000),)
     assert seen(*BOTH) == CALM
-    assert seen(*BOTH, drains) == CALM
-    assert seen(*BOTH, drains, gone) == CALM, "it may have served until just before"
-    assert seen(*BOTH, drains, gone, whole) == [*CALM, 200.0]
+    assert seen(*BOTH, drains) == [*CALM, 200.0]
+    assert seen(*BOTH, drains, gone) == [*CALM, 200.0, 200.0], "it may have served until just before"
+    assert seen(*BOTH, drains, gone, whole) == [*CALM, 200.0, 200.0, 200.0]
 
 
 def test_what_comes_back_from_a_pod_that_drains_is_counted_at_once():
@@ -122,8 +122,8 @@ def test_what_comes_back_from_a_pod_that_drains_is_counted_at_once():
 
 
 def test_a_pod_that_died_had_served_a_part():
-    assert seen(*BOTH, (serving("a", 3000),)) == CALM
-    assert seen(*BOTH, (serving("a", 3000),), (serving("a", 4000),))[2:] == [100.0], "from then on it is all"
+    assert seen(*BOTH, (serving("a", 3000),)) == [*CALM, 200.0]
+    assert seen(*BOTH, (serving("a", 3000),), (serving("a", 4000),))[2:] == [200.0, 100.0], "from then on it is all"
 
 
 def test_without_a_pod_that_leaves_less_is_less():

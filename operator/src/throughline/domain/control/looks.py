@@ -111,9 +111,9 @@ def _looked(
     else:
         arrivals = arrived(since, seconds, demand, waiting, fresh=fresh(serving))
         left = _left_share(view, serving, memory)
-        # Nearer to what those that stay would be counted to serve than to all.
+        # Nearer to what those that stay would be counted to serve than to all: then as much as before is taken to come.
         if left and looks and arrivals < (1.0 - left / 2) * looks[-1].per_second:
-            return looks
+            arrivals = looks[-1].per_second
     return with_look(looks, view.now_seconds, seconds, arrivals)
 
 
