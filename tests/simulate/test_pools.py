@@ -34,9 +34,8 @@ def test_cheapest_is_near_to_the_better_pool_by_hindsight(cheap):
     there, _ = run(SLOW, cheap, seed=1, rate=150.0, strategy="Ordered", places={})
     best = min(stays.cost, there.cost)
     assert moving.cost <= 1.1 * best
-    # Nothing was known of its speed: until it was measured, the first minute there was slow. Nothing is lost but what
-    # still waits when the simulation ends.
+    # Nothing was known of its speed: until it was measured, the first minute there was slow, and a few callers gave up.
     assert moving.violations < 0.015
-    assert moving.lost < 20
+    assert moving.lost < 0.0005 * moving.requests
     if there.cost < 0.8 * stays.cost:
         assert moving.cost < stays.cost

@@ -26,7 +26,7 @@ HALF_LIFE_SECONDS = 240.0
 UNSEEN_HALF_LIFE_SECONDS = 3600.0
 # Where executions take longer than was learned by more than this share and chance, at two looks in a row, something has
 # changed (another replica on the same cores, a clock that throttles, longer inputs), and what was before says little.
-DEARER = 0.1
+DEARER = 0.2
 DEARER_HALF_LIFE_SECONDS = 5.0
 # Below this many executions a row's mean is too noisy to be believed.
 MIN_EXECUTIONS = 10.0
@@ -75,7 +75,7 @@ def _dearer(learner: Learner, grown: Mapping[tuple[int, int], Total]) -> frozens
             n, took_us, known_us = sums.get(key[0], (0.0, 0.0, 0.0))
             sums[key[0]] = (n + total.executions, took_us + total.compute_us, known_us + total.executions * old.mean_us)
     return frozenset(
-        k for k, (n, took_us, known_us) in sums.items() if took_us > (1.0 + DEARER + 1.0 / math.sqrt(n)) * known_us
+        k for k, (n, took_us, known_us) in sums.items() if took_us > (1.0 + DEARER + 2.0 / math.sqrt(n)) * known_us
     )
 
 
