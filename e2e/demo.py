@@ -39,7 +39,7 @@ def cost_per_thousand(throughput_per_second: float, replicas: float) -> float:
 
 
 def mean_replicas(watch: Watch, of: Phase) -> float:
-    inside = [s.replicas for s in watch.samples if of.started_seconds <= s.at_seconds < of.started_seconds + of.seconds]
+    inside = [s.replicas for s in watch.within(of)]
     return sum(inside) / len(inside) if inside else 1.0
 
 

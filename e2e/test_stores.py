@@ -11,8 +11,9 @@ import pytest
 
 from e2e.cluster import binary
 from e2e.cluster.cache import Cache
-from e2e.stack.bed import ROWS, SECONDS, Bed
-from e2e.stack.objects import apply, condition, until
+from e2e.stack import evaluation
+from e2e.stack.bed import ROWS, Bed
+from e2e.stack.objects import apply, condition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,30 +28,25 @@ KEY, SECRET = "the-key", "the-secret"
 
 def store(bed: Bed) -> list[dict[str, Any]]:
     """Versitygw over the claim's directory: each folder in it is a bucket."""
-    meta = {"name": STORE, "namespace": bed.namespace}
     container = {
         "name": STORE,
         "image": bed.cluster.images["prometheus"],  # a small one; the program is on the claim
         "command": ["/claim/bin/versitygw", f"--port=:{PORT}", "--health=/health", "posix", "--nometa", "/claim"],
         "env": [{"name": "ROOT_ACCESS_KEY", "value": KEY}, {"name": "ROOT_SECRET_KEY", "value": SECRET}],
         "readinessProbe": {"httpGet": {"path": "/health", "port": PORT}, "periodSeconds": 1},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": "claim", "mountPath": "/claim"}],
+        "securityContext": evaluation.SAFE,
+        "volumeMounts": [{"name": "claim", "mountPath": "/claim", "readOnly": True}],
     }
-    pod = {
-        "nodeSelector": {"throughline.io/pool": "cpu"},
-        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [{"name": "claim", "persistentVolumeClaim": {"claimName": "evaluation"}}],
-    }
-    service = {"selector": {"app": STORE}, "ports": [{"port": PORT}]}
+    labels = {"app": STORE}
+    service = {"selector": labels, "ports": [{"port": PORT}]}
     return [
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {**meta, "labels": {"app": STORE}}, "spec": pod},
-        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service},
+        evaluation.pod(STORE, bed.namespace, 65532, container, [], labels),
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": STORE, "namespace": bed.namespace},
+            "spec": service,
+        },
     ]
 
 
@@ -95,11 +91,7 @@ def test_rows_are_read_from_a_store_and_what_is_wrong_is_named(bed: Bed) -> None
     apply(bed.cluster, [right, *(s for s, _ in wrong.values()), service])
     api.until_ready(name)
 
-    def ended() -> dict[str, dict[str, Any]]:
-        done = {r["spec"]["suite"]: r for r in bed.runs(name) if condition(r, "Succeeded").get("status") != "Unknown"}
-        return done if len(done) == 1 + len(wrong) else {}
-
-    runs = until("four runs to end", ended, seconds=SECONDS)
+    runs = {run["spec"]["suite"]: run for run in bed.ended(name, 1 + len(wrong))}
     assert condition(runs["right"], "Succeeded")["reason"] == "VerdictPassed"
     assert runs["right"]["status"]["rows"] == ROWS
     (value,) = (e["value"] for e in bed.result(runs["right"])["metrics"] if e["metric"] == "accuracy")

@@ -43,7 +43,8 @@ def build_parts(cache: Cache, work: pathlib.Path, images: Mapping[str, Image], r
     builder = Layers(cache, work, report)
     pool = concurrent.futures.ThreadPoolExecutor(max_workers=2 * len(images))
     compiled = {
-        module: pool.submit(binary.build, cache, module, work, report) for module in set(recipes.COMPILED.values())
+        module: pool.submit(binary.build, cache, module, work, report)
+        for module in dict.fromkeys(recipes.COMPILED.values())
     }
 
     def build_image(name: str) -> None:

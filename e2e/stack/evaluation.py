@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLAIM = "evaluation"
 COLUMNS = [f"x{i}" for i in range(16)]
 CLASSES = [str(i) for i in range(10)]  # of models.onnx_bytes
-_SAFE = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+SAFE = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
 def put_model(folder: Path, name: str, *, max_batch_size: int, **network: int) -> bytes:
@@ -105,7 +105,7 @@ def server(cluster: Cluster, namespace: str, name: str = "server") -> list[dict[
         "name": "triton",
         "image": cluster.images["triton"],
         "args": ["--model-repository=/claim/models"],
-        "securityContext": _SAFE,
+        "securityContext": SAFE,
         "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": 8000}, "periodSeconds": 1},
         "volumeMounts": [
             {"name": "claim", "mountPath": "/claim", "readOnly": True},
@@ -120,7 +120,7 @@ def server(cluster: Cluster, namespace: str, name: str = "server") -> list[dict[
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"selector": labels, "ports": [{"name": "grpc", "port": 8001}]},
     }
-    return [_pod(name, namespace, 1000, container, volumes, labels), service]
+    return [pod(name, namespace, 1000, container, volumes, labels), service]
 
 
 def evaluator(cluster: Cluster, namespace: str, name: str, **container: Any) -> dict[str, Any]:
@@ -128,14 +128,14 @@ def evaluator(cluster: Cluster, namespace: str, name: str, **container: Any) -> 
     made = {
         "name": "evaluator",
         "image": cluster.images["evaluator"],
-        "securityContext": _SAFE,
+        "securityContext": SAFE,
         "volumeMounts": [
             {"name": "claim", "mountPath": "/claim", "readOnly": True},
             {"name": "work", "mountPath": "/work"},
         ],
         **container,
     }
-    return _pod(name, namespace, 65532, made, [{"name": "work", "emptyDir": {}}], {"app": name})
+    return pod(name, namespace, 65532, made, [{"name": "work", "emptyDir": {}}], {"app": name})
 
 
 def arguments(suite: str, model: str, *more: str, service: str = "server") -> list[str]:
@@ -146,7 +146,7 @@ def arguments(suite: str, model: str, *more: str, service: str = "server") -> li
     ]  # fmt: skip
 
 
-def _pod(
+def pod(
     name: str,
     namespace: str,
     user: int,

@@ -89,18 +89,18 @@ class Watch:
             stop.set()
             thread.join()
 
-    def _within(self, phase: Phase) -> list[Sample]:
-        return [s for s in self.samples if 0 <= s.at_seconds - phase.started_seconds <= phase.seconds]
+    def within(self, phase: Phase) -> list[Sample]:
+        return [s for s in self.samples if 0 <= s.at_seconds - phase.started_seconds < phase.seconds]
 
     def last_change_seconds(self, phase: Phase) -> float:
         """When, from the begin of that load on, settings or replicas changed last under it; 0 where they did not."""
-        changed = [b for a, b in pairwise(self._within(phase)) if (a.replicas, a.settings) != (b.replicas, b.settings)]
+        changed = [b for a, b in pairwise(self.within(phase)) if (a.replicas, a.settings) != (b.replicas, b.settings)]
         return changed[-1].at_seconds - phase.started_seconds if changed else 0.0
 
     def ordered_back(self, phase: Phase) -> int:
         """How often replicas were added under that load after some had been removed under it."""
         fallen, times = False, 0
-        for before, after in pairwise(self._within(phase)):
+        for before, after in pairwise(self.within(phase)):
             fallen = fallen or after.replicas < before.replicas
             times += fallen and after.replicas > before.replicas
         return times

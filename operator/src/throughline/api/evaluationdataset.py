@@ -10,21 +10,24 @@ from pydantic import Field
 from throughline.api.base import ATOMIC_LIST, Name, Resource, Rule
 
 Column = Annotated[str, Field(min_length=1, max_length=253)]
-UPWARDS = r"^(.*/)?[.][.](/.*)?$"
+_UPWARDS = r"^(.*/)?[.][.](/.*)?$"
+
+
+def inside_claim(where: str, *, absent: bool = False) -> Rule:
+    """That `path` stays inside its claim. `where`: of the resource with that path; `absent`: it may be left out."""
+    inside = f"!self.path.startsWith('/') && !self.path.matches(r'{_UPWARDS}')"
+    return Rule(
+        cel=f"!has(self.path) || {inside}" if absent else inside,
+        holds=lambda s: not s.path.startswith("/") and ".." not in s.path.split("/"),
+        message=f"{where}.path must stay inside the claim: no leading '/', no '..'; write it from the claim's root",
+        field="path",
+    )
 
 
 class PersistentVolumeClaimSource(Resource):
     """A file on a PersistentVolumeClaim of the same namespace, mounted read-only."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=f"!self.path.startsWith('/') && !self.path.matches(r'{UPWARDS}')",
-            holds=lambda s: not s.path.startswith("/") and ".." not in s.path.split("/"),
-            message="spec.dataset.source.pvc.path must stay inside the claim: no leading '/', no '..'; "
-            "write it from the claim's root",
-            field="path",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (inside_claim("spec.dataset.source.pvc"),)
 
     claim_name: Name
     path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\n]+$")]

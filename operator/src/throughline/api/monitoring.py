@@ -10,7 +10,7 @@ from pydantic import Field
 
 from throughline.api.base import ATOMIC_LIST, Name, Quantity, Resource, Rule, list_map
 from throughline.api.drift import DriftPolicy
-from throughline.api.evaluationdataset import UPWARDS, Column, Dataset, Governance, LegalBasis
+from throughline.api.evaluationdataset import Column, Dataset, Governance, LegalBasis, inside_claim
 from throughline.api.schedules import CronText
 
 RESERVED = "sample."  # begins the columns that every stored row has
@@ -57,15 +57,7 @@ class SampledField(Resource):
 class SampleStorage(Resource):
     """A folder on a PersistentVolumeClaim of the same namespace; ReadWriteMany where replicas are on several nodes."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=f"!has(self.path) || !self.path.startsWith('/') && !self.path.matches(r'{UPWARDS}')",
-            holds=lambda s: not s.path.startswith("/") and ".." not in s.path.split("/"),
-            message="spec.monitoring.sampling.storage.path must stay inside the claim: no leading '/', no '..'; "
-            "write it from the claim's root",
-            field="path",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (inside_claim("spec.monitoring.sampling.storage", absent=True),)
 
     claim_name: Name
     path: Annotated[

@@ -80,22 +80,18 @@ def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, fre
     return max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
 
 
-def _open_pods(view: ServiceView, serving: Sequence[PodView]) -> int:
-    return len(serving) + sum(p.terminating for p in view.pods)
-
-
-def _left_share(view: ServiceView, serving: Sequence[PodView], memory: LoopMemory) -> float:
+def _left_share(serving: int, open_pods: int, memory: LoopMemory) -> float:
     """The share of the arrivals since the last look that may have gone to pods that leave, or have left.
 
     Callers keep their connections until a server ends, so that one that drains still serves its part; then they go to
     the others. Neither is a change of the demand.
     """
-    pods = max(memory.open_pods, _open_pods(view, serving))
-    return 1.0 - len(serving) / pods if pods else 0.0
+    pods = max(memory.open_pods, open_pods)
+    return 1.0 - serving / pods if pods else 0.0
 
 
 def _looked(
-    view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, demand: Demand, waiting: Queue
+    view: ServiceView, serving: Sequence[PodView], open_pods: int, memory: LoopMemory, demand: Demand, waiting: Queue
 ) -> tuple[Look, ...]:
     """Add what has come since the last look: what the servers' own counters say was served, and what the queue grew."""
     counted, looks = memory.counted, memory.looks
@@ -110,7 +106,7 @@ def _looked(
         return looks
     else:
         arrivals = arrived(since, seconds, demand, waiting, fresh=fresh(serving))
-        left = _left_share(view, serving, memory)
+        left = _left_share(len(serving), open_pods, memory)
         # Nearer to what those that stay would be counted to serve than to all: then as much as before is taken to come.
         if left and looks and arrivals < (1.0 - left / 2) * looks[-1].per_second:
             arrivals = looks[-1].per_second
@@ -180,11 +176,12 @@ def remember(
     if any(p.elsewhere for p in serving):
         here = tuple(p for p in serving if not p.elsewhere)  # others tell of other hardware
     learner = observe(memory.learner, here, view.now_seconds)
+    open_pods = len(serving) + sum(p.terminating for p in view.pods)
     looks, queue_seen, in_flight = memory.looks, memory.queue_seen, memory.in_flight
     unloaded, metrics_time = memory.unloaded_since, memory.metrics_time_seconds
     if demand is not None:
         queue_seen = queue(view, serving, queue_seen, demand)
-        looks = _looked(view, serving, memory, demand, queue_seen)
+        looks = _looked(view, serving, open_pods, memory, demand, queue_seen)
         if look_seconds(view) != metrics_time:  # woken by something else: the same look twice is no second observation
             metrics_time = look_seconds(view)
             unloaded = {name: unloaded.get(name, view.now_seconds) for name in demand.unloaded}
@@ -202,7 +199,7 @@ def remember(
         queue_seen=queue_seen,
         in_flight=in_flight,
         gap_us=_gap_us(view, serving, memory, demand),
-        open_pods=_open_pods(view, serving),
+        open_pods=open_pods,
         unloaded_since=unloaded,
         metrics_time_seconds=metrics_time,
     )
