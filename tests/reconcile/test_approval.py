@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from throughline.reconcile.evaluation.guard import LOOK_AGAIN_SECONDS
 
 from tests.domain.evaluation.cases import digest
-from tests.reconcile.judging import FILES, Scene, meta
+from tests.reconcile.judging import FILES, KEY, Scene, meta
 
 if TYPE_CHECKING:
     from tests.reconcile.fakes import World
@@ -40,7 +41,10 @@ async def test_no_approval_counts_while_the_policy_is_not_there(scene: Scene) ->
     assert scene.served() is None
     assert "the admission policy of manifests/approval is not installed" in scene.world.message("AccuracyPassing")
     install_policy(scene.world)
-    scene.world.now += 60
+    wait = await scene.evaluate(KEY)
+    assert wait is not None
+    assert wait <= LOOK_AGAIN_SECONDS, "nothing else would wake it"
+    scene.world.now += wait
     await scene.passes()
     assert scene.served() == "m/1"
 

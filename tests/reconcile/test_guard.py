@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,3 +64,19 @@ async def test_it_is_asked_now_and_then_and_an_error_is_no(world: World) -> None
 
     world.kube.get = forbidden  # type: ignore[method-assign]
     assert not await guard.stands()
+
+
+async def test_who_asks_while_it_is_asked_gets_the_new_answer(world: World) -> None:
+    guard = ApprovalGuard(world.kube, lambda: world.now)
+    assert not await guard.stands()
+    world.add(POLICY)
+    world.add(BINDING)
+    world.now += LOOK_AGAIN_SECONDS
+    get = world.kube.get
+
+    async def slow(*args: Any) -> Any:
+        await asyncio.sleep(0)
+        return await get(*args)
+
+    world.kube.get = slow  # type: ignore[method-assign]
+    assert await asyncio.gather(guard.stands(), guard.stands()) == [True, True]

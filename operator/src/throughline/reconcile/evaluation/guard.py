@@ -4,7 +4,8 @@ approval counts (docs/decisions/0013).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -32,20 +33,24 @@ class ApprovalGuard:
     clock: Callable[[], float]
     _stands: bool = False
     _asked: float = float("-inf")
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def stands(self) -> bool:
         """As it was at most half a minute ago. What cannot be read does not stand."""
-        if self.clock() - self._asked >= LOOK_AGAIN_SECONDS:
-            self._asked = self.clock()
-            try:
-                policy = await self.kube.get(API, "ValidatingAdmissionPolicy", None, NAME)
-                binding = await self.kube.get(API, "ValidatingAdmissionPolicyBinding", None, NAME)
-            except ApiError as error:
-                log.warning("admission policy not read, so no approval counts", error=str(error))
-                self._stands = False
-            else:
-                self._stands = guards(policy, binding)
-        return self._stands
+        async with self._asking:  # who comes while it is asked waits, and never gets the answer of before
+            if self.clock() - self._asked >= LOOK_AGAIN_SECONDS:
+                self._stands = await self._ask()
+                self._asked = self.clock()
+            return self._stands
+
+    async def _ask(self) -> bool:
+        try:
+            policy = await self.kube.get(API, "ValidatingAdmissionPolicy", None, NAME)
+            binding = await self.kube.get(API, "ValidatingAdmissionPolicyBinding", None, NAME)
+        except ApiError as error:
+            log.warning("admission policy not read, so no approval counts", error=str(error))
+            return False
+        return guards(policy, binding)
 
 
 def guards(policy: Mapping[str, Any] | None, binding: Mapping[str, Any] | None) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from throughline.api.base import API_VERSION, ConditionStatus
+from throughline.api.evaluation import Approval
 from throughline.domain.evaluation.next_run import next_run, wait_seconds
 from throughline.domain.evaluation.records import surplus
 from throughline.domain.evaluation.views import SUCCEEDED
@@ -21,6 +22,7 @@ from throughline.reconcile import writes
 from throughline.reconcile.context import FIELD_MANAGER, ServiceState
 from throughline.reconcile.evaluation import retraining, revisions, runs, statements
 from throughline.reconcile.evaluation.evidence import know
+from throughline.reconcile.evaluation.guard import LOOK_AGAIN_SECONDS
 from throughline.reconcile.gather import parse_spec
 
 if TYPE_CHECKING:
@@ -110,7 +112,10 @@ class EvaluationReconciler:
         deps = self._deps
         begin = next_run(declared, identity.name, known.wanted, known.live, known.evidence, deps.clock())
         if begin is None:
-            return wait_seconds(declared.suites, deps.clock())
+            wait = wait_seconds(declared.suites, deps.clock())
+            # No event tells of the admission policy: approvals that are there already count once it is installed.
+            unguarded = declared.approval is Approval.REQUIRED and not known.evidence.guarded
+            return min(wait, LOOK_AGAIN_SECONDS) if unguarded else wait
         log.info("evaluation due", run=begin.name, suite=begin.spec.suite, reason=begin.spec.reason)
         manifest = {
             "apiVersion": API_VERSION,
