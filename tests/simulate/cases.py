@@ -24,14 +24,14 @@ def case(made, truth=ENCODER, slo_us=SLO_US):
     return Case(truth, Environment(pool_replicas=POOL_REPLICAS), made, slo_us)
 
 
-def pilot(c, control=None, **scaling):
+def pilot(c, control=None, batching=None, **scaling):
     spec = InferenceServiceSpec.model_validate(
         {
             "model": {"storage": {"uri": "pvc://models/m"}, "backend": "python"},
             "slo": {"latencyP99Milliseconds": round(c.slo_us / 1000)},
             "placement": {"pools": [{"name": "pool"}]},
             "scaling": {"maxReplicas": POOL_REPLICAS, **scaling},
-            "batching": {"instances": {"min": 1, "max": MAX_INSTANCES}},
+            "batching": batching or {"instances": {"min": 1, "max": MAX_INSTANCES}},
         }
     )
     pool = ServingPoolSpec.model_validate({"nodeSelector": {"a": "b"}, "costPerHour": "2"})

@@ -36,8 +36,6 @@ WORTH_WHEN_SLOW = 1.15
 WORTH_TO_CALLERS = 1.08
 # An instance more is no reload, and is only added where it costs nobody anything.
 WORTH_IN_PLACE = 1.05
-# Replicas are saved only where they are saved with so much more demand, too.
-SAVING_MARGIN = 1.05
 # A change that is not urgent waits so long after the one before, twice as long after each further one of the last hour:
 # where two settings are as good as each other, noise would move the service between them for ever.
 COOL_DOWN_SECONDS = 60.0
@@ -159,11 +157,8 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
     """Whether moving from the settings in force to the best ones pays for the reload."""
     if best.settings == current.settings:
         return False
-    if best.feasible and not current.feasible:
+    if best.feasible and (not current.feasible or best.replicas < current.replicas):
         return True
-    if best.feasible and best.replicas < current.replicas:
-        enough = evaluate(problem._replace(demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
-        return enough.feasible and enough.replicas < current.replicas
     if current.feasible and not best.feasible:
         return False
     if best.settings.instances < current.settings.instances and best.score >= current.score:
