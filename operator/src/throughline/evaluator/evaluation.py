@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from throughline.domain.evaluation.together import together
-from throughline.evaluator import loop, rows, source
+from throughline.evaluator import rows, source
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.quality.report import check_quality
@@ -66,7 +67,7 @@ def evaluate(given: argparse.Namespace, progress: Progress, connect: Connect) ->
     components = components_of(given.component, [judged.name, *(v.name for v in variants)])
     case = _read(given, suite)
     data, spec = case.data, suite.spec
-    with loop.runner() as runner:
+    with asyncio.Runner() as runner:
         session = Session(spec, case.how, progress, runner, connect)
         try:
             partition(spec.slices, data.table)  # a wrong expression is told before the first request
@@ -107,7 +108,7 @@ def predict(given: argparse.Namespace, progress: Progress, connect: Connect, fil
         raise EvaluationInputError("--predictions-out is of one model; evaluate each variant by itself")
     judged, _ = targets(given)
     case = _read(given, suite)
-    with loop.runner() as runner:
+    with asyncio.Runner() as runner:
         session = Session(suite.spec, case.how, progress, runner, connect)
         try:
             partition(suite.spec.slices, case.data.table)
