@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import struct
@@ -55,7 +56,7 @@ class Answer:
             values[:] = texts
         else:
             values = np.frombuffer(self.raw, dtype=DATATYPES[self.datatype])
-        if values.size != int(np.prod(self.shape)):
+        if values.size != math.prod(self.shape):
             raise NotEvaluatedError(f"the server says shape {list(self.shape)}, but sent {values.size} values")
         shaped: NDArray[np.generic] = values.reshape(self.shape)
         return shaped
