@@ -23,7 +23,7 @@ LIMIT_SECONDS = 180.0
 CALLERS_SECONDS = 150.0
 # The best of the sweep besides the tuned settings, and how often all of these are measured again.
 FINALISTS = 3
-ROUNDS = 5
+ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
