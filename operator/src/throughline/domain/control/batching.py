@@ -36,6 +36,9 @@ WORTH_WHEN_SLOW = 1.15
 WORTH_TO_CALLERS = 1.08
 # An instance more is no reload, and is only added where it costs nobody anything.
 WORTH_IN_PLACE = 1.05
+# A saving of replicas that would not be one with so much more demand must have been there for so long without a break.
+SAVING_MARGIN = 1.05
+SAVING_SECONDS = 60.0
 # A change that is not urgent waits so long after the one before, twice as long after each further one of the last hour:
 # where two settings are as good as each other, noise would move the service between them for ever.
 COOL_DOWN_SECONDS = 60.0
@@ -63,6 +66,7 @@ class BatchStep:
     changed: bool = False
     recommended: BatchSettings | None = None
     coming: Option | None = None  # better settings that wait for the last change to settle
+    saving: bool = False  # others would do with fewer replicas
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
@@ -153,12 +157,21 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     return None
 
 
+def saves(best: Option, current: Option) -> bool:
+    """Whether it needs fewer replicas within the SLO."""
+    return best.feasible and best.replicas < current.replicas
+
+
 def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) -> bool:
     """Whether moving from the settings in force to the best ones pays for the reload."""
     if best.settings == current.settings:
         return False
-    if best.feasible and (not current.feasible or best.replicas < current.replicas):
+    if best.feasible and not current.feasible:
         return True
+    if saves(best, current):
+        more = evaluate(problem._replace(demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
+        since = ctx.memory.saving_since
+        return saves(more, current) or (since is not None and ctx.now - since >= SAVING_SECONDS)
     if current.feasible and not best.feasible:
         return False
     if best.settings.instances < current.settings.instances and best.score >= current.score:
@@ -246,6 +259,8 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     options = search(problem, space, current)
     best = choose(options)
     if not worthwhile(ctx, problem, best, current):
+        if saves(best, current):
+            return BatchStep(ctx.settings, rejected=rejected, saving=True)
         judged = _judged(problem, situation, current)
         tried = _untried(ctx, problem, taboo, options) or _one_more(ctx, problem, taboo)
         return tried or BatchStep(ctx.settings, rejected=rejected, judged=judged)
@@ -313,7 +328,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
-        return BatchStep(ctx.settings, rejected=rejected, coming=best, message=text)
+        return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saves(best, current), message=text)
     trial = Trial(
         settings=best.settings,
         previous=ctx.settings,

@@ -86,6 +86,7 @@ class LoopMemory(NamedTuple):
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
     season: Season = Season()  # what of them comes again; as of the last whole pass
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
+    saving_since: float | None = None  # since when other settings would have done with fewer replicas, without a break
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
     keep: Keep | None = None
     short_since: float | None = None  # since when a little more has been needed than there is
