@@ -31,7 +31,7 @@ def pilot(c, control=None, batching=None, **scaling):
             "slo": {"latencyP99Milliseconds": round(c.slo_us / 1000)},
             "placement": {"pools": [{"name": "pool"}]},
             "scaling": {"maxReplicas": POOL_REPLICAS, **scaling},
-            "batching": batching or {"instances": {"min": 1, "max": MAX_INSTANCES}},
+            "batching": {"instances": {"min": 1, "max": MAX_INSTANCES}, **(batching or {})},
         }
     )
     pool = ServingPoolSpec.model_validate({"nodeSelector": {"a": "b"}, "costPerHour": "2"})

@@ -61,7 +61,7 @@ def test_what_replicas_that_drain_still_serve_is_not_taken_for_a_change_of_the_d
 def test_an_item_that_costs_double_past_eight_comes_to_what_is_chosen_where_larger_batches_are_out_of_question(seed):
     c = with_truth(steady(600.0, 3600.0, seed), knee_items=8, knee_factor=2.0)
     result = ours(c)
-    eight = pilot(c, batching={"maxBatchSize": {"min": 1, "max": 8}, "instances": {"min": 1, "max": 2}})
+    eight = pilot(c, batching={"maxBatchSize": {"min": 1, "max": 8}})
     right = run_autopilot(c, eight, UNBATCHED, replicas=first_replicas(c, tuned(c)))
     assert result.violations <= 0.01
     assert result.settings.max_batch_size == 8

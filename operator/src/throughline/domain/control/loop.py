@@ -94,9 +94,8 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     memory = scale.memory.with_judged(batch.judged)
     if place.wish != memory.wish:
         memory = memory._replace(wish=place.wish)
-    since = (ctx.now if memory.saving_since is None else memory.saving_since) if batch.saving else None
-    if since != memory.saving_since:
-        memory = memory._replace(saving_since=since)
+    if batch.saving != (memory.saving_since is not None):
+        memory = memory._replace(saving_since=ctx.now if batch.saving else None)
     if batch.worse is not None:
         known = memory.error_of(batch.worse)
         worse = WORSE_ERROR * (1.0 if known is None else max(1.0, known))
