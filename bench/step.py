@@ -12,7 +12,7 @@ from e2e.stack.objects import apply, condition, get, until
 from e2e.stack.scenario import Phase, Swept, Watch, fix, phase, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from e2e.cluster import Cluster
     from e2e.stack.load import Load
@@ -104,6 +104,8 @@ def run(cluster: Cluster, load: Load, case: Case, progress: Callable[[str], None
             progress(f"{case.name}: {last.ready}/{last.replicas} replicas, {last.text}, {last.reason}")
         progress(f"{case.name}: {case.callers} callers that wait for their answers")
         load.concurrency(case.name, case.callers, CALLERS_SECONDS)
+    for line in _told(cluster, case.name):
+        progress(line)
     tuned, replicas = watch.samples[-1].settings, watch.samples[-1].replicas
 
     def measured(points: Sequence[Settings]) -> list[Swept]:
@@ -142,6 +144,14 @@ def run(cluster: Cluster, load: Load, case: Case, progress: Callable[[str], None
         figures.append(at_most(f"{case.name}: p99 while load falls, as share of the SLO", violations / slo_us, "", 1.0))
     delete(cluster, case.name)
     return figures
+
+
+def _told(cluster: Cluster, name: str) -> Iterator[str]:
+    """The ledger, newest first, and what was learned: a missed goal is to be explained by them."""
+    status = (get(cluster, "inferenceservice", name) or {}).get("status") or {}
+    yield f"{name}: learned {status.get('control', {}).get('serviceTime')}"
+    for line in status.get("decisions", []):
+        yield f"{name}: {line['time']} {line['reason']}: {line['message']}"
 
 
 def delete(cluster: Cluster, name: str) -> None:

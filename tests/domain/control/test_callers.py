@@ -57,6 +57,21 @@ def test_on_one_that_runs_two_they_do_so_too_and_stay():
     assert world.memory.callers > 0
 
 
+def test_after_a_stream_they_get_it_without_a_replica_more():
+    """Larger batches carry more of a stream; smaller ones serve callers better, who ask for all that they are given."""
+    world = CallersWorld(BATCHES.slower(4), 600, most=384, spec=spec(1, 8, 400), seed=2, start_seconds=3.0)
+    world.run(150)
+    world.rate = 60
+    world.run(120)
+    assert (world.durable.max_batch_size, world.replicas) == (64, 1)
+    world.rate = 0
+    world.call(CALLERS)
+    world.run(150)
+    assert world.durable.max_batch_size < 64
+    assert world.replicas == 1
+    assert share_of_the_best(world) >= 0.95
+
+
 def test_an_instance_more_is_not_given_to_a_device_that_one_keeps_busy():
     world = CallersWorld(Server(1000, 2000, parallel=1, back=500), callers=16, spec=spec(2, 2), start_seconds=3.0)
     world.run(300)

@@ -114,6 +114,36 @@ def test_for_callers_who_wait_a_batch_is_no_more_than_one_instance_gets_of_them(
     assert (chosen.max_batch_size, chosen.max_queue_delay_microseconds) in {(16, 0), (32, 0)}
 
 
+def calling(demand, in_flight, **more):
+    """64 callers, say, on one replica; `demand`: what they get."""
+    more = {"callers_wait": True, "replicas": 1, **more}
+    return problem(Curve(4000, 200), demand, in_flight=in_flight)._replace(**more)
+
+
+EIGHT = BatchSettings(max_batch_size=8, instances=1)  # 1,250 items per second of a stream at most
+
+
+def test_callers_whose_answers_come_in_time_need_no_further_replica_for_what_they_would_send_faster():
+    option = evaluate(calling(1400, 64), EIGHT)
+    assert evaluate(calling(1400, 64, callers_wait=False), EIGHT).needed == 2
+    assert (option.needed, option.feasible) == (1, True)
+    # 64 callers and 1,428 answers per second: 45 ms each.
+    assert option.p99_us == pytest.approx(2 * 64e6 / option.closed_per_second)
+
+
+def test_they_do_where_their_answers_come_late():
+    assert evaluate(calling(1400, 100), EIGHT).needed == 2
+
+
+def test_they_do_where_the_least_throughput_that_is_asked_for_is_not_reached():
+    assert evaluate(calling(1400, 64, floor_per_second=1300), EIGHT).needed == 1
+    assert evaluate(calling(2000, 64, floor_per_second=2000), EIGHT).needed == 2
+
+
+def test_a_replica_more_than_is_needed_is_not_kept_for_them():
+    assert evaluate(calling(500, 10, replicas=3), EIGHT).needed == 1
+
+
 def test_nothing_to_choose_from_is_an_error():
     with pytest.raises(ValueError, match="empty"):
         choose([])
@@ -121,13 +151,14 @@ def test_nothing_to_choose_from_is_an_error():
 
 @given(
     st.floats(100, 50_000), st.floats(10, 5_000), st.sampled_from([0.0, 0.5, 1.0]), st.floats(1, 20_000),
-    st.sampled_from([10, 50, 200, 1000]), st.integers(1, 12), st.floats(1, 200), st.booleans(),
+    st.sampled_from([10, 50, 200, 1000]), st.integers(1, 12), st.floats(1, 200), st.booleans(), st.integers(1, 12),
+    st.sampled_from([0.0, 500.0, 5000.0]),
 )  # fmt: skip
 def test_what_the_search_leaves_out_would_not_have_been_chosen(
-    alpha, beta, contention, demand, slo_ms, most, in_flight, waiting
+    alpha, beta, contention, demand, slo_ms, most, in_flight, waiting, serving, floor
 ):
     p = problem(Curve(alpha, beta, contention), demand, slo_ms=slo_ms, max_replicas=most, in_flight=in_flight)
-    p = p._replace(callers_wait=waiting)
+    p = p._replace(callers_wait=waiting, replicas=serving if waiting else 0, floor_per_second=floor)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     current = evaluate(p, lower_bounds(Batching()))
     assert choose(search(p, space, current)) == choose([*(evaluate(p, s) for s in space), current])

@@ -14,6 +14,7 @@ from throughline.domain.control.queueing import (
     capacity_per_second,
     carries,
     closed_loop_per_second,
+    closed_p99_us,
     p99_us,
     saturation_per_second,
 )
@@ -58,6 +59,8 @@ class Problem(NamedTuple):
     min_replicas: int
     callers_wait: bool = False  # each caller sends again when it has its answer
     gap_us: float = 0.0  # between two executions of one instance
+    replicas: int = 0  # that serve now; with callers who wait
+    floor_per_second: float = 0.0  # that the replicas must be able to serve, whoever calls
 
     def error(self, settings: BatchSettings) -> float:
         return next((error for known, error in self.errors if known == settings), self.usual_error)
@@ -82,6 +85,18 @@ class Option(NamedTuple):
     @property
     def feasible(self) -> bool:
         return self.needed is not None and self.needed <= self.replicas
+
+
+def answers_callers(problem: Problem, settings: BatchSettings, closed_per_second: float) -> bool:
+    """Whether the replicas that serve now are enough under these settings, since those who call wait for their answers
+    and these come within the SLO. Such callers send what they get: served faster they ask for more, and a stream of
+    that much would need more replicas, which would be asked for more again.
+    """
+    return (
+        problem.callers_wait
+        and problem.replicas * closed_per_second >= problem.floor_per_second
+        and closed_p99_us(closed_per_second, problem.in_flight_per_replica) <= problem.limit_us(settings)
+    )
 
 
 def clamp(settings: BatchSettings, batching: Batching) -> BatchSettings:
@@ -165,19 +180,25 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
         needed = max(
             problem.min_replicas, math.ceil(problem.demand_per_second * DEMAND_HEADROOM / capacity - _WHOLE), 1
         )
-    replicas = min(problem.max_replicas, needed if needed is not None else problem.max_replicas)
-    replicas = max(replicas, problem.min_replicas, 1)
-    per_replica = problem.demand_per_second / replicas
     # Both kinds of caller are to be served well: those who send whatever happens (capacity within the SLO) and those
     # who wait for their answers (throughput at the requests now in flight). The kind that is seen counts most.
     closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica, problem.gap_us)
     weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
+    answered = needed is not None and needed > problem.replicas and answers_callers(problem, settings, closed)
+    if answered:
+        needed = max(problem.replicas, problem.min_replicas)
+    replicas = min(problem.max_replicas, needed if needed is not None else problem.max_replicas)
+    replicas = max(replicas, problem.min_replicas, 1)
+    if answered:
+        p99 = closed_p99_us(closed, problem.in_flight_per_replica)
+    else:
+        p99 = p99_us(problem.curve, settings, problem.demand_per_second / replicas, problem.dispersion)
     return Option(
         settings=settings,
         capacity_per_second=capacity,
         needed=needed,
         replicas=replicas,
-        p99_us=problem.error(settings) * p99_us(problem.curve, settings, per_replica, problem.dispersion),
+        p99_us=problem.error(settings) * p99,
         cost_per_hour=replicas * problem.price_per_hour,
         score=capacity ** (1.0 - weight) * closed**weight,
         closed_per_second=closed,
@@ -190,6 +211,7 @@ class _Best:
 
     wanted: float
     weight: float
+    waived: bool = False  # callers wait, so that an option may be chosen without carrying what is wanted
     replicas: float = math.inf  # of the best that is feasible
     top: float = 0.0  # score of those with as many replicas
     most: float = -1.0  # capacity of those that are able, though not with the replicas that may run; -1: there is none
@@ -202,19 +224,21 @@ class _Best:
         if option.needed is not None:
             self.most = max(self.most, option.capacity_per_second)
 
-    def excludes(self, fewest: int, most: float, closed: float) -> bool:
+    def excludes(self, fewest: float, most: float, closed: float) -> bool:
         """Whether what carries at most `most`, so needs `fewest` at least, and `closed` in closed loop, loses."""
         if fewest > self.replicas:
             return True
         if self.replicas == math.inf:
-            return most < self.most  # others carry more and are still too few
+            return not self.waived and most < self.most  # others carry more and are still too few
         return fewest == self.replicas and most ** (1.0 - self.weight) * closed**self.weight < AS_GOOD * self.top
 
-    def must_carry(self, fewest: int, closed: float) -> float:
+    def must_carry(self, fewest: float, closed: float) -> float:
         """Items per second that one replica must carry for the option to be chosen; negative where nothing is asked."""
+        if self.waived and fewest < self.replicas:
+            return -1.0
         if self.replicas == math.inf:
             return self.most
-        as_many = self.wanted / (self.replicas + _WHOLE)
+        as_many = 0.0 if self.waived else self.wanted / (self.replicas + _WHOLE)
         if self.top > 0:
             score = (AS_GOOD * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
             as_many = max(as_many, score)
@@ -230,14 +254,16 @@ def search(problem: Problem, space: Iterable[BatchSettings], current: Option) ->
     it carries what it would have to.
     """
     weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
-    best = _Best(problem.demand_per_second * DEMAND_HEADROOM, weight)
+    best = _Best(problem.demand_per_second * DEMAND_HEADROOM, weight, waived=problem.callers_wait)
     best.add(current)
     least = max(problem.min_replicas, 1)
+    enough = max(least, problem.replicas) if problem.callers_wait else math.inf
     slack_us = problem.slo_us * (1.0 - SLO_HEADROOM) / min((problem.usual_error, *(e for _, e in problem.errors)))
     families = []
     for plain, members in (space if isinstance(space, Space) else Space(space)).families:
         most = MAX_UTILIZATION * saturation_per_second(problem.curve, plain)
-        families.append((max(least, math.ceil(best.wanted / most - _WHOLE)), -most, plain, members))
+        fewest = min(enough, max(least, math.ceil(best.wanted / most - _WHOLE)))
+        families.append((fewest, -most, plain, members))
     families.sort(key=_PROMISE)
     found = [current]
     for fewest, minus_most, plain, members in families:

@@ -370,6 +370,8 @@ def _predicted(
         min_replicas=min(context.min_replicas, context.max_replicas),
         callers_wait=waiting,
         gap_us=near(memory.gap_us, IN_FLIGHT_GRID, before.gap_us if before else 0.0),
+        replicas=ready if waiting else 0,
+        floor_per_second=floor * demand.items_per_request if waiting else 0.0,
     )
     memory = memory._replace(
         known=learned,

@@ -177,3 +177,16 @@ def closed_loop_per_second(curve: Curve, settings: BatchSettings, in_flight: flo
     if delay_us and batch < limit:  # each waits for the delay at least
         reached = min(reached, 1e6 * in_flight / (alone_us + delay_us))
     return min(reached, saturation_per_second(curve, settings))
+
+
+# p99 over mean latency of callers who wait. An answer takes as long as its group waits for an instance and is executed,
+# at most two executions where the groups are even; 1.2 to 1.8 in perf_analyzer's measurements of the tour's models.
+_CLOSED_TAIL = 2.0
+
+
+def closed_p99_us(closed_per_second: float, in_flight: float) -> float:
+    """An upper estimate of the 99th percentile of what callers wait, in microseconds, where that many items per second
+    are answered and `in_flight` are always under way: their quotient is the mean (Little 1961,
+    doi:10.1287/opre.9.3.383).
+    """
+    return _CLOSED_TAIL * 1e6 * max(1.0, in_flight) / closed_per_second

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import ScalingMode
 from throughline.api.status import Action
-from throughline.domain.control.choose import DEMAND_HEADROOM, evaluate
+from throughline.domain.control.choose import DEMAND_HEADROOM, answers_callers, evaluate
 from throughline.domain.control.memory import Keep
-from throughline.domain.control.queueing import capacity_per_second, p99_us, saturation_per_second
+from throughline.domain.control.queueing import (
+    capacity_per_second,
+    closed_loop_per_second,
+    p99_us,
+    saturation_per_second,
+)
 from throughline.domain.control.text import inputs_text, predicted_text, rate, record
 
 if TYPE_CHECKING:
@@ -122,6 +127,23 @@ def needs(capacity_per_second: float, demand_per_second: float, margin: float) -
     return max(1, math.ceil(demand_per_second * margin / capacity_per_second - 1e-9))
 
 
+def _answered(ctx: Context, batch: BatchStep) -> bool:
+    """Whether those who call wait for their answers, and have them in time from the replicas that serve."""
+    problem = ctx.problem
+    if problem is None or ctx.slow or not problem.callers_wait:
+        return False
+    closed = closed_loop_per_second(problem.curve, batch.settings, problem.in_flight_per_replica, problem.gap_us)
+    return answers_callers(problem, batch.settings, closed)
+
+
+def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tuple[int, int]:
+    """(replicas to go up to, replicas that are enough) for what is to be provided for, where one carries that much."""
+    up = needs(carried, ctx.ahead_per_second, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
+    if up > current and _answered(ctx, batch):
+        return current, current
+    return up, bounded(ctx, needs(carried, ctx.ahead_per_second, DOWN_MARGIN))
+
+
 def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
     """Whether more replicas make it faster. Where none waits for another, latency has a cause that they do not cure:
     the measured error then lowers the trusted capacity without end, and every step would ask for the next.
@@ -174,8 +196,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         return _reactive(ctx, batch, current)
     wanted = ctx.ahead_per_second
     carried = capacity(ctx, batch)
-    up = needs(carried, wanted, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
-    enough = bounded(ctx, needs(carried, wanted, DOWN_MARGIN))
+    up, enough = _needed(ctx, batch, current, carried)
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
     memory = ctx.memory.with_needed(ctx.now, enough, window)
     if up > current:
