@@ -342,6 +342,8 @@ def test_verify_needs_no_network_and_no_cluster(laptop: Laptop) -> None:
     """In a process that may open no socket, with no client of a cluster loaded."""
     laptop.sign()
     script = (
+        # Loads the client of every cloud that is installed, and urllib3 binds a socket to see whether there is IPv6.
+        "import securesystemslib.signer\n"
         "import sys, socket\n"
         "def refuse(event, _):\n"
         "    if event.startswith('socket.') and event != 'socket.__new__': raise SystemExit('network: ' + event)\n"
