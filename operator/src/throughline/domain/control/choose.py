@@ -60,7 +60,7 @@ class Problem(NamedTuple):
     callers_wait: bool = False  # each caller sends again when it has its answer
     gap_us: float = 0.0  # between two executions of one instance
     replicas: int = 0  # that serve now; with callers who wait
-    floor_per_second: float = 0.0  # that the replicas must be able to serve, whoever calls
+    floor_per_second: float = 0.0  # that they must be able to serve, however many that takes
 
     def error(self, settings: BatchSettings) -> float:
         return next((error for known, error in self.errors if known == settings), self.usual_error)

@@ -42,6 +42,8 @@ WAITING_LOOKS = 3
 # Callers who were seen to wait are still the same while this share of what they had under way is: what a stream has
 # under way falls with its latency, when settings or replicas have become better.
 SAME_CALLERS = 0.75
+# What callers are to be given of what they get, by the prediction, which may be wrong by as much.
+CALLERS_KEEP = 0.75
 MIN_REQUESTS_JUDGED = 100.0
 # A load that was so many times as high this lately is the one that the latency summary tells of: it is scraped, and
 # asked for, up to half a minute later.
@@ -350,6 +352,7 @@ def _predicted(
         demand, memory.looks, memory.season, horizon_seconds, floor,
         scaling=context.scaling, calm_per_second=memory.calm_per_second,
     )  # fmt: skip
+    least = max(floor * demand.items_per_request, CALLERS_KEEP * demand.served_per_second)
     calm = memory.calm_per_second if seen is None or demand.saturated else seen.now
     old_errors = dict(before.errors) if before else {}
     problem = Problem(
@@ -371,7 +374,7 @@ def _predicted(
         callers_wait=waiting,
         gap_us=near(memory.gap_us, IN_FLIGHT_GRID, before.gap_us if before else 0.0),
         replicas=ready if waiting else 0,
-        floor_per_second=floor * demand.items_per_request if waiting else 0.0,
+        floor_per_second=near(least, DEMAND_GRID, before.floor_per_second if before else 0.0) if waiting else 0.0,
     )
     memory = memory._replace(
         known=learned,
