@@ -3,7 +3,7 @@
 A request is one text of token ids, an answer a few numbers. All requests of a batch are put together, go through the
 network in one pass, are waited for, and are taken apart again. Without a GPU (`device` is cpu) a small network in numpy
 stands in, which shows only that the bench works.
-Parameters: device (cuda or cpu), layers, width, warm (items of the largest batch that is run before the first request).
+Parameters: device (cuda or cpu), layers, width, warm (batches of up to so many items are run before the first request).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Network = Callable[[NDArray[np.int32]], NDArray[np.float32]]
 
-TOKENS, VOCABULARY, ANSWERS, HEAD_WIDTH = 128, 30_522, 8, 64
+TOKENS, VOCABULARY, ANSWERS, HEAD_WIDTH = 256, 30_522, 8, 64
 
 
 def on_gpu(layers: int, width: int) -> Network:
@@ -69,10 +69,8 @@ class TritonPythonModel:
         given = {k: v["string_value"] for k, v in json.loads(args["model_config"])["parameters"].items()}
         build = on_gpu if given["device"] == "cuda" else on_cpu
         self.run = build(int(given["layers"]), int(given["width"]))
-        size = 1
-        while size <= int(given["warm"]):
+        for size in range(int(given["warm"]), 0, -1):  # the first batch of each size takes many times as long
             self.run(np.zeros((size, TOKENS), np.int32))
-            size *= 2
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         batches = [pb_utils.get_input_tensor_by_name(r, "IDS").as_numpy() for r in requests]
