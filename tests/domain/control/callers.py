@@ -21,11 +21,12 @@ class Server:
     host_item: float = 0.0
     gap: float = 0.0  # after an execution, before its instance takes the next batch; mean
     back: float = 0.0  # from an answer to the caller's next request at the server; mean
+    launches: bool = False  # the host's part goes on while the device works: kernels are launched ahead
 
     def slower(self, factor):
         """The same behaviour at fewer events per second."""
         times = {n: factor * getattr(self, n) for n in ("alpha", "beta", "host", "host_item", "gap", "back")}
-        return Server(parallel=self.parallel, **times)
+        return Server(parallel=self.parallel, launches=self.launches, **times)
 
 
 @dataclass
@@ -90,8 +91,10 @@ class CallersWorld(World):
             if not pod.device:
                 pod.device = [0.0] * s.parallel
             slot = min(range(s.parallel), key=pod.device.__getitem__)
-            begin = max(now + (s.host + s.host_item * len(batch)) / 1e6, pod.device[slot])
-            pod.device[slot] = finish = begin + (s.alpha + s.beta * len(batch)) / 1e6
+            handed_over = now + (s.host + s.host_item * len(batch)) / 1e6
+            begin = max(now if s.launches else handed_over, pod.device[slot])
+            finish = max(handed_over, begin + (s.alpha + s.beta * len(batch)) / 1e6)
+            pod.device[slot] = finish
             self._push(finish, "finish", pod, now, batch)
 
     def _finish(self, pod, began, batch):

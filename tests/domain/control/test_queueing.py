@@ -148,3 +148,34 @@ def test_capacity_keeps_what_it_promises(curve, settings, limit_us):
 def test_burstier_arrivals_are_never_predicted_faster(curve, settings, dispersion):
     rate = 0.6 * saturation_per_second(curve, settings)
     assert p99_us(curve, settings, rate, dispersion) >= p99_us(curve, settings, rate) * 0.9999
+
+
+# Learned on a real GPU from batches of twenty: what each further instance adds to these is 0.41 of it (docs/gpu.md).
+ON_A_GPU = Curve(5381, 292, 0.41, contended_us=9000)
+
+
+@pytest.mark.parametrize("instances", [2, 4, 8])
+def test_instances_that_share_a_device_carry_no_more_than_it_does_whatever_small_batches_have_shown(instances):
+    most = 1e6 / ON_A_GPU.beta_us  # items per second, of one that never waits for its host
+    for batch in (32, 64, 128):
+        settings = BatchSettings(max_batch_size=batch, max_queue_delay_microseconds=0, instances=instances)
+        assert saturation_per_second(ON_A_GPU, settings) < most
+    plain = saturation_per_second(Curve(5381, 292, 0.41), settings)
+    assert plain > 1.2 * most
+
+
+@given(st.floats(0, 2), st.floats(0, 50_000), st.integers(1, 256), st.integers(1, 8))
+def test_batches_take_no_less_beside_others_than_alone_and_more_the_more_there_are(contention, contended, batch, k):
+    curve = Curve(4000, 200, contention, contended_us=contended)
+    taken = []
+    for instances in (k, k + 1):
+        alpha_us, beta_us = curve.on(instances, batch)
+        assert beta_us >= 0
+        taken.append(alpha_us + beta_us * batch)
+    assert curve.service_us(batch, 1) <= taken[0] * 1.000001
+    assert taken[0] <= taken[1] * 1.000001
+    assert taken[0] >= curve.service_us(batch, k) * 0.999999  # never less than what was learned
+
+
+def test_where_instances_do_not_contend_longer_executions_do_not_either():
+    assert Curve(4000, 200, 0.0, contended_us=5000).on(2, 64) == (4000, 200)

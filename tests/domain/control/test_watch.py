@@ -53,6 +53,22 @@ def test_under_overload_what_is_served_is_compared_not_how_long_the_queue_has_gr
     assert outcome(worse, change) is Outcome.ROLLBACK
 
 
+@pytest.mark.parametrize(
+    ("served", "latency", "expected"),
+    [
+        (105, 9_500, Outcome.PASSED),
+        (99, 10_100, Outcome.PASSED),  # noise
+        (90, 11_100, Outcome.NO_GAIN),  # as many callers get less, far within the SLO though it is
+        (50, 10_000, Outcome.PASSED),  # half of them have gone
+        (90, 90_000, Outcome.ROLLBACK),  # nine times as many, and slower than before
+    ],
+)
+def test_for_callers_who_wait_what_they_get_is_compared(served, latency, expected):
+    seen = everywhere(metrics(served, latency_us=latency))
+    change = trial(mean=10_000, rate=100)
+    assert judge(seen, change, measure(seen, SLO_US), SLO_US, callers_wait=True).outcome is expected
+
+
 def test_failures_are_the_settings_fault():
     assert outcome(everywhere(metrics(failures=1.0)), trial(mean=5000, rate=100)) is Outcome.ROLLBACK
 

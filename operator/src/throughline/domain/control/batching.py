@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
 WORTH_WHEN_SLOW = 1.15
-# Callers who wait get the throughput itself, where others only get room for bursts.
-WORTH_TO_CALLERS = 1.08
+# Callers who wait get the throughput itself, where others only get room for bursts; and what they get is measured, so
+# that a change that does not pay is taken back.
+WORTH_TO_CALLERS = 1.03
 # An instance more is no reload, and is only added where it costs nobody anything.
 WORTH_IN_PLACE = 1.05
 # A saving of replicas that would not be one with so much more demand must have been there for so long without a break.
@@ -121,7 +122,8 @@ def alternatives(ctx: Context, options: Sequence[Option], chosen: Option, curren
 def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
     """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
     view = ctx.view
-    verdict = judge(view, trial, ctx.demand, ctx.slo_us)
+    waiting = ctx.problem is not None and ctx.problem.callers_wait
+    verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting)
     name = settings_text(trial.settings)
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
@@ -142,14 +144,14 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         text = f"{name} did well on pod {trial.pod} ({verdict.message}); now given to all pods"
         lines = note(Action.BATCH, "TrialPassed", trial.settings, text)
         return BatchStep(trial.settings, trial=whole, rejected=rejected, records=lines, changed=True)
-    if verdict.outcome is Outcome.ROLLBACK:
+    if verdict.outcome in {Outcome.ROLLBACK, Outcome.NO_GAIN}:
         until = rfc3339(ctx.now + REJECTED_SECONDS)
         entry = RejectedSettings(settings=trial.settings, reason=verdict.message[:256], until=until)
         text = f"{name} taken back, {settings_text(trial.previous)} again: {verdict.message}"
         lines = note(Action.ROLLBACK, "Worsened", trial.previous, text)
         return BatchStep(
             trial.previous, rejected=(*rejected, entry)[-MAX_REJECTED:], records=lines, changed=True, message=text,
-            worse=trial.settings,
+            worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None,
         )  # fmt: skip
     if verdict.outcome is Outcome.CANCEL:
         lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)

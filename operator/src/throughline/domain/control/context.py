@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.api import quantities
 from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import MAX_POOLS, ControlStatus, PoolKnowledge, ServiceTime
+from throughline.domain.control import callers
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import Demand, measure
@@ -16,7 +17,7 @@ from throughline.domain.control.forecast import USUAL_SECONDS, Forecast, Look, d
 from throughline.domain.control.grid import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, near, rounded
 from throughline.domain.control.looks import SUMMARY_SECONDS, fresh, look_seconds, remember
 from throughline.domain.control.memory import LoopMemory, with_error
-from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
+from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
 from throughline.domain.control.service_time import estimate, parts
@@ -31,17 +32,6 @@ if TYPE_CHECKING:
     from throughline.domain.observed import PodView, ServiceView
 
 UNLOADED_SECONDS = 45.0
-# Batches of at least so many, and so many times what a stream would make: small ones come of any burst.
-MIN_TELLING_BATCH = 16.0
-TOGETHER = 3.0
-# A stream is not served beyond this share of the saturation throughput; and so many times what one leaves under way at
-# its p99 is a queue of callers.
-STREAM_UTILIZATION = 0.95
-STANDING = 1.25
-WAITING_LOOKS = 3
-# Callers who were seen to wait are still the same while this share of what they had under way is: what a stream has
-# under way falls with its latency, when settings or replicas have become better.
-SAME_CALLERS = 0.75
 # What callers are to be given of what they get, by the prediction, which may be wrong by as much.
 CALLERS_KEEP = 0.75
 MIN_REQUESTS_JUDGED = 100.0
@@ -193,34 +183,6 @@ def usual_error(errors: Sequence[tuple[BatchSettings, float]], learned: ServiceT
     return math.exp(sum(math.log(e) for _, e in errors) / len(errors))
 
 
-def callers_wait(demand: Demand, curve: Curve, settings: BatchSettings, ready: int) -> bool:
-    """Whether the load is of callers who wait for their answers: more is under way than a stream of that rate would
-    ever leave waiting, and yet no queue grows; or batches are larger than a stream would make them, since answered
-    callers come back together.
-    """
-    if ready == 0:
-        return False
-    per_replica = demand.served_per_second / ready
-    if demand.saturated and demand.still:
-        steady = min(per_replica, STREAM_UTILIZATION * saturation_per_second(curve, settings))
-        most = per_replica * p99_us(curve, settings, steady) / 1e6
-        if demand.in_flight / ready > STANDING * most:
-            return True
-    if demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH:
-        return False
-    stream = mean_batch(curve, settings, per_replica)
-    return demand.mean_batch > TOGETHER * stream
-
-
-def _waiting(memory: LoopMemory, demand: Demand, *, seen: bool) -> tuple[int, float]:
-    """(`waiting_looks`, `callers`) after this look. `seen`: whether it shows callers who wait."""
-    same = memory.callers > 0 and demand.in_flight >= SAME_CALLERS * memory.callers
-    if not (seen or same):
-        return 0, 0.0
-    looks = memory.waiting_looks + 1
-    return looks, demand.in_flight if seen and looks >= WAITING_LOOKS else memory.callers
-
-
 def _differs(a: int, b: int, noise: float) -> bool:
     return abs(a - b) > noise * max(a, b, 1)
 
@@ -342,10 +304,9 @@ def _predicted(
             errors = with_error(errors, settings, error)
     if learned.error_permille != round(1000 * error):
         learned = learned.model_copy(update={"error_permille": round(1000 * error)})
-    waiting_looks, callers = memory.waiting_looks, memory.callers
     if since_last > 0:
-        waiting_looks, callers = _waiting(memory, demand, seen=callers_wait(demand, curve, settings, ready))
-    waiting = waiting_looks >= WAITING_LOOKS
+        memory = callers.looked(memory, context.now, demand, curve, settings, ready)
+    waiting = memory.waiting_looks >= callers.WAITING_LOOKS
     horizon_seconds = 0.0 if fresh(context.serving) else memory.start_seconds + LOOK_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
     seen, ahead = provided(
@@ -379,8 +340,6 @@ def _predicted(
     memory = memory._replace(
         known=learned,
         errors=errors,
-        waiting_looks=waiting_looks,
-        callers=callers,
         problem=problem,
         calm_per_second=calm,
     )

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
 
+# Contention from which a device is taken to be shared: less is of executions that happen to meet on the host.
+SHARED = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -41,11 +44,34 @@ class Curve:
         """γ of executions that take so long alone.
 
         What does not contend on a shared device is the part of an execution that is not spent there: tensors handed
-        over, kernels launched, answers made. It does not shrink with the batch, so of a shorter execution it is more.
+        over, kernels launched, answers made. It does not grow with the batch, so of a shorter execution it is more, and
+        of a longer one less.
         """
-        if alone_us >= self.contended_us or self.contention >= 1.0:
+        if self.contended_us <= 0.0 or self.contention >= 1.0:
             return self.contention
+        if alone_us > self.contended_us:
+            return self._longer_us(alone_us) / alone_us
         return max(0.0, 1.0 - (1.0 - self.contention) * self.contended_us / alone_us)
+
+    def _longer_us(self, alone_us: float) -> float:
+        """What each further instance adds to executions longer than those that γ was learned from: to the part that
+        they are longer by all of it, but for what is too little contention to be of a shared device.
+        """
+        share = min(1.0, max(self.contention, self.contention / SHARED))
+        return self.contention * self.contended_us + share * (alone_us - self.contended_us)
+
+    def on(self, instances: int, limit: int) -> tuple[float, float]:
+        """(α, β) in microseconds of batches up to `limit` on so many instances that are all busy."""
+        line, more = self.upto(limit), instances - 1
+        inflation = 1.0 + self.contention * more
+        largest_us = line.alpha_us + line.beta_us * limit
+        if more == 0 or self.contended_us <= 0.0 or largest_us <= self.contended_us or self.contention >= 1.0:
+            return line.alpha_us * inflation, line.beta_us * inflation
+        # Through the smallest batch and the largest; those between take less.
+        smallest_us = line.alpha_us + line.beta_us
+        first_us = smallest_us * max(self.contention, self.contention_of(smallest_us))
+        beta_us = (self._longer_us(largest_us) - first_us) / (limit - 1) if limit > 1 else 0.0
+        return line.alpha_us + more * (first_us - beta_us), line.beta_us + more * beta_us
 
     def service_us(self, batch: float, instances: int) -> float:
         return (self.alpha_us + self.beta_us * batch) * (1.0 + self.contention * (instances - 1))

@@ -17,10 +17,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import BatchingMode, ScalingMode
-from throughline.domain.control import looks, scaling
+from throughline.domain.control import callers, looks, scaling
 from throughline.domain.control.context import (
     LOOK_SECONDS,
-    callers_wait,
     corrected,
     error_is_kept,
     provided,
@@ -266,7 +265,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
 def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
     """Whether as much is under way as when it was weighed, of callers of the same kind."""
     known = held.problem.in_flight_per_replica
-    return near(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not callers_wait(
+    return near(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not callers.wait(
         demand, held.problem.curve, held.settings, held.replicas
     )
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.api.status import ServiceTime
+    from throughline.domain.control.callers import Load
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.forecast import Look
     from throughline.domain.control.glance import Held
@@ -95,6 +96,8 @@ class LoopMemory(NamedTuple):
     gap_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
     waiting_looks: int = 0  # looks in a row at which the load was that of callers who wait for their answers
     callers: float = 0.0  # items under way when they were last seen to be of callers who wait; 0: they are not
+    load: Load | None = None  # when its queue last stood still
+    load_before: Load | None = None  # the same under the settings, or on the pods, before
     judged: tuple[Judged, ...] = ()  # so that a steady service is not weighed anew at every look
     # pod name → since when no share of the load has reached it
     unloaded_since: Mapping[str, float] = MappingProxyType({})

@@ -35,7 +35,8 @@ def largest_batch(settings: BatchSettings) -> int:
 def saturation_per_second(curve: Curve, settings: BatchSettings) -> float:
     """Items per second with every batch full and every instance busy."""
     batch = largest_batch(settings)
-    return 1e6 * settings.instances * batch / max(1.0, curve.upto(batch).service_us(batch, settings.instances))
+    alpha_us, beta_us = curve.on(settings.instances, batch)
+    return 1e6 * settings.instances * batch / max(1.0, alpha_us + beta_us * batch)
 
 
 class _Server(NamedTuple):
@@ -52,11 +53,11 @@ class _Server(NamedTuple):
     @classmethod
     def of(cls, curve: Curve, settings: BatchSettings, dispersion: float) -> _Server:
         limit, k = largest_batch(settings), settings.instances
-        line, inflation = curve.upto(limit), 1.0 + curve.contention * (k - 1)
+        alpha_us, beta_us = curve.on(k, limit)
         delay = float(settings.max_queue_delay_microseconds) if limit > 1 else 0.0
         return cls(
-            line.alpha_us * inflation, line.beta_us * inflation, limit, k, delay, dispersion,
-            saturation_per_second(curve, settings),
+            alpha_us, beta_us, limit, k, delay, dispersion,
+            1e6 * k * limit / max(1.0, alpha_us + beta_us * limit),
         )  # fmt: skip
 
     def mean_batch(self, rate_us: float) -> float:

@@ -25,6 +25,10 @@ COMFORTABLE_SHARE = 0.5
 FAILURE_SHARE = 0.001
 # Growth of the load that explains a higher latency.
 LOAD_GROWTH = 1.1
+# Callers who wait ask for all that they get, so what they get judges the settings: as many callers, by this share, must
+# get all but so much of what they got; as much less is noise.
+SAME_CALLERS = 0.1
+LESS = 0.02
 
 
 class Outcome(StrEnum):
@@ -32,6 +36,7 @@ class Outcome(StrEnum):
     COMMIT = "Commit"  # one pod did well: give it to all
     PASSED = "Passed"
     ROLLBACK = "Rollback"
+    NO_GAIN = "NoGain"  # taken back, though the latency is as good as expected
     CANCEL = "Cancel"  # could not be judged; nothing is held against the settings
 
 
@@ -79,10 +84,27 @@ def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
     )
 
 
-def _judge_all(demand: Demand, trial: Trial, slo_us: float) -> Verdict:
+def _judge_callers(demand: Demand, trial: Trial) -> Verdict | None:
+    """By what callers who wait get. None: they are not the same as before the change."""
+    before_us, rate_before = trial.baseline_mean_microseconds, trial.baseline_rate_per_second
+    if not before_us or not rate_before or demand.mean_us is None:
+        return None
+    # Little's law, of items before and now
+    under_way_before, under_way = rate_before * before_us, demand.served_per_second * demand.mean_us
+    if abs(under_way - under_way_before) > SAME_CALLERS * under_way_before:
+        return None
+    text = f"{rate(demand.served_per_second)} served to callers who wait, {rate(rate_before)} before the change"
+    gained = demand.served_per_second >= (1.0 - LESS) * rate_before
+    return Verdict(Outcome.PASSED if gained else Outcome.NO_GAIN, text)
+
+
+def _judge_all(demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool) -> Verdict:
     requests = demand.requests_per_second + demand.failures_per_second
     if demand.failures_per_second > FAILURE_SHARE * requests:
         return Verdict(Outcome.ROLLBACK, f"{demand.failures_per_second:.2g} failures per second since the change")
+    by_callers = _judge_callers(demand, trial) if callers_wait else None
+    if by_callers is not None:
+        return by_callers
     before, now = trial.baseline_mean_microseconds, demand.mean_us
     rate_before = trial.baseline_rate_per_second
     overloaded = before is not None and before > slo_us
@@ -111,7 +133,9 @@ def _judge_all(demand: Demand, trial: Trial, slo_us: float) -> Verdict:
     )
 
 
-def judge(view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float) -> Verdict:
+def judge(
+    view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float, *, callers_wait: bool = False
+) -> Verdict:
     """What to do about the change under watch. Without metrics nothing is judged."""
     refusal = _refusal(view, trial)
     if refusal is not None:
@@ -127,4 +151,4 @@ def judge(view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float)
         return Verdict(Outcome.WATCHING, "the metrics window still holds what was before")
     if trial.pod is not None:
         return _judge_pod(view, trial, slo_us)
-    return _judge_all(demand, trial, slo_us)
+    return _judge_all(demand, trial, slo_us, callers_wait=callers_wait)

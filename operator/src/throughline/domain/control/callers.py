@@ -1,0 +1,95 @@
+"""Tell callers who wait for their answers from a stream of requests, which comes however it is served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.domain.control.curve import Curve
+    from throughline.domain.control.demand import Demand
+    from throughline.domain.control.memory import LoopMemory
+
+# Batches of at least so many, and so many times what a stream would make: small ones come of any burst.
+MIN_TELLING_BATCH = 16.0
+TOGETHER = 3.0
+# A stream is not served beyond this share of the saturation throughput; and so many times what one leaves under way at
+# its p99 is a queue of callers.
+STREAM_UTILIZATION = 0.95
+STANDING = 1.25
+# As much under way as so lately under other settings, or on other pods, while so many times as much is served or so
+# many times less; of at least so many, as chance moves few.
+RESPONDED = 1.5
+RESPONSE_SECONDS = 120.0
+SAME_UNDER_WAY = 0.1
+MIN_UNDER_WAY = 8.0
+WAITING_LOOKS = 3
+# Callers who were seen to wait are still the same while what they have under way is within these shares of what it was:
+# what a stream has under way falls with its latency, when settings or replicas have become better, and grows with it.
+SAME_CALLERS = (0.75, 1.33)
+
+
+class Load(NamedTuple):
+    """What was under way and served, of the whole service, when its queue last stood still."""
+
+    at_seconds: float
+    served_by: Hashable  # settings, and how many pods
+    in_flight: float  # items
+    per_second: float  # items
+
+
+def wait(demand: Demand, curve: Curve, settings: BatchSettings, ready: int) -> bool:
+    """Whether the load is of callers who wait for their answers: more is under way than a stream of that rate would
+    ever leave waiting, and yet no queue grows; or batches are larger than a stream would make them, since answered
+    callers come back together.
+    """
+    if ready == 0:
+        return False
+    per_replica = demand.served_per_second / ready
+    if demand.saturated and demand.still:
+        steady = min(per_replica, STREAM_UTILIZATION * saturation_per_second(curve, settings))
+        most = per_replica * p99_us(curve, settings, steady) / 1e6
+        if demand.in_flight / ready > STANDING * most:
+            return True
+    if demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH:
+        return False
+    stream = mean_batch(curve, settings, per_replica)
+    return demand.mean_batch > TOGETHER * stream
+
+
+def responded(before: Load | None, now: Load) -> bool:
+    """Whether as much is under way as before a change, though it is served much faster, or slower. Of a stream as much
+    would come as before, and less of it be under way.
+    """
+    if before is None or before.per_second <= 0 or now.per_second <= 0 or before.in_flight < MIN_UNDER_WAY:
+        return False
+    if now.at_seconds - before.at_seconds > RESPONSE_SECONDS:
+        return False
+    times = now.per_second / before.per_second
+    same = abs(now.in_flight - before.in_flight) <= SAME_UNDER_WAY * before.in_flight
+    return same and max(times, 1.0 / times) >= RESPONDED
+
+
+def looked(
+    memory: LoopMemory, now_seconds: float, demand: Demand, curve: Curve, settings: BatchSettings, ready: int
+) -> LoopMemory:
+    """The memory with what this look tells of the callers."""
+    load, before = memory.load, memory.load_before
+    seen = wait(demand, curve, settings, ready)
+    if demand.still and ready:
+        now = Load(now_seconds, (settings, ready), demand.in_flight, demand.served_per_second)
+        if load is not None and load.served_by != now.served_by:
+            before = load
+        load = now
+        seen = seen or responded(before, now)
+    low, high = SAME_CALLERS
+    same = memory.callers > 0 and low * memory.callers <= demand.in_flight <= high * memory.callers
+    looks = memory.waiting_looks + 1 if seen or same else 0
+    callers = memory.callers if looks else 0.0
+    if seen and looks >= WAITING_LOOKS:
+        callers = demand.in_flight
+    return memory._replace(waiting_looks=looks, callers=callers, load=load, load_before=before)

@@ -1,0 +1,66 @@
+"""Callers who wait for their answers are told from a stream by how they answer to a change."""
+
+import pytest
+from callers import CallersWorld, Server
+from test_callers import CALLERS, share_of_the_best, spec
+from throughline.domain.control.callers import Load, responded
+
+BEFORE = Load(100.0, ("1/0×1", 1), 63.0, 370.0)
+
+# As on a real GPU (docs/gpu.md): kernels of 5.5 ms are launched while the device works, which takes 0.32 ms per item.
+GPU = Server(0, 320, parallel=1, host=5500, gap=1500, back=1000, launches=True)
+
+
+@pytest.mark.parametrize(
+    ("at_seconds", "in_flight", "per_second", "told"),
+    [
+        (125.0, 64.0, 2220.0, True),  # six times as much for as many
+        (125.0, 60.0, 240.0, True),  # and two thirds
+        (125.0, 64.0, 500.0, False),  # that may be chance
+        (125.0, 25.0, 2220.0, False),  # a burst that is served now
+        (125.0, 90.0, 2220.0, False),  # more than before have come
+        (300.0, 64.0, 2220.0, False),  # another hour's load
+    ],
+)
+def test_as_many_under_way_while_much_more_is_served_are_callers(at_seconds, in_flight, per_second, told):
+    assert responded(BEFORE, Load(at_seconds, ("64/0×2", 1), in_flight, per_second)) is told
+
+
+def test_few_under_way_tell_nothing():
+    before = BEFORE._replace(in_flight=4.0)
+    assert not responded(before, Load(125.0, ("64/0×2", 1), 4.0, 2220.0))
+
+
+def test_without_a_change_nothing_is_told():
+    assert not responded(None, BEFORE)
+
+
+def one_replica(slo_ms=100):
+    return spec(1, 1, slo_ms) | {"batching": {"instances": {"min": 1, "max": 4}}}
+
+
+def test_callers_whose_batches_are_as_a_streams_are_told_by_their_answer_to_batching():
+    """64 callers on two instances are 20 a batch, of a stream it would be 15."""
+    world = CallersWorld(GPU.slower(4), callers=CALLERS, spec=one_replica(400), start_seconds=3.0)
+    world.run(120)
+    assert world.memory.callers == pytest.approx(CALLERS, rel=0.15)
+    assert world.memory.problem.callers_wait
+
+
+def test_a_change_that_serves_them_less_is_taken_back():
+    """One instance is predicted to do more than two, and does less."""
+    world = CallersWorld(GPU.slower(4), callers=CALLERS, spec=one_replica(400), start_seconds=3.0)
+    world.run(400)
+    (rejected,) = world.status.control.rejected
+    assert (rejected.settings.instances, world.durable.instances) == (1, 2)
+    assert share_of_the_best(world) >= 0.95
+    changes = len(world.changes)
+    world.run(300)
+    assert len(world.changes) <= changes + 2
+
+
+def test_a_stream_that_is_batched_at_last_is_none():
+    world = CallersWorld(GPU.slower(4), rate=60, spec=one_replica(400), start_seconds=3.0)
+    world.run(200)
+    assert world.durable.max_batch_size > 1
+    assert world.memory.callers == 0
