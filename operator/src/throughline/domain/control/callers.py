@@ -28,9 +28,11 @@ RESPONSE_SECONDS = 120.0
 SAME_UNDER_WAY = 0.1
 MIN_UNDER_WAY = 8.0
 WAITING_LOOKS = 3
-# Callers who were seen to wait are still the same while what they have under way is within these shares of what it was:
-# what a stream has under way falls with its latency, when settings or replicas have become better, and grows with it.
-SAME_CALLERS = (0.75, 1.33)
+# Callers who were seen to wait are still the same while what they have under way is between these shares of what it
+# was: what a stream has under way falls with its latency, when settings or replicas have become better, and grows with
+# it.
+FEWEST_SAME = 0.75
+MOST_SAME = 1.33
 
 
 class Load(NamedTuple):
@@ -86,8 +88,7 @@ def looked(
             before = load
         load = now
         seen = seen or responded(before, now)
-    low, high = SAME_CALLERS
-    same = memory.callers > 0 and low * memory.callers <= demand.in_flight <= high * memory.callers
+    same = FEWEST_SAME * memory.callers <= demand.in_flight <= MOST_SAME * memory.callers and memory.callers > 0
     looks = memory.waiting_looks + 1 if seen or same else 0
     callers = memory.callers if looks else 0.0
     if seen and looks >= WAITING_LOOKS:
