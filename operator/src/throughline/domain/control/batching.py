@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
-from throughline.domain.control.choose import AS_GOOD, DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
+from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
 from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
     alternative,
@@ -18,11 +18,11 @@ from throughline.domain.control.text import (
     settings_text,
     unix_seconds,
 )
+from throughline.domain.control.tries import WORTH_TO_GO_BACK, Weighed, anyhow, memory_allows
 from throughline.domain.control.watch import Outcome, judge
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.api.status import Alternative, DecisionRecord
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
 
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
-WORTH_WHEN_SLOW = 1.15
+WORTH_WHEN_SLOW = WORTH_TO_GO_BACK
 # Callers who wait get the throughput itself, where others only get room for bursts; and what they get is measured, so
 # that a change that does not pay is taken back.
 WORTH_TO_CALLERS = 1.03
-# An instance more is no reload, and is only added where it costs nobody anything.
-WORTH_IN_PLACE = 1.05
 # A saving of replicas that would not be one with so much more demand must have been there for so long without a break.
 SAVING_MARGIN = 1.05
 SAVING_SECONDS = 60.0
@@ -48,11 +46,6 @@ FREE_URGENT_CHANGES = 4
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
 MAX_REJECTED = 8
-# Batches that are so full on a saturated server would be larger if they could; so many times as large are tried then.
-FULL = 0.8
-UNTRIED_GROWTH = 4
-# Share of the memory that a reload, which holds the old and the new model at once, may fill.
-MEMORY_LIMIT = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +65,6 @@ class BatchStep:
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
     judged: Judged | None = None  # where it was found that nothing is better
-
-
-def memory_allows(ctx: Context, target: BatchSettings) -> bool:
-    """Whether every pod has room for the change: a reload holds both models, instances alone are changed in place.
-
-    Without a declared limit there is nothing to run into; with one, unknown use means no.
-    """
-    now = ctx.settings
-    growth = target.instances / now.instances
-    in_place = (target.max_batch_size, target.max_queue_delay_microseconds) == (
-        now.max_batch_size,
-        now.max_queue_delay_microseconds,
-    )
-    factor = growth if in_place else 1.0 + growth
-    for pod in ctx.serving:
-        gpu = pod.metrics.gpu_memory_used_ratio if pod.metrics else None
-        if gpu is not None and gpu * factor > MEMORY_LIMIT:
-            return False
-        if ctx.view.memory_limited and (pod.memory_used_ratio is None or pod.memory_used_ratio * factor > MEMORY_LIMIT):
-            return False
-    return True
 
 
 def alternatives(ctx: Context, options: Sequence[Option], chosen: Option, current: Option) -> list[Alternative]:
@@ -184,55 +156,6 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Weighed:
-    best: Option
-    current: Option
-    options: Sequence[Option]
-    untried: bool = False  # what it is worth will be seen
-    one_more: bool = False  # an instance, in place
-
-
-def _untried(
-    ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings], options: Sequence[Option]
-) -> _Weighed | None:
-    """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
-    smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
-    has learned.
-    """
-    demand, known, size = ctx.demand, ctx.memory.known, ctx.settings.max_batch_size
-    most = ctx.view.spec.batching.max_batch_size.max
-    if demand is None or known is None or demand.mean_batch is None or not demand.saturated:
-        return None
-    if size >= most or known.largest_batch > size or demand.mean_batch < FULL * size:
-        return None
-    target = ctx.settings.model_copy(update={"max_batch_size": min(most, UNTRIED_GROWTH * size)})
-    if target in taboo or not memory_allows(ctx, target):
-        return None
-    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
-    if (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score:
-        return None
-    return _Weighed(option, current, options, untried=True)
-
-
-def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings]) -> _Weighed | None:
-    """An instance more on a busy server, for what each execution leaves idle before the next, where callers who wait
-    would get more by it and a stream no less: which of them it is cannot be told of every load, and no model is
-    reloaded for it.
-    """
-    demand, known, instances = ctx.demand, ctx.memory.known, ctx.settings.instances
-    if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:
-        return None
-    target = ctx.settings.model_copy(update={"instances": instances + 1})
-    if instances >= ctx.view.spec.batching.instances.max or target in taboo:
-        return None
-    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
-    gains = option.closed_per_second >= WORTH_IN_PLACE * current.closed_per_second
-    if not gains or option.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
-        return None
-    return _Weighed(option, current, (), one_more=True)
-
-
 def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
     """How far the demand may move before the settings in force may lose: they need as many replicas, and others were
     not found to need fewer, while there is more; nor while there is less, where there cannot be fewer.
@@ -244,7 +167,7 @@ def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
     return Judged(situation, low, high)
 
 
-def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> _Weighed | BatchStep:
+def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> Weighed | BatchStep:
     """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
     taboo = {r.settings for r in rejected}
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
@@ -252,7 +175,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
-            tried = _untried(ctx, problem, taboo, ()) or _one_more(ctx, problem, taboo)
+            tried = anyhow(ctx, problem, taboo, ())
             return tried or BatchStep(ctx.settings, rejected=rejected, judged=known)
     space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
     if taboo:
@@ -264,14 +187,14 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
         if saves(best, current):
             return BatchStep(ctx.settings, rejected=rejected, saving=True)
         judged = _judged(problem, situation, current)
-        tried = _untried(ctx, problem, taboo, options) or _one_more(ctx, problem, taboo)
+        tried = anyhow(ctx, problem, taboo, options)
         return tried or BatchStep(ctx.settings, rejected=rejected, judged=judged)
     if memory_allows(ctx, best.settings):
-        return _Weighed(best, current, options)
+        return Weighed(best, current, options)
     options = search(problem, Space(s for s in space if memory_allows(ctx, s)), current)
     fitting = choose(options)
     if worthwhile(ctx, problem, fitting, current):
-        return _Weighed(fitting, current, options)
+        return Weighed(fitting, current, options)
     text = (
         f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
         "that is not there or not known; raise spec.runtime.resources.limits.memory, or have cAdvisor's "
@@ -287,13 +210,13 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     return max(ctx.observe_seconds, min(CHANGES_SECONDS, pause))
 
 
-def _gain_text(weighed: _Weighed) -> str:
+def _gain_text(weighed: Weighed) -> str:
     best, current = weighed.best, weighed.current
     if weighed.untried:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
-    if weighed.one_more:
+    if weighed.harmless:
         gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
-        return f"{gain:.2g}× for callers who wait, no less for others"
+        return f"{gain:.2g}× for callers who wait, enough for others"
     if best.replicas != current.replicas or not current.feasible:
         needed = current.needed if current.needed is not None else "any number"
         return f"{best.replicas} replica(s) instead of {needed}"
@@ -305,6 +228,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
     if demand is None or problem is None or demand.idle:
         return BatchStep(ctx.settings, rejected=rejected)
+    if problem.callers_wait and not (ctx.slow or ctx.counted):
+        return BatchStep(ctx.settings, rejected=rejected, message="how many callers wait is still being counted")
     weighed = _weigh(ctx, problem, rejected)
     if isinstance(weighed, BatchStep):
         return weighed
@@ -326,8 +251,10 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
+    if pause_seconds is None and problem.callers_wait and best.closed_per_second >= WORTH * current.closed_per_second:
+        pause_seconds = max(ctx.observe_seconds, COOL_DOWN_SECONDS)  # that much is no noise, and it will be measured
     if pause_seconds is None:
-        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
+        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.harmless else 1)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saves(best, current), message=text)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 UNLOADED_SECONDS = 45.0
 # What callers are to be given of what they get, by the prediction, which may be wrong by as much.
 CALLERS_KEEP = 0.75
+# What is under way has come to rest when it is this near to its smoothed mean.
+COUNTED = 0.2
 MIN_REQUESTS_JUDGED = 100.0
 # A load that was so many times as high this lately is the one that the latency summary tells of: it is scraped, and
 # asked for, up to half a minute later.
@@ -101,6 +103,12 @@ class Context(NamedTuple):
             if pod.settings is not settings and pod.settings != settings:
                 return False
         return bool(self.serving)
+
+    @property
+    def counted(self) -> bool:
+        """What is under way has been as much for some looks."""
+        demand, ready, mean = self.demand, max(1, len(self.serving)), self.memory.in_flight
+        return demand is not None and mean is not None and abs(demand.in_flight / ready - mean) <= COUNTED * mean
 
     @property
     def slow(self) -> bool:
@@ -321,7 +329,7 @@ def _predicted(
         slo_us=context.slo_us,
         demand_per_second=near(ahead, DEMAND_GRID, before.demand_per_second if before else 0.0),
         in_flight_per_replica=near(
-            max(1.0, memory.in_flight or 1.0),
+            max(1.0, demand.in_flight / max(1, ready) if waiting else memory.in_flight or 1.0),
             CALLERS_GRID if waiting else IN_FLIGHT_GRID,
             before.in_flight_per_replica if before else 0.0,
         ),

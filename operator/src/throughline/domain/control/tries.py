@@ -1,0 +1,133 @@
+"""What is tried although nothing is better by the score, where only a trial tells or it costs nobody anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from throughline.domain.control.choose import AS_GOOD, evaluate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+
+    from throughline.api.inferenceservice import BatchSettings
+    from throughline.domain.control.choose import Option, Problem
+    from throughline.domain.control.context import Context
+
+# An instance more is no reload, and is only added where it costs nobody anything.
+WORTH_IN_PLACE = 1.05
+# Where it cannot be told whether callers wait, they must gain so much, and a stream have what it needs all the same.
+WORTH_TO_ALL = 1.05
+# And not where the score says that it would soon be changed back, even while the SLO is missed.
+WORTH_TO_GO_BACK = 1.15
+MIN_FOR_CALLERS = 8
+# Batches that are so full on a saturated server would be larger if they could; so many times as large are tried then.
+FULL = 0.8
+UNTRIED_GROWTH = 4
+# Share of the memory that a reload, which holds the old and the new model at once, may fill.
+MEMORY_LIMIT = 0.95
+
+
+def memory_allows(ctx: Context, target: BatchSettings) -> bool:
+    """Whether every pod has room for the change: a reload holds both models, instances alone are changed in place.
+
+    Without a declared limit there is nothing to run into; with one, unknown use means no.
+    """
+    now = ctx.settings
+    growth = target.instances / now.instances
+    in_place = (target.max_batch_size, target.max_queue_delay_microseconds) == (
+        now.max_batch_size,
+        now.max_queue_delay_microseconds,
+    )
+    factor = growth if in_place else 1.0 + growth
+    for pod in ctx.serving:
+        gpu = pod.metrics.gpu_memory_used_ratio if pod.metrics else None
+        if gpu is not None and gpu * factor > MEMORY_LIMIT:
+            return False
+        if ctx.view.memory_limited and (pod.memory_used_ratio is None or pod.memory_used_ratio * factor > MEMORY_LIMIT):
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    best: Option
+    current: Option
+    options: Sequence[Option]
+    untried: bool = False  # what it is worth will be seen
+    harmless: bool = False  # callers who wait would get more, and a stream has what it needs
+
+
+def _untried(
+    ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings], options: Sequence[Option]
+) -> Weighed | None:
+    """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
+    smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
+    has learned.
+    """
+    demand, known, size = ctx.demand, ctx.memory.known, ctx.settings.max_batch_size
+    most = ctx.view.spec.batching.max_batch_size.max
+    if demand is None or known is None or demand.mean_batch is None or not demand.saturated:
+        return None
+    if size >= most or known.largest_batch > size or demand.mean_batch < FULL * size:
+        return None
+    target = ctx.settings.model_copy(update={"max_batch_size": min(most, UNTRIED_GROWTH * size)})
+    if target in taboo or not memory_allows(ctx, target):
+        return None
+    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
+    if (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score:
+        return None
+    return Weighed(option, current, options, untried=True)
+
+
+def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings]) -> Weighed | None:
+    """An instance more on a busy server, for what each execution leaves idle before the next, where callers who wait
+    would get more by it and a stream no less: which of them it is cannot be told of every load, and no model is
+    reloaded for it.
+    """
+    demand, known, instances = ctx.demand, ctx.memory.known, ctx.settings.instances
+    if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:
+        return None
+    target = ctx.settings.model_copy(update={"instances": instances + 1})
+    if instances >= ctx.view.spec.batching.instances.max or target in taboo:
+        return None
+    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
+    gains = option.closed_per_second >= WORTH_IN_PLACE * current.closed_per_second
+    if not gains or option.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
+        return None
+    return Weighed(option, current, (), harmless=True)
+
+
+def _for_callers(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings]) -> Weighed | None:
+    """Batches of half or twice the size on a busy server, where callers who wait would get more by it and a stream all
+    it needs: which of them it is cannot be told of every load (decision 0024).
+    """
+    demand = ctx.demand
+    if demand is None or problem.callers_wait or not (demand.saturated and demand.still and ctx.settled):
+        return None
+    if ctx.slow or ctx.scaling or not ctx.counted:
+        return None
+    current, best = evaluate(problem, ctx.settings), None
+    bounds = ctx.view.spec.batching.max_batch_size
+    for size in (ctx.settings.max_batch_size // 2, 2 * ctx.settings.max_batch_size):
+        target = ctx.settings.model_copy(update={"max_batch_size": size})
+        if not bounds.min <= size <= bounds.max or size < MIN_FOR_CALLERS or target in taboo:
+            continue
+        option = evaluate(problem, target)
+        enough = option.feasible and option.replicas <= current.replicas
+        # So that it does not go back for a stream's sake.
+        stays = current.score < WORTH_TO_GO_BACK * option.score
+        gains = option.closed_per_second >= WORTH_TO_ALL * current.closed_per_second
+        if enough and stays and gains and (best is None or option.closed_per_second > best.closed_per_second):
+            best = option
+    if best is None or not memory_allows(ctx, best.settings):
+        return None
+    return Weighed(best, current, (), harmless=True)
+
+
+def anyhow(
+    ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings], options: Sequence[Option]
+) -> Weighed | None:
+    """What may be tried although nothing is better by the score."""
+    return _untried(ctx, problem, taboo, options) or _one_more(ctx, problem, taboo) or _for_callers(ctx, problem, taboo)
