@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
 
-# Contention from which a device is taken to be shared: less is of executions that happen to meet on the host.
-SHARED = 0.3
+# Contention up to which executions are taken to meet on the host by chance, and from which their device is shared.
+BY_CHANCE = 0.2
+SHARED = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,11 @@ class Curve:
         return max(0.0, 1.0 - (1.0 - self.contention) * self.contended_us / alone_us)
 
     def _longer_us(self, alone_us: float) -> float:
-        """What each further instance adds to executions longer than those that γ was learned from: to the part that
-        they are longer by all of it, but for what is too little contention to be of a shared device.
+        """What each further instance adds to executions longer than those that γ was learned from: all of the part that
+        they are longer by, where the device is shared, and γ of it where it is not.
         """
-        share = min(1.0, max(self.contention, self.contention / SHARED))
+        shared = min(1.0, max(0.0, (self.contention - BY_CHANCE) / (SHARED - BY_CHANCE)))
+        share = self.contention + (1.0 - self.contention) * shared
         return self.contention * self.contended_us + share * (alone_us - self.contended_us)
 
     def on(self, instances: int, limit: int) -> tuple[float, float]:
