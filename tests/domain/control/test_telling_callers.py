@@ -3,8 +3,11 @@
 import pytest
 from callers import CallersWorld, Server
 from test_callers import CALLERS, share_of_the_best, spec
+from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.control import callers
 from throughline.domain.control.callers import Load, responded
+from throughline.domain.control.curve import Curve
+from throughline.domain.control.demand import Demand
 
 BEFORE = Load(100.0, ("1/0×1", 1), 63.0, 370.0)
 
@@ -36,8 +39,16 @@ def test_without_a_change_nothing_is_told():
     assert not responded(None, BEFORE)
 
 
-# The waiting model of the benches on a busy host: of 64 callers a stream cannot be told.
-BUSY_HOST = Server(4000, 200, parallel=2, host=700, host_item=170, gap=300, back=1000).slower(4)
+def test_batches_of_before_a_change_tell_nothing():
+    """A burst has filled batches of 40 on one pod; a stream of what is served now would make small ones."""
+    demand = Demand(
+        arrivals_per_second=800.0, wanted_per_second=800.0, served_per_second=800.0, requests_per_second=800.0,
+        failures_per_second=0.0, cancelled_per_second=0.0, items_per_request=1.0, in_flight=9.0, mean_us=11_000.0,
+        p99_us=None, saturated=False, overloaded=False, still=True, mean_batch=40.0, skew=1.0, unloaded=(),
+    )  # fmt: skip
+    settings = BatchSettings(max_batch_size=64, max_queue_delay_microseconds=0, instances=2)
+    told = [callers.wait(demand, Curve(4600, 375), settings, 3, mixed=mixed) for mixed in (False, True)]
+    assert told == [True, False]
 
 
 def one_replica(slo_ms=100):
@@ -69,35 +80,3 @@ def test_a_stream_that_is_batched_at_last_is_none():
     world.run(200)
     assert world.durable.max_batch_size > 1
     assert world.memory.callers == 0
-
-
-@pytest.fixture
-def not_told(monkeypatch):
-    monkeypatch.setattr(callers, "wait", lambda *_: False)
-    monkeypatch.setattr(callers, "responded", lambda *_: False)
-
-
-@pytest.mark.usefixtures("not_told")
-def test_callers_who_cannot_be_told_get_what_costs_a_stream_nothing():
-    """The larger batches are for a stream of what they get; half as large carry it, too, and serve them better."""
-    world = CallersWorld(BUSY_HOST, 600, most=384, spec=spec(1, 1, 400), seed=2, start_seconds=3.0)
-    world.run(150)
-    world.rate = 60
-    world.run(120)
-    assert world.durable.max_batch_size == 64
-    world.rate = 0
-    world.call(CALLERS)
-    world.run(150)
-    assert world.memory.callers == 0
-    assert world.durable.max_batch_size == 32
-    assert share_of_the_best(world) >= 0.95
-    changes = len(world.changes)
-    world.run(600)
-    assert len(world.changes) == changes
-
-
-@pytest.mark.usefixtures("not_told")
-def test_a_stream_near_what_it_is_served_by_keeps_its_room():
-    world = CallersWorld(BUSY_HOST, 900, most=384, spec=spec(1, 1, 400), seed=2, start_seconds=3.0)
-    world.run(300)
-    assert world.durable.max_batch_size == 64

@@ -18,7 +18,7 @@ from throughline.domain.control.text import (
     settings_text,
     unix_seconds,
 )
-from throughline.domain.control.tries import WORTH_TO_GO_BACK, Weighed, anyhow, memory_allows
+from throughline.domain.control.tries import Weighed, anyhow, memory_allows
 from throughline.domain.control.watch import Outcome, judge
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
-WORTH_WHEN_SLOW = WORTH_TO_GO_BACK
+WORTH_WHEN_SLOW = 1.15
 # Callers who wait get the throughput itself, where others only get room for bursts; and what they get is measured, so
 # that a change that does not pay is taken back.
 WORTH_TO_CALLERS = 1.03
@@ -216,7 +216,7 @@ def _gain_text(weighed: Weighed) -> str:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
     if weighed.harmless:
         gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
-        return f"{gain:.2g}× for callers who wait, enough for others"
+        return f"{gain:.2g}× for callers who wait, no less for others"
     if best.replicas != current.replicas or not current.feasible:
         needed = current.needed if current.needed is not None else "any number"
         return f"{best.replicas} replica(s) instead of {needed}"

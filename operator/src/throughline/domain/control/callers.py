@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.queueing import mean_batch, p99_us, saturation_per_second
@@ -44,10 +45,10 @@ class Load(NamedTuple):
     per_second: float  # items
 
 
-def wait(demand: Demand, curve: Curve, settings: BatchSettings, ready: int) -> bool:
+def wait(demand: Demand, curve: Curve, settings: BatchSettings, ready: int, *, mixed: bool = False) -> bool:
     """Whether the load is of callers who wait for their answers: more is under way than a stream of that rate would
     ever leave waiting, and yet no queue grows; or batches are larger than a stream would make them, since answered
-    callers come back together.
+    callers come back together. `mixed`: the batches are still those of before a change, too.
     """
     if ready == 0:
         return False
@@ -57,7 +58,7 @@ def wait(demand: Demand, curve: Curve, settings: BatchSettings, ready: int) -> b
         most = per_replica * p99_us(curve, settings, steady) / 1e6
         if demand.in_flight / ready > STANDING * most:
             return True
-    if demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH:
+    if mixed or demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH:
         return False
     stream = mean_batch(curve, settings, per_replica)
     return demand.mean_batch > TOGETHER * stream
@@ -77,13 +78,19 @@ def responded(before: Load | None, now: Load) -> bool:
 
 
 def looked(
-    memory: LoopMemory, now_seconds: float, demand: Demand, curve: Curve, settings: BatchSettings, ready: int
-) -> LoopMemory:
+    memory: LoopMemory, now_seconds: float, demand: Demand, curve: Curve, settings: BatchSettings, ready: int,
+    window_seconds: float,
+) -> LoopMemory:  # fmt: skip
     """The memory with what this look tells of the callers."""
     load, before = memory.load, memory.load_before
-    seen = wait(demand, curve, settings, ready)
+    # While the window still holds what fewer pods, or other settings, have served, the batches are of these.
+    served_by = (settings, ready)
+    since = memory.served_since
+    if since is None or since[0] != served_by:
+        since = (served_by, now_seconds if since is not None else -math.inf)
+    seen = wait(demand, curve, settings, ready, mixed=now_seconds - since[1] < window_seconds)
     if demand.still and ready:
-        now = Load(now_seconds, (settings, ready), demand.in_flight, demand.served_per_second)
+        now = Load(now_seconds, served_by, demand.in_flight, demand.served_per_second)
         if load is not None and load.served_by != now.served_by:
             before = load
         load = now
@@ -93,4 +100,4 @@ def looked(
     callers = memory.callers if looks else 0.0
     if seen and looks >= WAITING_LOOKS:
         callers = demand.in_flight
-    return memory._replace(waiting_looks=looks, callers=callers, load=load, load_before=before)
+    return memory._replace(waiting_looks=looks, callers=callers, load=load, load_before=before, served_since=since)

@@ -98,6 +98,7 @@ class LoopMemory(NamedTuple):
     callers: float = 0.0  # items under way when they were last seen to be of callers who wait; 0: they are not
     load: Load | None = None  # when its queue last stood still
     load_before: Load | None = None  # the same under the settings, or on the pods, before
+    served_since: tuple[Hashable, float] | None = None  # settings and pods, and since when these serve
     judged: tuple[Judged, ...] = ()  # so that a steady service is not weighed anew at every look
     # pod name → since when no share of the load has reached it
     unloaded_since: Mapping[str, float] = MappingProxyType({})

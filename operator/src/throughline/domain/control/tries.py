@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 # An instance more is no reload, and is only added where it costs nobody anything.
 WORTH_IN_PLACE = 1.05
-# Where it cannot be told whether callers wait, they must gain so much, and a stream have what it needs all the same.
-WORTH_TO_ALL = 1.05
-# And not where the score says that it would soon be changed back, even while the SLO is missed.
-WORTH_TO_GO_BACK = 1.15
-MIN_FOR_CALLERS = 8
 # Batches that are so full on a saturated server would be larger if they could; so many times as large are tried then.
 FULL = 0.8
 UNTRIED_GROWTH = 4
@@ -99,35 +94,8 @@ def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings])
     return Weighed(option, current, (), harmless=True)
 
 
-def _for_callers(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings]) -> Weighed | None:
-    """Batches of half or twice the size on a busy server, where callers who wait would get more by it and a stream all
-    it needs: which of them it is cannot be told of every load (decision 0024).
-    """
-    demand = ctx.demand
-    if demand is None or problem.callers_wait or not (demand.saturated and demand.still and ctx.settled):
-        return None
-    if ctx.slow or ctx.scaling or not ctx.counted:
-        return None
-    current, best = evaluate(problem, ctx.settings), None
-    bounds = ctx.view.spec.batching.max_batch_size
-    for size in (ctx.settings.max_batch_size // 2, 2 * ctx.settings.max_batch_size):
-        target = ctx.settings.model_copy(update={"max_batch_size": size})
-        if not bounds.min <= size <= bounds.max or size < MIN_FOR_CALLERS or target in taboo:
-            continue
-        option = evaluate(problem, target)
-        enough = option.feasible and option.replicas <= current.replicas
-        # So that it does not go back for a stream's sake.
-        stays = current.score < WORTH_TO_GO_BACK * option.score
-        gains = option.closed_per_second >= WORTH_TO_ALL * current.closed_per_second
-        if enough and stays and gains and (best is None or option.closed_per_second > best.closed_per_second):
-            best = option
-    if best is None or not memory_allows(ctx, best.settings):
-        return None
-    return Weighed(best, current, (), harmless=True)
-
-
 def anyhow(
     ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings], options: Sequence[Option]
 ) -> Weighed | None:
     """What may be tried although nothing is better by the score."""
-    return _untried(ctx, problem, taboo, options) or _one_more(ctx, problem, taboo) or _for_callers(ctx, problem, taboo)
+    return _untried(ctx, problem, taboo, options) or _one_more(ctx, problem, taboo)
