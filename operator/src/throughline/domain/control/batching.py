@@ -214,7 +214,7 @@ def _gain_text(weighed: Weighed) -> str:
     best, current = weighed.best, weighed.current
     if weighed.untried:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
-    if weighed.harmless:
+    if weighed.one_more:
         gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
         return f"{gain:.2g}× for callers who wait, no less for others"
     if best.replicas != current.replicas or not current.feasible:
@@ -254,7 +254,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     if pause_seconds is None and problem.callers_wait and best.closed_per_second >= WORTH * current.closed_per_second:
         pause_seconds = max(ctx.observe_seconds, COOL_DOWN_SECONDS)  # that much is no noise, and it will be measured
     if pause_seconds is None:
-        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.harmless else 1)
+        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saves(best, current), message=text)

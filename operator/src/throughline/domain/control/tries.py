@@ -47,11 +47,13 @@ def memory_allows(ctx: Context, target: BatchSettings) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
+    """A change that is worth making, beside what is in force and what else there was."""
+
     best: Option
     current: Option
     options: Sequence[Option]
     untried: bool = False  # what it is worth will be seen
-    harmless: bool = False  # callers who wait would get more, and a stream has what it needs
+    one_more: bool = False  # an instance, in place
 
 
 def _untried(
@@ -91,7 +93,7 @@ def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings])
     gains = option.closed_per_second >= WORTH_IN_PLACE * current.closed_per_second
     if not gains or option.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
         return None
-    return Weighed(option, current, (), harmless=True)
+    return Weighed(option, current, (), one_more=True)
 
 
 def anyhow(
