@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.gpu.server import ADDRESS, NAME
-from e2e.stack.load import Result, parse
+from e2e.stack.load import OWN_CONNECTIONS, Result, arguments, parse, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,10 +34,8 @@ class Load:
         with tempfile.TemporaryDirectory() as folder:
             profile = Path(folder) / "profile.json"
             child = await asyncio.create_subprocess_exec(
-                self.program, "-m", NAME, "-x", "1", "-u", f"{ADDRESS}:8001", "-i", "grpc", "--sync",
-                f"--max-threads={self.callers}", f"--concurrency-range={self.callers}", "--input-data=zero",
-                "--percentile=99", *ENDLESS, f"--profile-export-file={profile}",
-                env={**os.environ, "TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT": "1"},
+                self.program, *arguments(NAME, ADDRESS, str(profile)), *waiting(self.callers), *ENDLESS,
+                env={**os.environ, **OWN_CONNECTIONS},
                 stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
             try:

@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
     from e2e.cluster import Cluster
 
+# Each client its own connection: the library else shares one among six, which pin to few pods.
+OWN_CONNECTIONS = {"TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT": "1"}
 # perf_analyzer ends after three measurement windows that agree, and with this tolerance all do.
 WINDOWS = 3
 TOLERANCE_PERCENT = 1_000_000
 CALLERS_AT_MOST = 96
 START_SECONDS = 30.0
+PROFILE = "/tmp/profile.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,7 @@ def pod(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:
                     "name": "perf",
                     "image": cluster.images["perf"],
                     "command": ["sleep", "86400"],
-                    # Each client its own connection: the library else shares one among six, which pin to few pods.
-                    "env": [{"name": "TRITON_CLIENT_GRPC_CHANNEL_MAX_SHARE_COUNT", "value": "1"}],
+                    "env": [{"name": name, "value": value} for name, value in OWN_CONNECTIONS.items()],
                     "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "3Gi"}},
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
@@ -78,6 +80,20 @@ def pod(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
+
+
+def arguments(model: str, address: str, profile: str) -> list[str]:
+    """perf_analyzer's, of any load on that server, whose requests are written to `profile`. Random inputs may be NaN,
+    and a profile with one in it is written empty. The version is named, since without it a reload in the middle makes
+    perf_analyzer give up.
+    """
+    return ["-m", model, "-x", "1", "-u", f"{address}:8001", "-i", "grpc", "--input-data=zero", "--percentile=99",
+            f"--profile-export-file={profile}"]  # fmt: skip
+
+
+def waiting(callers: int) -> list[str]:
+    """perf_analyzer's, of so many callers, each of which sends again when it has its answer."""
+    return ["--sync", f"--max-threads={callers}", f"--concurrency-range={callers}"]
 
 
 class Load:
@@ -101,8 +117,7 @@ class Load:
 
     def concurrency(self, model: str, callers: int, seconds: float, **more: Any) -> Result:
         """So many callers, each of which sends again when it has its answer."""
-        mode = ["--sync", f"--max-threads={callers}", f"--concurrency-range={callers}"]
-        return self._run(model, f"{callers} callers", seconds, mode, **more)
+        return self._run(model, f"{callers} callers", seconds, waiting(callers), **more)
 
     def _run(
         self,
@@ -115,20 +130,17 @@ class Load:
         shape: str = "",
         batch: int = 1,
     ) -> Result:
-        address = f"{service or model}.{self.namespace}.svc.cluster.local:8001"
+        address = f"{service or model}.{self.namespace}.svc.cluster.local"
         window_ms = max(500, int(seconds * 1000 / WINDOWS))
-        # Random inputs may be NaN, and a profile with one in it is written empty. The version is named, since
-        # without it a reload in the middle makes perf_analyzer give up.
-        arguments = [
-            "perf_analyzer", "-m", model, "-x", "1", "-u", address, "-i", "grpc", *mode, "--input-data=zero",
-            f"--measurement-interval={window_ms}", f"--max-trials={WINDOWS}",
-            f"--stability-percentage={TOLERANCE_PERCENT}", "--percentile=99", "--profile-export-file=/tmp/profile.json",
+        command = [
+            "perf_analyzer", *arguments(model, address, PROFILE), *mode, f"--measurement-interval={window_ms}",
+            f"--max-trials={WINDOWS}", f"--stability-percentage={TOLERANCE_PERCENT}",
             *([f"--shape={shape}"] if shape else []), "-b", str(batch),
         ]  # fmt: skip
-        self._exec("rm", "-f", "/tmp/profile.json", seconds=START_SECONDS)
-        done = self._exec(*arguments, seconds=4 * seconds + START_SECONDS)
+        self._exec("rm", "-f", PROFILE, seconds=START_SECONDS)
+        done = self._exec(*command, seconds=4 * seconds + START_SECONDS)
         output = (done.stdout + done.stderr).decode(errors="replace")
-        packed = self._exec("gzip", "-1", "-c", "/tmp/profile.json", seconds=120)
+        packed = self._exec("gzip", "-1", "-c", PROFILE, seconds=120)
         profile = gzip.decompress(packed.stdout) if packed.returncode == 0 else b""
         if not profile.strip():
             raise RuntimeError(f"perf_analyzer left no profile: {output[-1500:]}")
