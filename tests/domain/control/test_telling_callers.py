@@ -9,7 +9,7 @@ from throughline.domain.control.callers import Load, responded
 from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import Demand
 
-BEFORE = Load(100.0, ("1/0×1", 1), 63.0, 370.0)
+BEFORE = Load(100.0, "1/0×1", 1, 63.0, 370.0)
 
 # As on a real GPU (docs/gpu.md): kernels of 5.5 ms are launched while the device works, which takes 0.32 ms per item.
 GPU = Server(0, 320, parallel=1, host=5500, gap=1500, back=1000, launches=True)
@@ -27,12 +27,12 @@ GPU = Server(0, 320, parallel=1, host=5500, gap=1500, back=1000, launches=True)
     ],
 )
 def test_as_many_under_way_while_much_more_is_served_are_callers(at_seconds, in_flight, per_second, told):
-    assert responded(BEFORE, Load(at_seconds, ("64/0×2", 1), in_flight, per_second)) is told
+    assert responded(BEFORE, Load(at_seconds, "64/0×2", 1, in_flight, per_second)) is told
 
 
 def test_few_under_way_tell_nothing():
     before = BEFORE._replace(in_flight=4.0)
-    assert not responded(before, Load(125.0, ("64/0×2", 1), 4.0, 2220.0))
+    assert not responded(before, Load(125.0, "64/0×2", 1, 4.0, 2220.0))
 
 
 def test_without_a_change_nothing_is_told():

@@ -23,8 +23,10 @@ TOGETHER = 3.0
 STREAM_UTILIZATION = 0.95
 STANDING = 1.25
 # As much under way as so lately under other settings, or on other pods, while so many times as much is served or so
-# many times less; of at least so many, as chance moves few.
+# many times less; of at least so many, as chance moves few. The second where it goes against the change: less is served
+# though no pod is gone, or more by fewer. A stream brings more pods when it grows, and loses them when it has fallen.
 RESPONDED = 1.5
+RESPONDED_AGAINST = 1.2
 RESPONSE_SECONDS = 120.0
 SAME_UNDER_WAY = 0.1
 MIN_UNDER_WAY = 8.0
@@ -40,7 +42,8 @@ class Load(NamedTuple):
     """What was under way and served, of the whole service, when its queue last stood still."""
 
     at_seconds: float
-    served_by: Hashable  # settings, and how many pods
+    settings: Hashable  # of all pods, and of one where others are tried on it
+    pods: int
     in_flight: float  # items
     per_second: float  # items
 
@@ -72,26 +75,28 @@ def responded(before: Load | None, now: Load) -> bool:
         return False
     if now.at_seconds - before.at_seconds > RESPONSE_SECONDS:
         return False
+    if abs(now.in_flight - before.in_flight) > SAME_UNDER_WAY * before.in_flight:
+        return False
     times = now.per_second / before.per_second
-    same = abs(now.in_flight - before.in_flight) <= SAME_UNDER_WAY * before.in_flight
-    return same and max(times, 1.0 / times) >= RESPONDED
+    against = now.pods < before.pods if times > 1.0 else now.pods >= before.pods
+    return max(times, 1.0 / times) >= (RESPONDED_AGAINST if against else RESPONDED)
 
 
 def looked(
     memory: LoopMemory, now_seconds: float, demand: Demand, curve: Curve, settings: BatchSettings, ready: int,
-    window_seconds: float,
+    window_seconds: float, tried: BatchSettings | None = None,
 ) -> LoopMemory:  # fmt: skip
-    """The memory with what this look tells of the callers."""
+    """The memory with what this look tells of the callers. `tried`: the settings of one pod that is under trial."""
     load, before = memory.load, memory.load_before
     # While the window still holds what fewer pods, or other settings, have served, the batches are of these.
-    served_by = (settings, ready)
+    served_by = ((settings, tried), ready)
     since = memory.served_since
     if since is None or since[0] != served_by:
         since = (served_by, now_seconds if since is not None else -math.inf)
     seen = wait(demand, curve, settings, ready, mixed=now_seconds - since[1] < window_seconds)
     if demand.still and ready:
-        now = Load(now_seconds, served_by, demand.in_flight, demand.served_per_second)
-        if load is not None and load.served_by != now.served_by:
+        now = Load(now_seconds, *served_by, demand.in_flight, demand.served_per_second)
+        if load is not None and (load.settings, load.pods) != served_by:
             before = load
         load = now
         seen = seen or responded(before, now)

@@ -313,7 +313,9 @@ def _predicted(
     if learned.error_permille != round(1000 * error):
         learned = learned.model_copy(update={"error_permille": round(1000 * error)})
     if since_last > 0:
-        memory = callers.looked(memory, context.now, demand, curve, settings, ready, context.observe_seconds)
+        trial = context.control.trial
+        tried = trial.settings if trial is not None and trial.pod is not None else None
+        memory = callers.looked(memory, context.now, demand, curve, settings, ready, context.observe_seconds, tried)
     waiting = memory.waiting_looks >= callers.WAITING_LOOKS
     horizon_seconds = 0.0 if fresh(context.serving) else memory.start_seconds + LOOK_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
