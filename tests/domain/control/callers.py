@@ -74,6 +74,9 @@ class CallersWorld(World):
 
     # ------------------------------------------------------------------ the server
 
+    def device_us(self, batch):
+        return self.server.alpha + self.server.beta * len(batch)
+
     def _start(self, pod, now):
         limit, k = max(1, pod.settings.max_batch_size), pod.settings.instances
         delay = pod.settings.max_queue_delay_microseconds / 1e6 if limit > 1 else 0.0
@@ -93,7 +96,7 @@ class CallersWorld(World):
             slot = min(range(s.parallel), key=pod.device.__getitem__)
             handed_over = now + (s.host + s.host_item * len(batch)) / 1e6
             begin = max(now if s.launches else handed_over, pod.device[slot])
-            finish = max(handed_over, begin + (s.alpha + s.beta * len(batch)) / 1e6)
+            finish = max(handed_over, begin + self.device_us(batch) / 1e6)
             pod.device[slot] = finish
             self._push(finish, "finish", pod, now, batch)
 
@@ -159,6 +162,16 @@ class CallersWorld(World):
 
     def pod(self, name, start_seconds):
         return CalledPod(name, self.now, self.now + start_seconds, self.durable)
+
+
+class HostWorld(CallersWorld):
+    """Pods on one host, where each execution takes all of its cores: n at a time take n times as long, and more."""
+
+    LOST = 0.12  # for each further execution
+
+    def device_us(self, batch):
+        under_way = sum(p.busy for p in self.pods)
+        return super().device_us(batch) * under_way * (1.0 + self.LOST * (under_way - 1))
 
 
 def throughput(server, settings, replicas, callers, *, seconds=60.0, seed=1):

@@ -1,9 +1,9 @@
 """Callers who wait for their answers are told from a stream by how they answer to a change."""
 
 import pytest
-from callers import CallersWorld, Server
+from callers import CallersWorld, HostWorld, Server
 from test_callers import CALLERS, share_of_the_best, spec
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
 from throughline.domain.control import callers
 from throughline.domain.control.callers import Load, responded
 from throughline.domain.control.curve import Curve
@@ -13,6 +13,9 @@ BEFORE = Load(100.0, "1/0×1", 1, 63.0, 370.0)
 
 # As on a real GPU (docs/gpu.md): kernels of 5.5 ms are launched while the device works, which takes 0.32 ms per item.
 GPU = Server(0, 320, parallel=1, host=5500, gap=1500, back=1000, launches=True)
+
+# A network that computes on the cores of a host.
+HOST = Server(2200, 320, parallel=2, gap=300, back=1500)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,23 @@ GPU = Server(0, 320, parallel=1, host=5500, gap=1500, back=1000, launches=True)
 )
 def test_as_many_under_way_while_much_more_is_served_are_callers(at_seconds, in_flight, per_second, told):
     assert responded(BEFORE, Load(at_seconds, "64/0×2", 1, in_flight, per_second)) is told
+
+
+@pytest.mark.parametrize(
+    ("pods", "per_second", "told"),
+    [
+        (1, 470.0, True),  # a pod is gone, and more is served
+        (1, 290.0, False),  # a pod is gone since less comes
+        (2, 470.0, False),  # other settings, and more comes
+        (2, 290.0, True),  # other settings, and less is served of as much
+        (3, 470.0, False),  # a pod has come for what comes more
+        (3, 290.0, True),  # a pod has come, and less is served
+        (3, 330.0, False),  # that may be chance
+    ],
+)
+def test_what_goes_against_a_change_need_not_be_so_much(pods, per_second, told):
+    before = BEFORE._replace(pods=2)
+    assert responded(before, Load(125.0, "64/0×2", pods, 63.0, per_second)) is told
 
 
 def test_few_under_way_tell_nothing():
@@ -73,6 +93,21 @@ def test_a_change_that_serves_them_less_is_taken_back():
     changes = len(world.changes)
     world.run(300)
     assert len(world.changes) <= changes + 2
+
+
+def test_a_trial_on_one_pod_that_takes_from_its_peer_is_taken_back():
+    """The pods share a host: the pod under trial gains what the other loses, and both together lose."""
+    world = HostWorld(HOST, most=96, spec=spec(1, 2, 250), start_seconds=3.0)
+    for rate, seconds in ((700, 120), (1060, 120), (106, 90), (0, 20)):
+        world.rate = rate
+        world.run(seconds)
+    world.call(CALLERS // 2)
+    world.run(150)
+    back = next(d.message for d in world.status.decisions if d.reason == "Worsened")
+    assert "served to callers who wait" in back
+    assert "TrialPassed" not in {d.reason for d in world.status.decisions}  # it never came to both
+    assert world.durable.instances == 1
+    assert world.memory.callers == pytest.approx(CALLERS / 2, rel=0.15)
 
 
 def test_a_stream_that_is_batched_at_last_is_none():

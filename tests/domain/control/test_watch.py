@@ -86,6 +86,24 @@ def test_the_pod_under_trial_is_compared_with_its_peers():
     assert outcome(peers(metrics(failures=2.0), metrics(failures=2.0)), trial(on="a")) is Outcome.COMMIT
 
 
+@pytest.mark.parametrize(
+    ("tried", "others", "expected"),
+    [
+        (110, 85, Outcome.NO_GAIN),  # it gained what its peers have lost, and less
+        (110, 97, Outcome.COMMIT),
+        (100, 95, Outcome.COMMIT),  # noise
+    ],
+)
+def test_on_one_pod_too_what_callers_get_from_all_is_compared(tried, others, expected):
+    def of(served):  # as many under way on each pod
+        return metrics(served, latency_us=1e6 / served)
+
+    seen = peers(of(tried), of(others))
+    change = trial(on="a", mean=10_000, rate=300)
+    assert judge(seen, change, measure(seen, SLO_US), SLO_US, callers_wait=True).outcome is expected
+    assert judge(seen, change, measure(seen, SLO_US), SLO_US).outcome is Outcome.COMMIT
+
+
 def test_a_trial_whose_pod_is_gone_is_given_up_without_blame():
     assert outcome(view(pod("b", metrics()), pod("c", metrics())), trial(on="a")) is Outcome.CANCEL
     assert outcome(view(pod("a", metrics(), BATCHED)), trial(on="a")) is Outcome.CANCEL
