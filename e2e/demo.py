@@ -102,14 +102,13 @@ def run(cluster: Cluster) -> list[Figure]:
         ):
             say(f"load {name}: {factor * UNBATCHED_PER_SECOND:.0f}/s for {seconds:.0f} s")
             phases.append(phase(load, watch, name, NAME, factor * UNBATCHED_PER_SECOND, seconds))
-    chosen = watch.samples[-1].settings
-    say(f"after: the same {CALLERS} callers, with what the operator chose")
-    after = load.concurrency(NAME, CALLERS, SHORT_SECONDS)
-    replicas_after = watch.samples[-1].replicas
-
+    chosen, replicas_after = watch.samples[-1].settings, watch.samples[-1].replicas
     print("\n" + timeline(watch.samples, phases) + "\n")
     print(explain(cluster))
     print(cluster.kubectl("get", "tis").stdout)
+    say(f"after: the same {CALLERS} callers, with what the operator chose, and no replica more meanwhile")
+    fix(cluster, service, chosen, replicas_after)
+    after = load.concurrency(NAME, CALLERS, SHORT_SECONDS)
     rows = [("", "throughput", "p99", "cost per 1,000", "failed")]
     rows.append(
         (
