@@ -2,6 +2,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Of the pod template, as this version of the operator renders it. A change that would replace pods which need not change
+# counts it up and keeps the older form beside the new one; 1 is the form of 0.1.0.
+TEMPLATE_VERSION = 2
+
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
@@ -13,6 +17,7 @@ class RenderOptions:
     prometheus_namespaces: tuple[str, ...] = ()  # who may read metrics; empty: any pod
     evaluator_image: str = ""  # empty: no evaluations
     image_pull_policy: str | None = None  # None: the kubelet's default
+    template_version: int = TEMPLATE_VERSION  # an older one is rendered only to see whether live pods are of it
 
     @property
     def pull_policy(self) -> dict[str, str]:
