@@ -16,13 +16,14 @@ OUT = Path(__file__).resolve().parent.parent / "out"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value; `goal` in words, `met` None where there is nothing to meet."""
+    """One measured value; `goal` in words, `met` None where there is nothing to meet, or where `note` says why not."""
 
     name: str
     value: float
     unit: str
     goal: str = ""
     met: bool | None = None
+    note: str = ""
 
 
 def at_least(name: str, value: float, unit: str, goal: float) -> Figure:
@@ -43,12 +44,12 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def figures_table(figures: Sequence[Figure]) -> str:
     verdict = {True: "yes", False: "NO", None: ""}
     rows = [("figure", "value", "unit", "goal", "met")]
-    rows += [(f.name, f"{f.value:.4g}", f.unit, f.goal, verdict[f.met]) for f in figures]
+    rows += [(f.name, f"{f.value:.4g}", f.unit, f.goal, f.note or verdict[f.met]) for f in figures]
     return table(rows)
 
 
 def write(name: str, figures: Sequence[Figure]) -> Path:
-    """Write out/NAME.json: a list of {name, value, unit, goal, met}."""
+    """Write out/NAME.json: a list of {name, value, unit, goal, met, note}."""
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
     # JSON has no infinity: what never came is null.
