@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Of the pod template, as this version of the operator renders it. A change that would replace pods which need not change
+# Of the pod template, as this version of the operator renders it. A change that would replace pods that need not change
 # counts it up and keeps the older form beside the new one; 1 is the form of 0.1.0.
 TEMPLATE_VERSION = 2
 
