@@ -137,9 +137,14 @@ def test_the_table_has_each_line_once_and_every_fault_a_way_out():
 # Every CamelCase word in the modules that speak of conditions is a type or a reason of the table, or is one of these:
 # reasons of the kubelet, and words of the domain that only look like a reason.
 SOURCE = Path(throughline.__file__).parent
-SPEAKERS = ("domain/workload_conditions.py", "domain/placement.py", "domain/control/verdicts.py")
+SPEAKERS = (
+    "domain/absent_pods.py",
+    "domain/workload_conditions.py",
+    "domain/placement.py",
+    "domain/control/verdicts.py",
+)
 KUBELET = workload_conditions.PULL_REASONS | workload_conditions.CONFIG_REASONS | workload_conditions.CRASH_REASONS
-OTHERS = KUBELET | {"Insufficient"}
+OTHERS = KUBELET | {"Insufficient", "Evicted", "UnexpectedAdmissionError", "NodeAffinity"}
 CAMEL = re.compile(r"[A-Z][a-z]+[A-Za-z]*|SLO[A-Z][a-z]+")
 
 

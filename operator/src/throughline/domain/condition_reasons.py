@@ -133,6 +133,36 @@ _TABLE = (
         "The node of a replica is silent or in trouble; replicas and settings are held.",
         "Bring the node back, or delete it: Kubernetes then replaces its pods (after five minutes by itself).",
     ),
+    Meaning(
+        WORKLOAD_READY,
+        "QuotaExceeded",
+        _F,
+        "A ResourceQuota of the namespace refuses new pods; the message is the API server's own.",
+        "Raise the quota, or lower spec.scaling or spec.runtime.resources; pods are created once they fit.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "PodsRefused",
+        _U,
+        "A LimitRange, an admission policy or the pod security of the namespace refuses new pods; the message is the "
+        "API server's own.",
+        "Change what the message names in spec.runtime, or the policy.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "PodsFailing",
+        _F,
+        "Pods end one after another before they serve: evicted, or refused by the node's kubelet.",
+        "Read the kubelet's words in the message; `kubectl describe node` shows the node's pressure and devices.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "ProgressDeadlineExceeded",
+        _F,
+        "The Deployment waited for its pods for longer than spec.runtime.startTimeoutSeconds and ten minutes more.",
+        "`kubectl describe pod` of a pod that is not ready says what it waits for; raise "
+        "spec.runtime.startTimeoutSeconds where the model only loads slowly.",
+    ),
     Meaning(WORKLOAD_READY, "RolloutInProgress", _P, "Pods of a new revision are replacing those of the old."),
     Meaning(
         WORKLOAD_READY,

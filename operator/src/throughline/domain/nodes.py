@@ -58,9 +58,9 @@ def pod_requests(pod: Mapping[str, Any]) -> PodRequests:
     Init containers that restart always (sidecars) run beside the others and add up. A pod that has ended holds
     nothing. Source: kubernetes/kubernetes component-helpers resource.PodRequests.
     """
-    spec, phase = pod.get("spec", {}), pod.get("status", {}).get("phase")
+    spec = pod.get("spec", {})
     node = spec.get("nodeName", "")
-    if phase in {"Succeeded", "Failed"}:
+    if has_ended(pod):
         return PodRequests(node, {})
     running: Counter[str] = Counter()
     for container in spec.get("containers", ()):
@@ -77,6 +77,11 @@ def pod_requests(pod: Mapping[str, Any]) -> PodRequests:
     total.update({k: thousandths(v) for k, v in (spec.get("overhead") or {}).items()})
     total[PODS] = ONE
     return PodRequests(node, dict(total))
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod's containers never run again."""
+    return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def _requests(container: Mapping[str, Any]) -> Amounts:

@@ -100,6 +100,16 @@ class PodView:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedPod:
+    """A pod in phase Failed or Succeeded that nobody has deleted yet. It holds nothing and is no replica."""
+
+    name: str
+    reason: str  # Evicted, UnexpectedAdmissionError, NodeShutdown, …
+    message: str  # the kubelet's own words
+    started_seconds: float  # Unix time
+
+
+@dataclass(frozen=True, slots=True)
 class PoolView:
     """The chosen pool. `capacity_replicas`: how many replicas of this service it can hold in all (those running
     included), None where that is not known.
@@ -133,6 +143,12 @@ class ServiceView:
     refused_settings: tuple[tuple[BatchSettings, str], ...] = ()
     # All listed pools that exist, in their order, the chosen one too; empty where only one may be chosen anyway
     pools: tuple[PoolView, ...] = ()
+    # Pods that have ended and remain, newest first
+    ended_pods: tuple[EndedPod, ...] = ()
+    # Why the API server refuses new pods: the message of the Deployment's ReplicaFailure condition
+    pods_refused: str | None = None
+    # The message of the Deployment's Progressing condition once it is False
+    rollout_stalled: str | None = None
     # When the metrics were read: two views with the same time have the same metrics. None without metrics
     metrics_time_seconds: float | None = None
 

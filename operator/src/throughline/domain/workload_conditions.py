@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from throughline.api.base import ConditionStatus
+from throughline.domain import absent_pods
 from throughline.domain.condition_types import ACCEPTED, MODEL_READY, WORKLOAD_READY
 from throughline.domain.decision import ConditionUpdate
 
@@ -71,6 +72,11 @@ class _Seen:
         return f"; {_serve(same)}" if same else "; nothing serves"
 
     @property
+    def incomplete(self) -> bool:
+        """Whether pods of the current revision are still missing."""
+        return len(self.current) < (self.view.replicas or 0)
+
+    @property
     def pool_name(self) -> str:
         return self.view.pool.name if self.view.pool else self.view.status.pool or "?"
 
@@ -86,7 +92,7 @@ def workload_conditions(
     seen = _Seen(view, refusal, storage_missing)
     return (
         _accepted(refusal),
-        _update(WORKLOAD_READY, _first(_WORKLOAD_CHECKS, seen)),
+        _update(WORKLOAD_READY, _first(_WORKLOAD_CHECKS, seen), end=absent_pods.leftovers(view)),
         _update(MODEL_READY, _first(_MODEL_CHECKS, seen)),
     )
 
@@ -119,9 +125,9 @@ def _first(checks: Sequence[Callable[[_Seen], Finding | None]], seen: _Seen) -> 
     raise AssertionError("the last check of a chain always finds something")
 
 
-def _update(type_: str, finding: Finding) -> ConditionUpdate:
+def _update(type_: str, finding: Finding, *, end: str = "") -> ConditionUpdate:
     status, reason, message = finding
-    return ConditionUpdate(type_, status, reason, _short(message))
+    return ConditionUpdate(type_, status, reason, _short(message) + end)
 
 
 def _short(message: str) -> str:
@@ -199,10 +205,35 @@ def _node_silent(seen: _Seen) -> Finding | None:
     return _FALSE, "NodeNotReady", f"{text}; nothing is done until the node is back or Kubernetes evicts the pod"
 
 
+def _refused(seen: _Seen) -> Finding | None:
+    """Pods that the API server does not let in do not exist: only the Deployment knows of them."""
+    if seen.view.pods_refused is None or not seen.incomplete:
+        return None
+    reason, message = absent_pods.refused(seen.view.pods_refused)
+    return _FALSE, reason, f"{message}{seen.still_serving}"
+
+
+def _ending(seen: _Seen) -> Finding | None:
+    message = absent_pods.ending(seen.view)
+    if message is None or sum(p.ready for p in seen.pods) >= (seen.view.replicas or 0):
+        return None
+    return _FALSE, "PodsFailing", f"{message}{seen.still_serving}"
+
+
 def _scaled_to_zero(seen: _Seen) -> Finding | None:
     if seen.view.replicas != 0:
         return None
     return _FALSE, "ScaledToZero", "the Deployment has spec.replicas 0"
+
+
+def _stalled(seen: _Seen) -> Finding | None:
+    """The Deployment gave up waiting, and no check above has found why."""
+    said = seen.view.rollout_stalled
+    if said is None or (not seen.incomplete and all(p.ready for p in seen.pods)):
+        return None
+    pod = next((p for p in seen.current if not p.ready), None)
+    fix = f"; `kubectl describe pod {pod.name} -n {seen.view.namespace}` says what it waits for" if pod else ""
+    return _FALSE, "ProgressDeadlineExceeded", f"the rollout makes no progress: {said}{fix}{seen.still_serving}"
 
 
 def _rolling(seen: _Seen) -> Finding | None:
@@ -247,6 +278,9 @@ _WORKLOAD_CHECKS: tuple[Callable[[_Seen], Finding | None], ...] = (
     _unschedulable,
     _node_silent,
     _scaled_to_zero,
+    _refused,
+    _ending,
+    _stalled,
     _rolling,
     _restarted,
     _too_few,

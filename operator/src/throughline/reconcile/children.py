@@ -11,6 +11,7 @@ from throughline.domain.diff import needs_apply, with_hash
 from throughline.domain.manifests import REVISION_LABEL, SERVICE_LABEL, foreign_owner, label_value, render
 from throughline.reconcile import writes
 from throughline.reconcile.context import FIELD_MANAGER
+from throughline.reconcile.pods import pods_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,7 +144,7 @@ async def look_up(deps: Deps, manifest: Mapping[str, Any]) -> dict[str, Any] | N
 
 
 async def sweep(deps: Deps, state: ServiceState, identity: Identity, current: str) -> None:
-    """Delete the ConfigMaps of model revisions that no pod and no ReplicaSet is of."""
+    """Delete the ConfigMaps of model revisions that no running pod and no ReplicaSet is of."""
     config_maps = deps.objects.children(identity.namespace, identity.name, "ConfigMap")
     old = {}
     for config_map in config_maps:
@@ -153,7 +154,7 @@ async def sweep(deps: Deps, state: ServiceState, identity: Identity, current: st
     if not old:
         state.swept = None
         return
-    pods = deps.objects.children(identity.namespace, identity.name, "Pod")
+    pods = pods_of(deps.objects, identity.namespace, identity.name).replicas
     used = {p["metadata"]["labels"].get(REVISION_LABEL) for p in pods}
     # ReplicaSets are not watched: asked for only when the Deployment or the pods have changed since the last time.
     deployments = deps.objects.children(identity.namespace, identity.name, "Deployment")

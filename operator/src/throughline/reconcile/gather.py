@@ -21,7 +21,7 @@ from throughline.domain.manifests import (
 from throughline.domain.observed import MetricsFrame, PodView, ServiceView, Unavailable
 from throughline.domain.placement import PoolChoice, Refusal, choose_pool
 from throughline.reconcile import servers, storage
-from throughline.reconcile.pods import pod_view, running, silent_node
+from throughline.reconcile.pods import Pods, ended_pods, pod_view, pods_of, running, silent_node
 from throughline.reconcile.settings_text import from_config_map, recognised
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
     settings = _durable(deps, state, spec, identity, revision, status)
 
     usage = await deps.cluster.usage()
-    pods = await _pods(deps, state, spec, identity, model, status, settings)
+    listed_pods = pods_of(deps.objects, namespace, name)
+    pods = await _pods(deps, state, spec, identity, model, status, settings, listed_pods)
     missing = None
     if not any(p.ready and p.revision == revision for p in pods):
         missing = await storage.missing(deps, state, spec, namespace)
@@ -128,6 +129,9 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
         metrics_time_seconds=frame.time_seconds if isinstance(frame, MetricsFrame) else None,
         memory_limited="memory" in spec.runtime.resources.limits,
         refused_settings=tuple(state.newly_refused.items()),
+        ended_pods=ended_pods(listed_pods, deps.clock()),
+        pods_refused=_deployment_message(deployment, "ReplicaFailure", "True"),
+        rollout_stalled=_deployment_message(deployment, "Progressing", "False"),
     )
     return Gathered(
         view=view,
@@ -137,6 +141,13 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
         storage_missing=missing,
         deployment=deployment,
     )
+
+
+def _deployment_message(deployment: Mapping[str, Any] | None, type_: str, status: str) -> str | None:
+    """What the Deployment's condition says where it has that status; None where it has not."""
+    conditions = ((deployment or {}).get("status") or {}).get("conditions") or ()
+    found = next((c for c in conditions if c.get("type") == type_ and c.get("status") == status), None)
+    return None if found is None else found.get("message") or found.get("reason") or type_
 
 
 def _durable(
@@ -161,8 +172,9 @@ async def _pods(
     model: str,
     status: InferenceServiceStatus,
     settings: BatchSettings | None,
+    listed: Pods,
 ) -> tuple[PodView, ...]:
-    live = deps.objects.children(identity.namespace, identity.name, "Pod")
+    live = listed.replicas
     frame = deps.frame()
     pods = [pod_view(pod, deps.clock(), silent_node=silent_node(pod, deps.objects)) for pod in live]
     if isinstance(frame, MetricsFrame):

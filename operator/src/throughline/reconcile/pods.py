@@ -3,16 +3,49 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.domain.manifests import CONTAINER, LOAD_CHECK, POOL_LABEL, REVISION_LABEL, sampling
-from throughline.domain.observed import PodView
+from throughline.domain.nodes import has_ended
+from throughline.domain.observed import EndedPod, PodView
 from throughline.domain.workload_conditions import CONFIG_REASONS, CRASH_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from throughline.reconcile.context import ObjectReader
+
+
+class Pods(NamedTuple):
+    """The pods of one service. Only `replicas` count; `ended` ones remain until somebody deletes them."""
+
+    replicas: list[dict[str, Any]]
+    ended: list[dict[str, Any]]
+
+
+def pods_of(objects: ObjectReader, namespace: str, service: str) -> Pods:
+    """The only way to list a service's pods: an evicted or refused pod stays as Failed and must not count."""
+    found = Pods([], [])
+    for pod in objects.children(namespace, service, "Pod"):
+        (found.ended if has_ended(pod) else found.replicas).append(pod)
+    return found
+
+
+def ended_pods(pods: Pods, now: float) -> tuple[EndedPod, ...]:
+    """The ended pods with the kubelet's reason, newest first."""
+    found = [_ended_pod(pod, now) for pod in pods.ended]
+    return tuple(sorted(found, key=lambda pod: (-pod.started_seconds, pod.name)))
+
+
+def _ended_pod(pod: Mapping[str, Any], now: float) -> EndedPod:
+    status = pod.get("status") or {}
+    terminated = ((container_status(pod) or {}).get("state") or {}).get("terminated") or {}
+    return EndedPod(
+        name=pod["metadata"]["name"],
+        reason=status.get("reason") or terminated.get("reason") or status["phase"],
+        message=(status.get("message") or terminated.get("message") or "").strip(),
+        started_seconds=_seconds(status.get("startTime") or pod["metadata"].get("creationTimestamp"), now),
+    )
 
 
 def pod_view(pod: Mapping[str, Any], now: float, *, silent_node: str | None = None) -> PodView:

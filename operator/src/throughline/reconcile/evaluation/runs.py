@@ -41,6 +41,7 @@ from throughline.ports import ApiError
 from throughline.reconcile import children, secret, storage, writes
 from throughline.reconcile.context import FIELD_MANAGER
 from throughline.reconcile.evaluation import jobs
+from throughline.reconcile.pods import pods_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,7 +185,7 @@ async def _missing(case: Case, task: evaluation.Assignment) -> str | None:
 
 def _rolled_out(case: Case) -> bool:
     """Whether all pods that may answer are of the revision."""
-    pods = case.deps.objects.children(case.identity.namespace, case.identity.name, "Pod")
+    pods = pods_of(case.deps.objects, case.identity.namespace, case.identity.name).replicas
     hashes = {p["metadata"]["labels"].get(REVISION_LABEL) for p in pods}
     return hashes == {case.run.spec.spec_hash}
 

@@ -13,7 +13,7 @@ import structlog
 from throughline.api.monitoring import SALT_BYTES
 from throughline.domain.manifests import deployment_name, sampling
 from throughline.ports import ApiError
-from throughline.reconcile.pods import init_container_status
+from throughline.reconcile.pods import init_container_status, pods_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ def _problem(secret: Mapping[str, Any] | None, salt: SaltReference, namespace: s
 
 def _waited_for(deps: Deps, identity: Identity) -> bool:
     """Whether the sidecar of some pod cannot be created."""
-    for pod in deps.objects.children(identity.namespace, identity.name, "Pod"):
+    for pod in pods_of(deps.objects, identity.namespace, identity.name).replicas:
         sidecar = init_container_status(pod.get("status") or {}, sampling.CONTAINER) or {}
         waiting = (sidecar.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") == "CreateContainerConfigError":
