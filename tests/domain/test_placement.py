@@ -86,7 +86,7 @@ def test_a_full_pool_names_the_room_and_the_fix():
     refusal = choose_pool(wants("gpu", "edge", minimum=3), {"gpu": view("gpu", 2), "edge": view("edge", 0, 0)}, "")
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "PoolFull"
-    for part in ("spec.placement.pools", "3 replicas", "gpu can hold 2", "edge has no ready node", "minReplicas"):
+    for part in ("spec.placement.pools", "3 replicas", "gpu can hold 2", "edge: no node has the labels", "minReplicas"):
         assert part in refusal.message
 
 

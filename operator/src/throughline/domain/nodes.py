@@ -109,18 +109,31 @@ def replica_requests(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> Amoun
 
 def in_pool(node: Mapping[str, Any], pool: ServingPoolSpec) -> bool:
     """Whether a replica of the pool may be scheduled on the node now: selected, ready, open and tolerated."""
+    return (
+        labelled(node, {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector})
+        and not node.get("spec", {}).get("unschedulable")
+        and ready(node)
+        and not untolerated(node, pool)
+    )
+
+
+def labelled(node: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    """Whether the node bears all these labels."""
     labels = node.get("metadata", {}).get("labels") or {}
-    wanted = {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    if node.get("spec", {}).get("unschedulable"):
-        return False
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def ready(node: Mapping[str, Any]) -> bool:
+    """Whether the node's kubelet reports that it is ready."""
     conditions = node.get("status", {}).get("conditions") or ()
-    if not any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions):
-        return False
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def untolerated(node: Mapping[str, Any], pool: ServingPoolSpec) -> list[Mapping[str, Any]]:
+    """The taints that keep a replica of the pool away from the node."""
     taints = node.get("spec", {}).get("taints") or ()
     hard = (t for t in taints if t.get("effect") in {"NoSchedule", "NoExecute"})
-    return all(any(_tolerates(toleration, taint) for toleration in pool.tolerations) for taint in hard)
+    return [t for t in hard if not any(_tolerates(toleration, t) for toleration in pool.tolerations)]
 
 
 def _tolerates(toleration: Toleration, taint: Mapping[str, Any]) -> bool:

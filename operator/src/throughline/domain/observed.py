@@ -119,6 +119,7 @@ class PoolView:
     spec: ServingPoolSpec
     capacity_replicas: int | None
     nodes: int
+    closed: str = ""  # which nodes with its labels take no replica, why, and what opens them
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,19 +75,24 @@ def _not_found(listed: Sequence[str], pools: Collection[str]) -> Refusal:
 
 
 def _full(existing: Sequence[PoolView], needed: int) -> Refusal:
-    rooms = ", ".join(_room(pool) for pool in existing)
+    rooms = "; ".join(_room(pool) for pool in existing)
+    wanted = "1 replica" if needed == 1 else f"{needed} replicas"
+    advice = "open its nodes as said, or list another pool"
+    if any(pool.nodes for pool in existing):
+        lower = "spec.runtime.resources" if needed == 1 else "spec.scaling.minReplicas or spec.runtime.resources"
+        advice = f"add nodes, list another pool, or lower {lower}"
     return Refusal(
         "PoolFull",
         FIELD,
-        f"{FIELD}: no listed pool can hold the {needed} replicas of spec.scaling.minReplicas ({rooms}); "
-        "add nodes, list another pool, or lower spec.scaling.minReplicas or spec.runtime.resources",
+        f"{FIELD}: no listed pool can hold the {wanted} of spec.scaling.minReplicas ({rooms}); {advice}",
     )
 
 
 def _room(pool: PoolView) -> str:
-    if pool.nodes == 0:
-        return f"{pool.name} has no ready node"
-    return f"{pool.name} can hold {pool.capacity_replicas}"
+    if pool.spec.capacity is None and pool.nodes == 0:
+        wanted = ", ".join(f"{k}={v}" for k, v in sorted(pool.spec.node_selector.items()))
+        return f"pool {pool.name}: {pool.closed or f'no node has the labels {wanted}'}"
+    return f"{pool.name} can hold {pool.capacity_replicas}" + (f", {pool.closed}" if pool.closed else "")
 
 
 def capacity_for(

@@ -191,9 +191,11 @@ def _unschedulable(seen: _Seen) -> Finding | None:
     pod = next((p for p in seen.pods if p.unschedulable), None)
     if pod is None or not pod.unschedulable:
         return None
-    pool = seen.pool_name
-    verdict = f"pool {pool} is full" if "Insufficient" in pod.unschedulable else f"no node of pool {pool} takes the pod"
-    return _FALSE, "Unschedulable", f"{verdict}: {pod.unschedulable} {SCHEDULE_FIX}{seen.still_serving}"
+    pool, full = seen.pool_name, "Insufficient" in pod.unschedulable
+    verdict = f"pool {pool} is full" if full else f"no node of pool {pool} takes the pod"
+    closed = seen.view.pool.closed if seen.view.pool else ""
+    fix = SCHEDULE_FIX if full or not closed else f"({closed})"
+    return _FALSE, "Unschedulable", f"{verdict}: {pod.unschedulable} {fix}{seen.still_serving}"
 
 
 def _node_silent(seen: _Seen) -> Finding | None:

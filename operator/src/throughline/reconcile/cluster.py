@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from pydantic import ValidationError
 
 from throughline.api.servingpool import ServingPoolSpec
+from throughline.domain.closed_nodes import closed_nodes
 from throughline.domain.manifests import SERVICE_LABEL
-from throughline.domain.nodes import in_pool, node_allocatable, pod_requests
+from throughline.domain.nodes import in_pool, labelled, node_allocatable, pod_requests
 from throughline.domain.observed import PoolView
 from throughline.domain.placement import capacity_for
 from throughline.ports import ApiError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from throughline.api.inferenceservice import InferenceServiceSpec
+    from throughline.domain.closed_nodes import ClosedNodes
     from throughline.domain.nodes import NodeAllocatable
     from throughline.ports import KubePort
     from throughline.reconcile.context import Key, ObjectReader
@@ -60,6 +62,13 @@ class Placed:
     total: int = 0
 
 
+class PoolNodes(NamedTuple):
+    """The nodes that take replicas of a pool, and what closes the others that bear its labels."""
+
+    open: list[NodeAllocatable]
+    closed: ClosedNodes | None
+
+
 @dataclass(slots=True)
 class Cluster:
     """One for all workers."""
@@ -70,7 +79,7 @@ class Cluster:
     _usage: Usage | None = None
     _usage_at: float = float("-inf")
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _nodes: dict[str, tuple[float, ServingPoolSpec, list[NodeAllocatable]]] = field(default_factory=dict)
+    _nodes: dict[str, tuple[float, ServingPoolSpec, PoolNodes]] = field(default_factory=dict)
     _placed: tuple[float, dict[str, Placed]] = (float("-inf"), {})
     _specs: dict[str, tuple[int, ServingPoolSpec | None]] = field(default_factory=dict)
     _reserved: dict[str, dict[Key, tuple[int, float]]] = field(default_factory=dict)
@@ -103,11 +112,12 @@ class Cluster:
             await asyncio.sleep(0)
         return Usage(total, own)
 
-    def nodes(self, name: str, spec: ServingPoolSpec) -> list[NodeAllocatable]:
-        """Nodes that a replica of the pool can be scheduled on."""
+    def nodes(self, name: str, spec: ServingPoolSpec) -> PoolNodes:
+        """Nodes that a replica of the pool can be scheduled on, and why others cannot take one."""
         known = self._nodes.get(name)
         if known is None or known[1] != spec or self.clock() - known[0] >= VIEW_SECONDS:
-            found = [node_allocatable(n) for n in self.objects.all("Node") if in_pool(n, spec)]
+            nodes = [n for n in self.objects.all("Node") if labelled(n, spec.node_selector)]
+            found = PoolNodes([node_allocatable(n) for n in nodes if in_pool(n, spec)], closed_nodes(nodes, spec))
             known = self._nodes[name] = (self.clock(), spec, found)
         return known[2]
 
@@ -143,9 +153,10 @@ class Cluster:
             declared = self.pool_spec(reference.name)
             if declared is None:
                 continue
-            nodes = self.nodes(reference.name, declared)
+            nodes, closed = self.nodes(reference.name, declared)
             capacity = self._capacity(key, label, spec, reference.name, declared, nodes, usage)
-            found[reference.name] = PoolView(reference.name, declared, capacity, len(nodes))
+            said = closed.message if closed else ""
+            found[reference.name] = PoolView(reference.name, declared, capacity, len(nodes), said)
         return found
 
     def _capacity(

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from throughline.api import validation
 from throughline.api.base import ConditionStatus
 from throughline.api.servingpool import ServingPoolSpec, ServingPoolStatus
+from throughline.domain.closed_nodes import pool_ready
 from throughline.domain.conditions import replaced
 from throughline.domain.control.text import rfc3339
 from throughline.domain.decision import ConditionUpdate
@@ -57,7 +58,7 @@ class PoolReconciler:
                     "services": services,
                 }
             )
-        nodes = deps.cluster.nodes(name, spec)
+        nodes, closed = deps.cluster.nodes(name, spec)
         resource = spec.accelerator.resource if spec.accelerator else PODS
         units = {node.name: node.resources.get(resource, 0) // ONE for node in nodes}
         usage = await deps.cluster.usage()
@@ -67,7 +68,7 @@ class PoolReconciler:
             free = sum(max(0, count - taken.get(node, 0)) for node, count in units.items())
         return ServingPoolStatus(
             observed_generation=generation,
-            conditions=self._conditions(before, _ready(spec, len(nodes), sum(units.values()), resource), generation),
+            conditions=self._conditions(before, pool_ready(spec, units, closed), generation),
             nodes=len(nodes),
             allocatable=sum(units.values()),
             free=free,
@@ -94,23 +95,3 @@ def _parse(pool: Mapping[str, Any]) -> ServingPoolStatus:
 
 def _document(pool: Mapping[str, Any]) -> dict[str, Any]:
     return {k: pool[k] for k in ("apiVersion", "kind", "metadata", "spec") if k in pool}
-
-
-def _ready(spec: ServingPoolSpec, nodes: int, units: int, resource: str) -> ConditionUpdate:
-    if nodes == 0 and spec.capacity is None:
-        wanted = ", ".join(f"{k}={v}" for k, v in sorted(spec.node_selector.items()))
-        return ConditionUpdate(
-            READY,
-            ConditionStatus.FALSE,
-            "NoNodes",
-            f"no ready node with {wanted} and kubernetes.io/arch={spec.architecture.value} takes a replica: "
-            "label or add nodes, or correct spec.nodeSelector, spec.architecture or spec.tolerations",
-        )
-    if units == 0 and spec.capacity is None:
-        return ConditionUpdate(
-            READY,
-            ConditionStatus.FALSE,
-            "NoAccelerator",
-            f"no node of the pool offers {resource}: install its device plugin, or correct spec.accelerator.resource",
-        )
-    return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", "")

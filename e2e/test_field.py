@@ -1,0 +1,91 @@
+"""What a cluster's kubelets, quotas and taints do to a service, told by whoever did it: none of it is simulated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from e2e.stack import models
+from e2e.stack.objects import apply, condition, get, until
+from e2e.stack.watching import SERVICE_LABEL, Api, relay_pod, scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from e2e.cluster import Cluster
+
+pytestmark = pytest.mark.e2e
+
+STAYS, LIMITED, TAINTED = "failed-pods", "limited", "tainted-pool"
+RUNTIME: dict[str, Any] = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
+
+
+@pytest.fixture(scope="module")
+def api(product: Cluster) -> Iterator[Api]:
+    with scratch(product, "field") as api:
+        yield api
+
+
+def service(api: Api, name: str, **spec: Any) -> dict[str, Any]:
+    model = models.waiting_model(2000, 100)
+    return models.service(name, model, pool="cpu", namespace=api.namespace, runtime=RUNTIME, **spec)
+
+
+def refused_pod(api: Api, service: str) -> dict[str, Any]:
+    """A pod of the service that its node's kubelet does not admit: it stays, in phase Failed."""
+    made = relay_pod(api.cluster, api.namespace)
+    made["metadata"] |= {"name": f"{service}-refused", "labels": {SERVICE_LABEL: service}}
+    made["spec"]["nodeName"] = api.ready_pods(service)[0]["spec"]["nodeName"]
+    made["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1000"}}
+    return made
+
+
+def test_a_pod_that_failed_and_stays_does_not_hold_up_a_new_model(api: Api) -> None:
+    apply(api.cluster, [service(api, STAYS, scaling={"mode": "Off"})])
+    api.until_ready(STAYS)
+    refused = refused_pod(api, STAYS)
+    refused["metadata"]["labels"]["throughline.io/revision"] = "older"
+    apply(api.cluster, [refused])
+    phase = lambda: (get(api.cluster, "pod", f"{STAYS}-refused", api.namespace) or {})["status"].get("phase")  # noqa: E731
+    until("the kubelet to refuse the pod", lambda: phase() == "Failed", seconds=60)
+    api.patch(STAYS, {"model": models.waiting_model(2000, 200)})
+    said = api.until_condition(STAYS, "WorkloadReady", "True", "Available")
+    assert said["message"].startswith("1 of 1 replica")
+    api.until_condition(STAYS, "Ready", "True")
+    assert phase() == "Failed", "nobody has deleted it"
+
+
+def test_a_quotas_own_words_say_why_pods_are_missing(api: Api) -> None:
+    there = len([p for p in api.objects("pods") if p["status"].get("phase") != "Failed"])
+    meta = {"name": "team", "namespace": api.namespace}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": {"pods": str(there + 1)}}}
+    apply(api.cluster, [quota, service(api, LIMITED, scaling={"minReplicas": 2})])
+    said = api.until_condition(LIMITED, "WorkloadReady", "False", "QuotaExceeded")
+    assert "exceeded quota: team" in said["message"]
+    assert "raise the ResourceQuota" in said["message"]
+    api.cluster.kubectl("delete", "resourcequota", "team", "-n", api.namespace)
+    api.cluster.kubectl("delete", "inferenceservice", LIMITED, "-n", api.namespace, "--wait=false")
+
+
+def test_a_tainted_node_is_named_with_the_toleration_that_opens_it(api: Api) -> None:
+    labels = {"kubernetes.io/arch": "amd64", "throughline.io/pool": TAINTED}
+    taint = {"key": "vendor.example/accelerator", "value": "present", "effect": "NoSchedule"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": TAINTED, "labels": labels}}
+    apply(api.cluster, [{**node, "spec": {"taints": [taint]}}, models.pool(TAINTED)])
+    try:
+        said = until("the pool to say so", lambda: pool_says(api, "NodesTainted"), seconds=60)
+        for words in (f"node {TAINTED}", "vendor.example/accelerator=present:NoSchedule", "spec.tolerations"):
+            assert words in said
+        tolerated = {"key": taint["key"], "operator": "Exists", "effect": "NoSchedule"}
+        assert f"{{key: {taint['key']}, operator: Exists, effect: NoSchedule}}" in said
+        apply(api.cluster, [models.pool(TAINTED, tolerations=[tolerated])])
+        until("the taint to be tolerated", lambda: pool_says(api, "NodesNotReady"), seconds=60)
+    finally:
+        api.cluster.kubectl("delete", "servingpool", TAINTED, "--ignore-not-found", "--wait=false")
+        api.cluster.kubectl("delete", "node", TAINTED, "--ignore-not-found", "--wait=false")
+
+
+def pool_says(api: Api, reason: str) -> str:
+    ready = condition(get(api.cluster, "servingpool", TAINTED), "Ready")
+    return str(ready["message"]) if ready.get("reason") == reason else ""

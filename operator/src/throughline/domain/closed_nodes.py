@@ -1,0 +1,144 @@
+"""Nodes that bear a pool's labels and take no replica all the same: which, why, and what opens them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from throughline.api.base import ConditionStatus
+from throughline.domain.condition_types import READY
+from throughline.domain.decision import ConditionUpdate
+from throughline.domain.nodes import PODS, labelled, ready, untolerated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from throughline.api.servingpool import ServingPoolSpec
+
+NAMES_SHOWN = 3
+ARCHITECTURE = "kubernetes.io/arch"
+# Taints that tell of a node's state and pass with it. Whoever tolerates one runs on a broken or a leaving node.
+_STATES = (
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/",
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+)
+
+
+class ClosedNodes(NamedTuple):
+    """Why the nodes take no replica: a reason for the pool's Ready, and the text for it and for a PoolFull."""
+
+    reason: str
+    message: str
+
+
+class _Sorted(NamedTuple):
+    """Closed nodes by their first cause."""
+
+    architectures: dict[str, list[str]]
+    cordoned: list[str]
+    not_ready: list[str]
+    tainted: dict[str, tuple[Mapping[str, Any], list[str]]]
+
+
+def closed_nodes(nodes: Iterable[Mapping[str, Any]], pool: ServingPoolSpec) -> ClosedNodes | None:
+    """What closes the nodes that spec.nodeSelector selects; None where each of them takes replicas."""
+    found = _Sorted({}, [], [], {})
+    for node in nodes:
+        if labelled(node, pool.node_selector):
+            _sort(found, node, pool)
+    parts = [(reason, text) for reason, tell in _CAUSES if (text := tell(found, pool))]
+    return ClosedNodes(parts[0][0], "; ".join(text for _, text in parts)) if parts else None
+
+
+def pool_ready(spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNodes | None) -> ConditionUpdate:
+    """The condition Ready of a pool. `units`: what its open nodes offer of its resource, by node."""
+    if spec.capacity is not None:
+        return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", "")
+    if not units and closed is not None:
+        return ConditionUpdate(
+            READY, ConditionStatus.FALSE, closed.reason, f"no node takes a replica: {closed.message}"
+        )
+    if not units:
+        wanted = ", ".join(f"{k}={v}" for k, v in sorted(spec.node_selector.items()))
+        text = f"no node has the labels {wanted}: label or add nodes, or correct spec.nodeSelector"
+        return ConditionUpdate(READY, ConditionStatus.FALSE, "NoNodes", text)
+    if not any(units.values()):
+        resource = spec.accelerator.resource if spec.accelerator else PODS
+        text = (
+            f"no node of the pool offers {resource} ({_names(list(units))}): install its device plugin (`kubectl "
+            f"describe node {min(units)}` shows what a node offers), or correct spec.accelerator.resource"
+        )
+        return ConditionUpdate(READY, ConditionStatus.FALSE, "NoAccelerator", text)
+    return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", closed.message if closed is not None else "")
+
+
+def _sort(found: _Sorted, node: Mapping[str, Any], pool: ServingPoolSpec) -> None:
+    name = node["metadata"]["name"]
+    architecture = (node["metadata"].get("labels") or {}).get(ARCHITECTURE, "unknown")
+    taints = untolerated(node, pool)
+    asking = [t for t in taints if not str(t.get("key", "")).startswith(_STATES)]
+    if architecture != pool.architecture.value:
+        found.architectures.setdefault(architecture, []).append(name)
+    elif asking:
+        found.tainted.setdefault(_taint(asking[0]), (asking[0], []))[1].append(name)
+    elif (node.get("spec") or {}).get("unschedulable"):
+        found.cordoned.append(name)
+    elif taints or not ready(node):
+        found.not_ready.append(name)
+
+
+def _taint(taint: Mapping[str, Any]) -> str:
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint.get('key')}{value}:{taint.get('effect')}"
+
+
+def _names(names: Sequence[str]) -> str:
+    """`node a has`, `nodes a, b, c and 2 more have`: without the verb."""
+    shown = sorted(names)[:NAMES_SHOWN]
+    more = len(names) - len(shown)
+    return f"{'node' if len(names) == 1 else 'nodes'} {', '.join(shown)}" + (f" and {more} more" if more else "")
+
+
+def _tainted(found: _Sorted, _: ServingPoolSpec) -> str:
+    texts = []
+    for shown, (taint, names) in sorted(found.tainted.items()):
+        toleration = f"{{key: {taint.get('key')}, operator: Exists, effect: {taint.get('effect')}}}"
+        verb = "has" if len(names) == 1 else "have"
+        texts.append(f"{_names(names)} {verb} the taint {shown}: add `{toleration}` to the pool's spec.tolerations")
+    return "; ".join(texts)
+
+
+def _cordoned(found: _Sorted, _: ServingPoolSpec) -> str:
+    names = found.cordoned
+    if not names:
+        return ""
+    verb = "is" if len(names) == 1 else "are"
+    command = f"kubectl uncordon {' '.join(sorted(names)[:NAMES_SHOWN])}"
+    return f"{_names(names)} {verb} cordoned: `{command}` opens {'it' if len(names) == 1 else 'them'}"
+
+
+def _not_ready(found: _Sorted, _: ServingPoolSpec) -> str:
+    names = found.not_ready
+    if not names:
+        return ""
+    verb = "is" if len(names) == 1 else "are"
+    return f"{_names(names)} {verb} not ready: `kubectl describe node {min(names)}` says why"
+
+
+def _architecture(found: _Sorted, pool: ServingPoolSpec) -> str:
+    texts = [
+        f"{_names(names)} {'is' if len(names) == 1 else 'are'} {architecture}, and the pool's spec.architecture is "
+        f"{pool.architecture.value}"
+        for architecture, names in sorted(found.architectures.items())
+    ]
+    return "; ".join(texts)
+
+
+# In the order in which a person can do something about them.
+_CAUSES: tuple[tuple[str, Callable[[_Sorted, ServingPoolSpec], str]], ...] = (
+    ("NodesTainted", _tainted),
+    ("NodesCordoned", _cordoned),
+    ("NodesNotReady", _not_ready),
+    ("WrongArchitecture", _architecture),
+)
