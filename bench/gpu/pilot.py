@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from throughline.adapters.prometheus import Prometheus
+from throughline.adapters.prometheus_access import Access
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.loop import decide
 from throughline.domain.control.text import settings_text, with_records
@@ -38,7 +39,7 @@ class Operator:
         self.revision = model_hash(place.spec, NAME)
         self.status = InferenceServiceStatus()
         self.state = ServiceState(uid=NAME, key=KEY)
-        self.prometheus = Prometheus("", window_seconds=METRICS_WINDOW_SECONDS, client=Query())
+        self.prometheus = Prometheus(Access(""), window_seconds=METRICS_WINDOW_SECONDS, client=Query())
         self.frame: MetricsFrame | Unavailable = Unavailable("PrometheusUnreachable", "not asked yet")
         tuning = Tuning(decision_interval=POLL_SECONDS, metrics_window=METRICS_WINDOW_SECONDS)
         none: Any = None  # Kubernetes

@@ -144,7 +144,11 @@ def port() -> Triton:
 class Query:
     """What the adapter asks of a client of Prometheus."""
 
-    def custom_query(self, query: str) -> list[dict[str, Any]]:
+    def custom_query(self, query: str, params: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        assert not params
         address = f"http://{ADDRESS}:{PROMETHEUS_PORT}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         with urllib.request.urlopen(address, timeout=5) as answer:
             return list(json.load(answer)["data"]["result"])
+
+    def version(self) -> str | None:
+        return None

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 import pytest
 from throughline.adapters.history import HistoryError, rate_series, request_rate_query, step_seconds
+from throughline.adapters.prometheus_access import Access
 from throughline.simulate.history import from_prometheus, from_rates
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def prometheus() -> Iterator[Server]:
 
 
 def ask(server: Server, url: str | None = None) -> list[tuple[float, float]]:
-    return rate_series(url or server.url, QUERY, start_seconds=START, end_seconds=START + 60, step=15)
+    return rate_series(Access(url or server.url), QUERY, start_seconds=START, end_seconds=START + 60, step=15)
 
 
 def test_the_range_is_asked_for_and_what_is_not_known_is_left_out(prometheus: Server) -> None:
@@ -158,7 +159,7 @@ def test_no_requests_at_all() -> None:
 def test_a_query_of_the_users_own(prometheus: Server) -> None:
     prometheus.series = [[(START, "5"), (START + 15, "5")]]
     more = {"model": "m", "namespace": "n", "since_seconds": 60.0, "now_seconds": START + 60.0}
-    assert from_prometheus(prometheus.url, query=QUERY, **more).traffic.arrivals.size > 0
-    assert from_prometheus(prometheus.url, **more).traffic.name == "history of m"
+    assert from_prometheus(Access(prometheus.url), query=QUERY, **more).traffic.arrivals.size > 0
+    assert from_prometheus(Access(prometheus.url), **more).traffic.name == "history of m"
     assert [asked["query"] for asked in prometheus.asked] == [QUERY, request_rate_query("m", "n", 15)]
     assert prometheus.asked[0]["start"] == str(START)

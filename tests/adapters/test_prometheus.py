@@ -10,6 +10,7 @@ import pytest
 import requests
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from throughline.adapters.prometheus import OPTIONAL, REQUIRED, Prometheus, build_frame, queries
+from throughline.adapters.prometheus_access import Access
 from throughline.domain.observed import MetricsFrame, Unavailable
 
 RECORDED: dict[str, list[dict[str, Any]]] = json.loads((Path(__file__).parent / "prometheus.json").read_text())
@@ -23,7 +24,11 @@ class Answers:
         self.by_query = {text: answers.get(name, []) for name, text in queries(60).items()}
         self.asked: list[str] = []
 
-    def custom_query(self, query: str) -> list[dict[str, Any]]:
+    def version(self) -> str | None:
+        return "3.7.0"
+
+    def custom_query(self, query: str, params: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        assert not params
         self.asked.append(query)
         answer = self.by_query[query]
         if isinstance(answer, Exception):
@@ -32,7 +37,7 @@ class Answers:
 
 
 async def frame(answers: dict[str, Any]) -> MetricsFrame | Unavailable:
-    return await Prometheus("http://p:9090", window_seconds=60, client=Answers(answers)).frame()
+    return await Prometheus(Access("http://p:9090"), window_seconds=60, client=Answers(answers)).frame()
 
 
 async def test_a_recorded_look() -> None:
@@ -112,7 +117,7 @@ async def test_a_required_query_that_fails_is_unavailable_with_the_fix(error: Ex
 
 async def test_a_prometheus_without_triton_answers_and_has_nothing() -> None:
     client = Answers({})
-    got = await Prometheus("http://p:9090", window_seconds=60, client=client).frame()
+    got = await Prometheus(Access("http://p:9090"), window_seconds=60, client=client).frame()
     assert isinstance(got, MetricsFrame), "each service's own condition then says what to scrape"
     assert not got.pods
     assert len(client.asked) == 1
@@ -120,19 +125,19 @@ async def test_a_prometheus_without_triton_answers_and_has_nothing() -> None:
 
 async def test_one_query_per_metric_however_many_services() -> None:
     client = Answers(RECORDED)
-    await Prometheus("http://p:9090", window_seconds=60, client=client).frame()
+    await Prometheus(Access("http://p:9090"), window_seconds=60, client=client).frame()
     assert len(client.asked) == len(set(client.asked)) == len(REQUIRED) + len(OPTIONAL)
 
 
 async def test_a_dead_server_costs_one_query() -> None:
     client = Answers(dict.fromkeys(REQUIRED + OPTIONAL, requests.Timeout("slow")))
-    got = await Prometheus("http://p:9090", window_seconds=60, client=client).frame()
+    got = await Prometheus(Access("http://p:9090"), window_seconds=60, client=client).frame()
     assert isinstance(got, Unavailable)
     assert len(client.asked) == 1
 
 
 async def test_the_client_has_a_timeout_and_no_retries() -> None:
-    prometheus = Prometheus("http://127.0.0.1:9", window_seconds=60, timeout_seconds=0.2)
+    prometheus = Prometheus(Access("http://127.0.0.1:9"), window_seconds=60, timeout_seconds=0.2)
     got = await prometheus.frame()
     assert isinstance(got, Unavailable)
     assert got.reason == "PrometheusUnreachable"

@@ -28,6 +28,14 @@ ALL = {
     "podLabels": {"sidecar": "no"},
     "podAnnotations": {"a": "b"},
     "settings": {"namespaces": ["a", "b"], "evaluatorImage": "registry/evaluator:1"},
+    "prometheus": {
+        "basicAuth": {"secretName": "login"},
+        "ca": {"configMapName": "authorities"},
+        "clientCertificate": {"secretName": "client"},
+        "headers": {"X-Scope-OrgID": "a|b"},
+        "headersSecretName": "more",
+        "parameters": {"dedup": "true", "partial_response": "false"},
+    },
     "podDisruptionBudget": {"enabled": True},
     "networkPolicy": {
         "metricsFrom": [{"namespaceSelector": {}}],
@@ -124,6 +132,10 @@ def test_everything_switched_on(chart: helm_python.Chart) -> None:
         {"settings": {"evaluatorImage": "two words"}},
         {"settings": {"namespaces": ["Upper"]}},
         {"settings": {"podMonitor": "yes"}},
+        {"prometheus": {"basicAuth": {"password": "x"}}},
+        {"prometheus": {"headers": {"X A": "b"}}},
+        {"prometheus": {"headers": {"X-A": "b,c"}}},
+        {"prometheus": {"parameters": {"dedup": True}}},
         {"crds": {"keep": "yes"}},
         {"networkPolicy": {"apiServerPorts": []}},
         {"metrics": {"podMonitor": {"interval": "30"}}},
@@ -179,6 +191,76 @@ def test_settings_are_the_operators(chart: helm_python.Chart) -> None:
     defaults = chart.values["settings"]
     assert settings.prometheus_url == defaults["prometheusUrl"]
     assert settings.default_triton_image == defaults["defaultTritonImage"]
+
+
+PROMETHEUS = "/etc/throughline/prometheus"
+
+
+def projected(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sources of the volume with what Prometheus asks for."""
+    volumes = {v["name"]: v for v in only(documents, "Deployment")["spec"]["template"]["spec"]["volumes"]}
+    return list(volumes["prometheus"]["projected"]["sources"]) if "prometheus" in volumes else []
+
+
+def test_credentials_for_prometheus_come_from_secrets(chart: helm_python.Chart) -> None:
+    documents = render(chart, ALL)
+    env = {e["name"].removeprefix(PREFIX): e for e in container(documents)["env"]}
+    files = {e["value"] for e in env.values() if e.get("value", "").startswith(PROMETHEUS)}
+    paths = {f"{PROMETHEUS}/{item['path']}" for s in projected(documents) for item in (*s.values(),)[0]["items"]}
+    assert files == {*paths, f"{PROMETHEUS}-headers"}, "every file that is named is mounted"
+    assert {source["name"] for s in projected(documents) for source in s.values()} == {"login", "authorities", "client"}
+    assert env["PROMETHEUS_USERNAME"]["valueFrom"]["secretKeyRef"] == {"name": "login", "key": "username"}
+    assert env["PROMETHEUS_HEADERS"]["value"] == "X-Scope-OrgID=a|b"
+    assert env["PROMETHEUS_PARAMETERS"]["value"] == "dedup=true,partial_response=false"
+
+
+@pytest.mark.parametrize(
+    ("token", "source"),
+    [
+        ({"secretName": "s", "key": "t"}, {"secret": {"name": "s", "items": [{"key": "t", "path": "token"}]}}),
+        ({"serviceAccount": True}, {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}),
+    ],
+    ids=["Secret", "ServiceAccount"],
+)
+def test_a_bearer_token(chart: helm_python.Chart, token: dict[str, Any], source: dict[str, Any]) -> None:
+    documents = render(chart, {"prometheus": {"bearerToken": token}})
+    assert projected(documents) == [source]
+    assert {"name": "prometheus", "mountPath": PROMETHEUS, "readOnly": True} in container(documents)["volumeMounts"]
+    env = {e["name"]: e.get("value") for e in container(documents)["env"]}
+    assert env[f"{PREFIX}PROMETHEUS_BEARER_TOKEN_FILE"] == f"{PROMETHEUS}/token"
+
+
+def test_without_credentials_nothing_is_mounted(chart: helm_python.Chart) -> None:
+    assert projected(render(chart)) == []
+    assert [m["name"] for m in container(render(chart))["volumeMounts"]] == ["tmp"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"bearerToken": {"secretName": "a"}, "basicAuth": {"secretName": "b"}},
+        {"bearerToken": {"secretName": "a", "serviceAccount": True}},
+        {"ca": {"secretName": "a", "configMapName": "b"}},
+    ],
+    ids=str,
+)
+def test_one_kind_of_credentials(chart: helm_python.Chart, values: dict[str, Any]) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match="not both"):
+        render(chart, {"prometheus": values})
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("https://thanos-querier.openshift-monitoring.svc:9091", 9091),
+        ("https://u:p@prometheus.example.com/prefix", 443),
+        ("http://prometheus", 80),
+        ("http://[fd00::1]:9095/x", 9095),
+    ],
+)
+def test_the_network_policy_lets_out_to_the_port_of_the_url(chart: helm_python.Chart, url: str, port: int) -> None:
+    policy = only(render(chart, {"settings": {"prometheusUrl": url}}), "NetworkPolicy")["spec"]
+    assert {port, 9090} in [{p["port"] for p in rule["ports"]} for rule in policy["egress"]]
 
 
 def test_defaults_are_the_operators(chart: helm_python.Chart) -> None:

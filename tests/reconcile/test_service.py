@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.manifests import config_map_name
-from throughline.domain.observed import Unavailable
+from throughline.domain.observed import MetricsFrame, Unavailable
 from throughline.ports import ApiError
 from throughline.reconcile import service as service_module
+from throughline.reconcile.pods import lacking_metrics
 from throughline.reconcile.service import ServiceReconciler
 
-from tests.reconcile.fakes import SERVICE, World, node, pod, pool, service
+from tests.reconcile.fakes import SERVICE, World, metrics, node, pod, pool, service
 from tests.reconcile.scene import KEY, revision_of, serve
 
 OWNED = {"ServiceAccount", "ConfigMap", "NetworkPolicy", "Service", "PodDisruptionBudget", "Deployment", "Secret"}
@@ -262,6 +264,47 @@ async def test_without_prometheus_nothing_is_taken_for_zero(world: World) -> Non
         await reconcile(KEY)
     assert world.live("Deployment", "m")["spec"]["replicas"] == 3
     assert world.conditions()["MetricsAvailable"] == ("False", "PrometheusUnreachable")
+
+
+async def test_an_answer_that_lacks_a_part_is_not_acted_on(world: World) -> None:
+    obj = world.add(service(scaling={"minReplicas": 1}))
+    reconcile = ServiceReconciler(world.deps)
+    await reconcile(KEY)
+    serve(world, obj, settings=BatchSettings(max_batch_size=1))
+    deployment = world.live("Deployment", "m")
+    deployment["spec"]["replicas"] = 3
+    world.add(deployment)
+    for _ in range(60):
+        world.now += 15
+        world.metrics = MetricsFrame(world.now, 60, warnings=("store eu-1: no answer",))
+        await reconcile(KEY)
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 3
+    assert world.conditions()["MetricsAvailable"] == ("False", "PartialAnswer")
+    assert world.conditions()["SLOMet"] == ("Unknown", "MetricsUnavailable")
+    assert "store eu-1: no answer" in world.message("MetricsAvailable")
+
+
+async def test_a_server_that_is_too_old_is_named(world: World) -> None:
+    obj = world.add(service())
+    reconcile = ServiceReconciler(world.deps)
+    await reconcile(KEY)
+    serve(world, obj, settings=BatchSettings(max_batch_size=1))
+    world.triton.server_version = "2.40.0"
+    world.now += 15
+    await reconcile(KEY)
+    assert world.conditions()["MetricsAvailable"] == ("False", "TritonTooOld")
+
+
+def test_pods_whose_metrics_are_overdue(world: World) -> None:
+    labels = {"throughline.io/pool": "gpu"}
+    for name, more in {"due": {}, "measured": {}, "foreign": {"pool": None}, "starting": {"ready": False}}.items():
+        made = pod(name, "r", ip="10.0.0.1", ready=more.get("ready", True))
+        made["metadata"]["labels"] |= {} if "pool" in more else labels
+        world.add(made)
+    frame = MetricsFrame(world.now, 60, pods={("default", "measured", "m"): metrics()})
+    assert lacking_metrics(world.store, frame, world.now) == [("default", "due")]
+    just_ready = datetime.fromisoformat("2023-11-14T20:00:30+00:00").timestamp()
+    assert lacking_metrics(world.store, frame, just_ready) == []
 
 
 async def test_the_service_is_gone(world: World) -> None:

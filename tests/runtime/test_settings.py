@@ -32,3 +32,41 @@ def test_namespaces_are_a_list() -> None:
 def test_bad_values_are_refused(bad: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         settings.load(bad, {})
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"prometheus_url": "prometheus:9090"}, "must be http"),
+        ({"prometheus_url": "https://u:s3cret@[x"}, "must be http"),
+        ({"prometheus_url": "http://u:s3cret@p:9090?dedup=true"}, "--prometheus-parameters"),
+        ({"prometheus_username": "u"}, "need each other"),
+        ({"prometheus_client_key_file": "k"}, "need each other"),
+        ({"prometheus_bearer_token_file": "t", "prometheus_url": "http://u:s3cret@p"}, "one kind of credentials"),
+        ({"prometheus_headers": "Authorization=Basic s3cret"}, "use a bearer token or basic auth"),
+        ({"prometheus_headers": "X Y=s3cret"}, "not that of an HTTP header"),
+        ({"prometheus_headers": "X-A=s3cret\nb"}, "not printable"),
+        ({"prometheus_headers": "s3cret"}, "NAME=VALUE"),
+        ({"prometheus_parameters": "a=1,a=2"}, "each name once"),
+    ],
+    ids=str,
+)
+def test_how_prometheus_is_reached_is_checked_and_no_secret_shown(bad: dict[str, str], words: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings.load(bad, {})
+    # What `throughline run` prints.
+    said = "; ".join(problem["msg"] for problem in refused.value.errors(include_url=False))
+    assert words in said
+    assert "s3cret" not in said
+
+
+def test_access_to_prometheus_from_settings() -> None:
+    access = settings.load(
+        {
+            "prometheus_url": "https://u:s3cret@mimir:8080/prometheus/",
+            "prometheus_headers": "X-Scope-OrgID=a|b, X-B=c=d",
+        },
+        {},
+    ).prometheus_access
+    assert access.base == "https://mimir:8080/prometheus"
+    assert access.headers == {"X-Scope-OrgID": "a|b", "X-B": "c=d"}

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from throughline.api.inferenceservice import BatchSettings
-    from throughline.domain.observed import BatchStatistic, LiveQueue, MetricsFrame, Unavailable
+    from throughline.domain.observed import BatchStatistic, LiveQueue, MetricsFrame, PodKey, Unavailable
 
 
 class ApiError(Exception):
@@ -82,6 +82,10 @@ class MetricsPort(Protocol):
     """Prometheus, one look for all services."""
 
     async def frame(self) -> MetricsFrame | Unavailable: ...
+
+    async def diagnose(self, frame: MetricsFrame, pods: Sequence[PodKey]) -> MetricsFrame:
+        """The frame, with what Prometheus has of these pods: they should have metrics, and the frame has none."""
+        ...
 
 
 class TritonPort(Protocol):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import socket
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from throughline.adapters.prometheus_access import Access, header_problem, in_url
 
 if TYPE_CHECKING:
     import argparse
@@ -26,6 +29,29 @@ class Settings(BaseModel):
         "http://prometheus-operated.monitoring:9090"
     )
     prometheus_timeout_seconds: Annotated[float, Field(gt=0)] = 10
+    prometheus_bearer_token_file: Annotated[
+        str, Field(description="Token sent to Prometheus, read again for every request.")
+    ] = ""
+    prometheus_username: Annotated[str, Field(description="User name of basic auth at Prometheus.")] = ""
+    prometheus_password_file: Annotated[
+        str, Field(description="Password of basic auth, read again for every request.")
+    ] = ""
+    prometheus_ca_file: Annotated[
+        str, Field(description="Authorities (PEM) that Prometheus's certificate is checked by. Empty: the system's.")
+    ] = ""
+    prometheus_client_certificate_file: Annotated[
+        str, Field(description="Client certificate (PEM) for Prometheus; needs the key's file, too.")
+    ] = ""
+    prometheus_client_key_file: Annotated[str, Field(description="Private key (PEM) of the client certificate.")] = ""
+    prometheus_headers: Annotated[
+        str, Field(description="Sent to Prometheus: NAME=VALUE, comma-separated, such as X-Scope-OrgID=team-a.")
+    ] = ""
+    prometheus_headers_directory: Annotated[
+        str, Field(description="Secret headers for Prometheus: one file each, named like the header.")
+    ] = ""
+    prometheus_parameters: Annotated[
+        str, Field(description="Sent with every query: NAME=VALUE, comma-separated, such as partial_response=false.")
+    ] = ""
     metrics_window_seconds: Annotated[int, Field(ge=10, description="Window of every rate.")] = 60
     metrics_poll_seconds: Annotated[float, Field(ge=1, description="How often Prometheus is asked, once for all.")] = 15
     decision_interval_seconds: Annotated[float, Field(ge=1, description="Longest time between two decisions.")] = 15
@@ -77,6 +103,67 @@ class Settings(BaseModel):
             )
         return self
 
+    @field_validator("prometheus_url")
+    @classmethod
+    def _is_base_url(cls, url: str) -> str:
+        try:  # no message shows the URL: it may hold a password
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("must be http://HOST[:PORT][/PATH] or https://…")
+        if parts.query or parts.fragment:
+            raise ValueError("must end with the path; give parameters of queries by --prometheus-parameters")
+        return url
+
+    @field_validator("prometheus_headers", "prometheus_parameters")
+    @classmethod
+    def _are_pairs(cls, text: str) -> str:
+        _pairs(text)
+        return text
+
+    @field_validator("prometheus_headers")
+    @classmethod
+    def _are_headers(cls, text: str) -> str:
+        for name, value in _pairs(text).items():
+            if (problem := header_problem(name)) is not None:
+                raise ValueError(problem)
+            if not value.isprintable() or not value.isascii():
+                raise ValueError(f"the value of {name} is not printable ASCII")
+        return text
+
+    @model_validator(mode="after")
+    def _one_way_to_authenticate(self) -> Settings:
+        ways = {
+            "--prometheus-bearer-token-file": bool(self.prometheus_bearer_token_file),
+            "--prometheus-username": bool(self.prometheus_username),
+            "user:password in --prometheus-url": in_url(self.prometheus_url),
+        }
+        given = [way for way, is_given in ways.items() if is_given]
+        if len(given) > 1:
+            raise ValueError(f"Prometheus takes one kind of credentials, but these are given: {', '.join(given)}")
+        if bool(self.prometheus_username) != bool(self.prometheus_password_file):
+            raise ValueError("--prometheus-username and --prometheus-password-file need each other")
+        if bool(self.prometheus_client_certificate_file) != bool(self.prometheus_client_key_file):
+            raise ValueError("--prometheus-client-certificate-file and --prometheus-client-key-file need each other")
+        return self
+
+    @property
+    def prometheus_access(self) -> Access:
+        return Access(
+            url=self.prometheus_url,
+            bearer_token_file=self.prometheus_bearer_token_file,
+            username=self.prometheus_username,
+            password_file=self.prometheus_password_file,
+            ca_file=self.prometheus_ca_file,
+            client_certificate_file=self.prometheus_client_certificate_file,
+            client_key_file=self.prometheus_client_key_file,
+            headers=_pairs(self.prometheus_headers),
+            headers_directory=self.prometheus_headers_directory,
+            parameters=_pairs(self.prometheus_parameters),
+        )
+
     @property
     def watched_namespaces(self) -> tuple[str, ...]:
         return _names(self.namespaces)
@@ -88,6 +175,17 @@ class Settings(BaseModel):
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """NAME=VALUE, comma-separated."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip() or name.strip() in pairs:
+            raise ValueError("must be NAME=VALUE, comma-separated, each name once")
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -144,7 +144,7 @@ def test_a_pod_without_metrics_is_not_taken_for_an_idle_one():
     world = settle(World(ONE_AT_A_TIME, 133))
     replicas = world.replicas
     view = world.view()
-    bare = tuple(dataclasses.replace(p, metrics=None) for p in view.pods)
+    bare = tuple(dataclasses.replace(p, metrics=None, ready_seconds=600.0) for p in view.pods)
     decision, _ = decide(dataclasses.replace(view, pods=bare), world.memory)
     assert decision.replicas == replicas
     assert next(c for c in decision.conditions if c.type == "MetricsAvailable").reason == "NoSeries"

@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from throughline.adapters.history import HistoryError
 from throughline.cli import output, simulated, validate
 from throughline.cli.simulated import CannotSimulateError, Service
@@ -206,11 +208,17 @@ def _from_csv(args: argparse.Namespace) -> Traffic:
 
 
 def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
+    from throughline import settings  # noqa: PLC0415
     from throughline.simulate.history import from_prometheus  # noqa: PLC0415
 
+    try:  # credentials, where it wants some, as the operator takes them from the environment
+        access = settings.load({"prometheus_url": args.prometheus}).prometheus_access
+    except ValidationError as error:
+        problems = "; ".join(p["msg"] for p in error.errors(include_url=False, include_input=False))
+        raise CannotSimulateError(f"--prometheus: {problems}", output.INVALID) from error
     try:
         history = from_prometheus(
-            args.prometheus, model=service.model, namespace=service.namespace, since_seconds=args.since,
+            access, model=service.model, namespace=service.namespace, since_seconds=args.since,
             now_seconds=time.time(), query=args.query, rate_per_second=args.rate, seed=args.seed,
         )  # fmt: skip
     except HistoryError as error:

@@ -95,7 +95,7 @@ class PodView:
     queue: LiveQueue | None = None  # read with the statistics; None: it could not be
     memory_used_ratio: float | None = None  # working set / limit; None: unknown or no limit
     pool: str = ""  # label throughline.io/pool: which pool it was made for
-    server_version: str | None = None  # of Triton, where it is sampled; None: not asked, or not answered
+    server_version: str | None = None  # of Triton; None: not asked yet, or not answered
     elsewhere: bool = False  # on a pool that the service has left: it serves until its successor does
 
 
@@ -152,6 +152,8 @@ class ServiceView:
     rollout_stalled: str | None = None
     # When the metrics were read: two views with the same time have the same metrics. None without metrics
     metrics_time_seconds: float | None = None
+    series: SeriesFacts | None = None  # None without metrics
+    model: str = ""  # its name on the wire, and so in the metrics
 
     @property
     def serving(self) -> tuple[PodView, ...]:
@@ -159,15 +161,37 @@ class ServiceView:
         return tuple(p for p in self.pods if p.ready and not p.terminating)
 
 
+PodKey = tuple[str, str]  # namespace, name
+SeriesKey = tuple[str, str, str]  # namespace, pod, model
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesFacts:
+    """What Prometheus has of pods whose metrics are not all there. What was not asked for is not in it."""
+
+    # Models named by nv_inference_request_success, for each pod that has it
+    models: Mapping[PodKey, frozenset[str]] = field(default_factory=dict)
+    # Metrics that other series of the same pod and model show to be missing
+    missing: Mapping[SeriesKey, tuple[str, ...]] = field(default_factory=dict)
+    # Models named by series that have no labels of a namespace and pod
+    unlabelled: tuple[str, ...] = ()
+    # Whether the newest scrape of a pod worked; a pod that was asked for and is no target is None
+    up: Mapping[PodKey, bool | None] = field(default_factory=dict)
+    # Unix times of the newest samples of nv_inference_request_success, oldest first
+    samples: Mapping[PodKey, tuple[float, ...]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class MetricsFrame:
-    """One look at Prometheus, for all services at once. Keys of `pods`: (namespace, pod, model)."""
+    """One look at Prometheus, for all services at once."""
 
     time_seconds: float
     window_seconds: float
-    pods: Mapping[tuple[str, str, str], PodMetrics] = field(default_factory=dict)
-    # (namespace, pod) → working set over limit of the container `triton`, where cAdvisor metrics are scraped
-    memory_used_ratio: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    pods: Mapping[SeriesKey, PodMetrics] = field(default_factory=dict)
+    # Working set over limit of the container `triton`, where cAdvisor metrics are scraped
+    memory_used_ratio: Mapping[PodKey, float] = field(default_factory=dict)
+    series: SeriesFacts = field(default_factory=SeriesFacts)
+    warnings: tuple[str, ...] = ()  # why the answers may lack a part, in the server's words
 
 
 Manifest = dict[str, Any]

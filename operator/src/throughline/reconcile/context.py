@@ -46,6 +46,13 @@ class ObjectReader(Protocol):
         ...
 
 
+class PodLister(Protocol):
+    """The watched objects, for whoever walks over all pods."""
+
+    def names(self, kind: str) -> Iterable[tuple[str, str]]: ...
+    def get(self, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None: ...
+
+
 class Hooks(Protocol):
     """Counters of the runtime."""
 

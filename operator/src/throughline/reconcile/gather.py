@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from throughline.api import validation
 from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec, PlacementStrategy
 from throughline.api.status import InferenceServiceStatus
+from throughline.domain.control import series
 from throughline.domain.manifests import (
     Identity,
     config_map_name,
@@ -110,6 +111,7 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
     if isinstance(choice, PoolChoice):
         here = label_value(choice.pool.name)
         pods = tuple(replace(p, elsewhere=True) if p.pool not in {here, ""} else p for p in pods)
+    gone = frame if isinstance(frame, Unavailable) else series.partial(frame, pods)
     weighed = len(listed) > 1 and spec.placement.strategy is PlacementStrategy.CHEAPEST
     view = ServiceView(
         now_seconds=deps.clock(),
@@ -124,9 +126,11 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
         replicas=None if deployment is None else (deployment.get("spec") or {}).get("replicas"),
         settings=settings,
         model_hash=revision,
-        metrics_unavailable=frame if isinstance(frame, Unavailable) else None,
+        metrics_unavailable=gone,
         metrics_window_seconds=deps.tuning.metrics_window,
         metrics_time_seconds=frame.time_seconds if isinstance(frame, MetricsFrame) else None,
+        series=frame.series if isinstance(frame, MetricsFrame) else None,
+        model=model,
         memory_limited="memory" in spec.runtime.resources.limits,
         refused_settings=tuple(state.newly_refused.items()),
         ended_pods=ended_pods(listed_pods, deps.clock()),

@@ -13,7 +13,8 @@ from throughline.domain.workload_conditions import CONFIG_REASONS, CRASH_REASONS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from throughline.reconcile.context import ObjectReader
+    from throughline.domain.observed import MetricsFrame, PodKey
+    from throughline.reconcile.context import ObjectReader, PodLister
 
 
 class Pods(NamedTuple):
@@ -82,6 +83,21 @@ def pod_view(pod: Mapping[str, Any], now: float, *, silent_node: str | None = No
         container_id=container.get("containerID") if check is None else None,
         silent_node=silent_node,
     )
+
+
+def lacking_metrics(objects: PodLister, frame: MetricsFrame, now: float) -> list[PodKey]:
+    """Servers that have been ready for longer than a scrape takes, and of which the frame has no metrics."""
+    measured = {key[:2] for key in frame.pods}
+    lacking = []
+    for namespace, name in objects.names("Pod"):
+        if (namespace, name) in measured:
+            continue
+        pod = objects.get("Pod", namespace, name)
+        if pod is not None and POOL_LABEL in (pod["metadata"].get("labels") or {}):
+            view = pod_view(pod, now)
+            if not view.terminating and view.ready_seconds > frame.window_seconds:
+                lacking.append((namespace, name))
+    return lacking
 
 
 def _failing_check(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -70,7 +70,7 @@ async def _ask_one(
     server = server_of(state, pod)
     if pod.ready:
         server.load_error = None
-        if spec.monitoring is not None and server.version is None:
+        if server.version is None:
             await _version(deps, server, pod)
         await verify(deps, state, spec, model, pod)
     else:

@@ -27,6 +27,7 @@ from throughline.reconcile.cluster import Cluster
 from throughline.reconcile.context import Deps, Tuning
 from throughline.reconcile.evaluation.guard import ApprovalGuard
 from throughline.reconcile.evaluation.reconciler import EvaluationReconciler
+from throughline.reconcile.pods import lacking_metrics
 from throughline.reconcile.pool import PoolReconciler
 from throughline.reconcile.service import ServiceReconciler
 from throughline.runtime import collector, handlers, health
@@ -181,12 +182,13 @@ class App:
         settings, kube = self.settings, self.kube
         self.poller = Poller(
             Prometheus(
-                settings.prometheus_url,
+                settings.prometheus_access,
                 window_seconds=settings.metrics_window_seconds,
                 timeout_seconds=settings.prometheus_timeout_seconds,
             ),
             self.metrics,
             settings.metrics_poll_seconds,
+            lacking=lambda frame: lacking_metrics(self.store, frame, time.time()),
         )
         deps = Deps(
             kube=kube,

@@ -46,6 +46,7 @@ class Metrics:
         self.leader = self._gauge("leader_election_master_status", "1 where this process leads", "name")
         self.watch_restarts = self._counter("watch_restarts", "Watches that listed again", "kind")
         self.metrics_available = self._gauge("metrics_source_available", "1 when Prometheus answered last time")
+        self.metrics_warnings = self._gauge("metrics_source_warnings", "Warnings that the last answers lack a part")
         self.decisions = self._counter("decisions", "Lines of the ledger", "action")
         self.conditions = self._counter("condition_transitions", "Conditions that changed", "type", "status")
         self.condition = self._gauge(

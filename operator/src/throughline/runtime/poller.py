@@ -12,8 +12,9 @@ import structlog
 from throughline.domain.observed import MetricsFrame, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from throughline.domain.observed import PodKey
     from throughline.ports import MetricsPort
     from throughline.runtime.metrics import Metrics
 
@@ -29,6 +30,8 @@ class Poller:
     source: MetricsPort
     metrics: Metrics
     seconds: float
+    # Pods that should have metrics and have none in the frame
+    lacking: Callable[[MetricsFrame], Sequence[PodKey]] = lambda _: ()
     clock: Callable[[], float] = time.monotonic
     _frame: MetricsFrame | Unavailable = field(
         default=Unavailable("PrometheusUnreachable", "Prometheus has not been asked yet"), init=False
@@ -46,10 +49,13 @@ class Poller:
 
     async def poll(self) -> None:
         """One look."""
-        before, self._frame = self._frame, await self.source.frame()
-        self._at = self.clock()
+        before, frame = self._frame, await self.source.frame()
+        self._frame, self._at = frame, self.clock()
+        if isinstance(frame, MetricsFrame) and (lacking := self.lacking(frame)):
+            self._frame = await self.source.diagnose(frame, lacking)
         available = isinstance(self._frame, MetricsFrame)
         self.metrics.metrics_available.set(int(available))
+        self.metrics.metrics_warnings.set(len(frame.warnings) if isinstance(frame, MetricsFrame) else 0)
         if isinstance(self._frame, Unavailable) and self._frame != before:
             log.warning("metrics unavailable", reason=self._frame.reason, message=self._frame.message)
         elif available and isinstance(before, Unavailable):

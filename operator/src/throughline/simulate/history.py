@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.adapters.history import RangeQuery
+    from throughline.adapters.prometheus_access import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class History:
 
 
 def from_prometheus(
-    url: str,
+    access: Access,
     *,
     model: str,
     namespace: str,
@@ -42,7 +43,7 @@ def from_prometheus(
     """The requests of the last `since_seconds` of a model, or of any query for requests per second."""
     step = step_seconds(since_seconds)
     samples = rate_series(
-        url,
+        access,
         query or request_rate_query(model, namespace, step),
         start_seconds=now_seconds - since_seconds,
         end_seconds=now_seconds,

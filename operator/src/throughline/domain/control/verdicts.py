@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.base import ConditionStatus
 from throughline.api.inferenceservice import BatchingMode, ScalingMode
+from throughline.domain.control import series
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.text import duration, settings_text
 from throughline.domain.decision import ConditionUpdate
@@ -28,13 +29,15 @@ def metrics_available(ctx: Context) -> ConditionUpdate:
         return ConditionUpdate(kind, FALSE, gone.reason, gone.message)
     if not ctx.serving:
         return ConditionUpdate(kind, UNKNOWN, "NoServingPod", "no pod serves yet, so there is nothing to measure")
+    found = series.missing(ctx.view, ctx.serving)
+    if found is not None:
+        return ConditionUpdate(kind, FALSE, found.reason, found.message)
     if ctx.demand is None:
         return ConditionUpdate(
             kind,
-            FALSE,
-            "NoSeries",
-            "Prometheus has no fresh nv_inference_* series of these pods with the labels namespace, pod and model; "
-            "have it scrape port 8002 of the pods (a PodMonitor is made where its CRD exists)",
+            UNKNOWN,
+            "AwaitingFirstScrape",
+            "the pods are new: Prometheus must scrape them twice before their rates are known",
         )
     return ConditionUpdate(kind, TRUE, "Fresh", "Prometheus has fresh metrics of the serving pods")
 
