@@ -293,7 +293,9 @@ class _Planner:
         )
         await self._secret(identity)
         surge = deployment is None or _surges(deployment)
-        for rendered in render(identity, spec, pool.name, pool.spec, settings, self.options, surge=surge):
+        for rendered in render(
+            identity, spec, pool.name, pool.spec, settings, self.options, surge=surge, live=deployment
+        ):
             manifest = with_hash(rendered)
             live = await self._get(manifest)
             self.plan.changes.append(self._child(manifest, live, identity, _purposes(spec, settings, origin, revision)))

@@ -41,9 +41,14 @@ def with_hash(manifest: Mapping[str, Any], *, hash_annotation: str = APPLIED_HAS
     metadata = manifest.get("metadata", {})
     annotations = {k: v for k, v in metadata.get("annotations", {}).items() if k != hash_annotation}
     bare = {**manifest, "metadata": {**metadata, "annotations": annotations}}
-    text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
-    annotations[hash_annotation] = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+    annotations[hash_annotation] = hash_of(bare)
     return bare
+
+
+def hash_of(value: Mapping[str, Any]) -> str:
+    """The same for the same value, whatever the order of its fields."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def needs_apply(

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from throughline.domain.diff import needs_apply, with_hash
-from throughline.domain.manifests import REVISION_LABEL, SERVICE_LABEL, foreign_owner, label_value, render
+from throughline.domain.manifests import (
+    REVISION_LABEL,
+    SERVICE_LABEL,
+    deployment_name,
+    foreign_owner,
+    label_value,
+    render,
+)
 from throughline.reconcile import writes
 from throughline.reconcile.context import FIELD_MANAGER
 from throughline.reconcile.pods import pods_of
@@ -115,25 +122,13 @@ def _fingerprint(deps: Deps, state: ServiceState, wanted: _Wanted) -> tuple[Any,
 
 
 def _render(deps: Deps, wanted: _Wanted) -> list[dict[str, Any]]:
-    """The manifests with their hashes. The rollout's strategy stays as it is while there is nothing to roll out."""
-    identity, room = wanted.identity, wanted.room
-    live = next(iter(deps.objects.children(identity.namespace, identity.name, "Deployment")), None)
-    surge = room if live is None else _surges(live)
-    manifests = _hashed(deps, wanted, surge=surge)
-    if surge != room and any(m["kind"] == "Deployment" and needs_apply(m, live) for m in manifests):
-        manifests = _hashed(deps, wanted, surge=room)
-    return manifests
-
-
-def _hashed(deps: Deps, wanted: _Wanted, *, surge: bool) -> list[dict[str, Any]]:
-    identity, spec, pool, settings, _, digest = wanted
-    rendered = render(identity, spec, pool.name, pool.spec, settings, deps.options, surge=surge, digest=digest)
+    """The manifests with their hashes."""
+    identity, spec, pool, settings, room, digest = wanted
+    live = deps.objects.get("Deployment", identity.namespace, deployment_name(identity.name))
+    rendered = render(
+        identity, spec, pool.name, pool.spec, settings, deps.options, surge=room, digest=digest, live=live
+    )
     return [with_hash(manifest) for manifest in rendered]
-
-
-def _surges(deployment: Mapping[str, Any]) -> bool:
-    rolling = ((deployment.get("spec") or {}).get("strategy") or {}).get("rollingUpdate") or {}
-    return rolling.get("maxSurge") not in {0, "0", "0%"}
 
 
 async def look_up(deps: Deps, manifest: Mapping[str, Any]) -> dict[str, Any] | None:

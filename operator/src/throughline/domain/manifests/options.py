@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Of the pod template, as this version of the operator renders it. A change that would replace pods that need not change
-# counts it up and keeps the older form beside the new one; 1 is the form of 0.1.0.
+# Of the pod template, as this version of the operator renders it. A change that would replace pods which need not
+# change counts it up and keeps the older form beside the new one; 1 is the form of 0.1.0. Once a version is released,
+# what is rendered of it stays (form.py).
 TEMPLATE_VERSION = 2
 
 
@@ -16,8 +17,14 @@ class RenderOptions:
     pod_monitor: bool = False  # whether the PodMonitor CRD is there
     prometheus_namespaces: tuple[str, ...] = ()  # who may read metrics; empty: any pod
     evaluator_image: str = ""  # empty: no evaluations
+    pods_evaluator_image: str = ""  # in serving pods, where those that live have another; empty: `evaluator_image`
     image_pull_policy: str | None = None  # None: the kubelet's default
     template_version: int = TEMPLATE_VERSION  # an older one is rendered only to see whether live pods are of it
+
+    @property
+    def in_serving_pods(self) -> str:
+        """The evaluator's image in serving pods, which check the model's files or are sampled."""
+        return self.pods_evaluator_image or self.evaluator_image
 
     @property
     def pull_policy(self) -> dict[str, str]:

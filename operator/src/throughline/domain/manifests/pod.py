@@ -109,7 +109,7 @@ def _check(spec: InferenceServiceSpec, options: RenderOptions, model: str, diges
     """Ends well only where the model's files are those that were judged."""
     return {
         "name": names.LOAD_CHECK,
-        "image": options.evaluator_image,
+        "image": options.in_serving_pods,
         "command": ["python3", "-m", "throughline.lineage.atload"],
         "args": [f"--directory=/models/{model}", f"--version={spec.model.version}", f"--digest={digest}"],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},

@@ -82,7 +82,7 @@ def sidecar(
         arguments.append("--no-batch-dimension")
     return {
         "name": CONTAINER,
-        "image": options.evaluator_image,
+        "image": options.in_serving_pods,
         "command": ["python3", "-m", "throughline.evaluator.sampling"],
         "args": arguments,
         "env": _environment(identity, sampling),

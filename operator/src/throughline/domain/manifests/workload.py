@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from throughline.domain.manifests import names, triton_config
+from throughline.domain.manifests import form, names, triton_config
 from throughline.domain.manifests.pod import pod_template
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ def deployment(
     `surge`: whether the pool has room for one replica more during a rollout. Without it one replica must go first,
     or the new one would wait for ever for the accelerator that the old one holds.
     """
+    template = pod_template(identity, spec, pool_name, pool, options, digest=digest)
+    metadata = names.metadata(identity, names.deployment_name(identity.name))
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": names.metadata(identity, names.deployment_name(identity.name)),
+        "metadata": {**metadata, "annotations": {form.ANNOTATION: form.annotation(template, options.template_version)}},
         "spec": {
             "selector": {"matchLabels": names.selector(identity.name)},
             "revisionHistoryLimit": 3,
@@ -45,7 +47,7 @@ def deployment(
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": int(surge), "maxUnavailable": int(not surge)},
             },
-            "template": pod_template(identity, spec, pool_name, pool, options, digest=digest),
+            "template": template,
         },
     }
 

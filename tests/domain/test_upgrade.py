@@ -1,0 +1,150 @@
+"""An upgrade of the operator replaces no pod that need not change.
+
+upgrade/0.1.0.yaml holds the Deployments that 0.1.0 applied for these three services.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from throughline.domain.diff import APPLIED_HASH, needs_apply, with_hash
+from throughline.domain.manifests import RenderOptions, render
+from throughline.domain.manifests.form import ANNOTATION
+
+from tests.api.monitoring import SAMPLING
+from tests.domain.manifest_cases import IDENTITY, OPTIONS, SETTINGS, pool, spec
+
+POOL = pool(region="eu-west-1")
+DIGEST = "sha256:" + "d" * 64
+SERVICES: dict[str, tuple[dict[str, Any], str | None]] = {
+    "running": ({}, None),
+    "sampled": ({"monitoring": {"sampling": SAMPLING}}, None),
+    "evaluated": ({}, DIGEST),
+}
+BEFORE = replace(OPTIONS, evaluator_image="example/evaluator:0.1.0")
+UPGRADED = replace(OPTIONS, evaluator_image="example/evaluator:0.2.0")
+DOCUMENTS = yaml.safe_load_all((Path(__file__).parent / "upgrade" / "0.1.0.yaml").read_text())
+LIVE = dict(zip(SERVICES, DOCUMENTS, strict=True))
+
+
+def rendered(
+    service: str,
+    live: dict[str, Any] | None,
+    options: RenderOptions = UPGRADED,
+    *,
+    surge: bool = False,
+    digest: str | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    declared, judged = SERVICES[service]
+    made = render(
+        IDENTITY, spec(**declared, **changes), "gpu", POOL, SETTINGS, options,
+        surge=surge, digest=digest or judged, live=live,
+    )  # fmt: skip
+    return with_hash(next(m for m in made if m["kind"] == "Deployment"))
+
+
+def applied(manifest: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
+    """The live object after the manifest was applied: what was not ours stays."""
+    after = copy.deepcopy(manifest)
+    after["metadata"] |= {k: v for k, v in live["metadata"].items() if k not in after["metadata"]}
+    return after
+
+
+def evaluator_images(deployment: dict[str, Any]) -> set[str]:
+    pod = deployment["spec"]["template"]["spec"]
+    return {c["image"] for c in pod.get("initContainers", ())}
+
+
+@pytest.mark.parametrize("surge", [True, False])
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_template_of_0_1_0_stays_as_it_is(service: str, *, surge: bool) -> None:
+    live = LIVE[service]
+    after = rendered(service, live, surge=surge)
+    assert after["spec"] == live["spec"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_one_write_marks_the_form_and_none_follows(service: str) -> None:
+    live = LIVE[service]
+    after = rendered(service, live)
+    assert needs_apply(after, live) is not None
+    assert needs_apply(rendered(service, applied(after, live)), applied(after, live)) is None
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_another_evaluator_image_replaces_no_pod_of_this_version_either(service: str) -> None:
+    live = rendered(service, None, BEFORE)
+    after = rendered(service, live)
+    assert needs_apply(after, live) is None
+    assert evaluator_images(after) <= {"example/evaluator:0.1.0"}
+
+
+@pytest.mark.parametrize("service", ["sampled", "evaluated"])
+@pytest.mark.parametrize("change", [{"runtime": {"drainSeconds": 30}}, {"model": {"version": 2}}])
+def test_pods_that_are_replaced_anyway_take_the_present_form(service: str, change: dict[str, Any]) -> None:
+    for live in (LIVE[service], rendered(service, None, BEFORE)):
+        after = rendered(service, live, **change)
+        assert evaluator_images(after) == {"example/evaluator:0.2.0"}
+        assert needs_apply(after, live) is not None
+
+
+def test_a_removed_field_counts_as_a_change_though_the_live_object_still_has_it() -> None:
+    live = rendered("sampled", None, BEFORE, runtime={"env": [{"name": "A", "value": "1"}]})
+    assert evaluator_images(rendered("sampled", live)) == {"example/evaluator:0.2.0"}
+
+
+def test_another_digest_takes_the_present_form() -> None:
+    after = rendered("evaluated", LIVE["evaluated"], digest="sha256:" + "e" * 64)
+    assert evaluator_images(after) == {"example/evaluator:0.2.0"}
+
+
+def test_whoever_removes_the_mark_asks_for_the_present_form() -> None:
+    live = rendered("sampled", None, BEFORE)
+    del live["metadata"]["annotations"][ANNOTATION]
+    assert evaluator_images(rendered("sampled", live)) == {"example/evaluator:0.2.0"}
+
+
+@pytest.mark.parametrize("mark", ["{", "[]", '{"version":99}', '{"version":"1"}', '{"evaluatorImage":1,"version":1}'])
+def test_a_mark_that_cannot_be_read_is_as_none(mark: str) -> None:
+    live = rendered("sampled", None, BEFORE)
+    live["metadata"]["annotations"][ANNOTATION] = mark
+    assert evaluator_images(rendered("sampled", live)) == {"example/evaluator:0.2.0"}
+
+
+def test_an_image_that_somebody_edited_is_set_back_and_not_taken_over() -> None:
+    live = rendered("sampled", None, BEFORE)
+    live["spec"]["template"]["spec"]["initContainers"][0]["image"] = "example/other:1"
+    after = rendered("sampled", live)
+    assert evaluator_images(after) == {"example/evaluator:0.1.0"}
+    assert needs_apply(after, live) is not None
+
+
+def test_an_image_that_admission_rewrote_does_not_hide_what_was_applied() -> None:
+    live = rendered("sampled", None, BEFORE)
+    for container in live["spec"]["template"]["spec"]["initContainers"]:
+        container["image"] = f"mirror.example/{container['image']}"
+    assert evaluator_images(rendered("sampled", live)) == {"example/evaluator:0.1.0"}
+
+
+def test_without_an_evaluator_sampling_stops_and_the_load_check_stays() -> None:
+    none = replace(OPTIONS, evaluator_image="")
+    assert evaluator_images(rendered("sampled", rendered("sampled", None, BEFORE), none)) == set()
+    assert evaluator_images(rendered("evaluated", LIVE["evaluated"], none)) == {"example/evaluator:0.1.0"}
+
+
+def test_the_strategy_changes_with_the_next_rollout_alone() -> None:
+    live = rendered("running", None, surge=True)
+    assert rendered("running", live, surge=False)["spec"] == live["spec"]
+    after = rendered("running", live, surge=False, runtime={"drainSeconds": 30})
+    assert after["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def test_the_applied_hash_of_0_1_0_is_there() -> None:
+    assert all(APPLIED_HASH in live["metadata"]["annotations"] for live in LIVE.values())
+    assert all(ANNOTATION not in live["metadata"]["annotations"] for live in LIVE.values())
