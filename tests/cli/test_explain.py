@@ -136,5 +136,5 @@ def test_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
     code, _, err = explained(capsys, "x", "-n", "y")
-    assert code == output.FAILED
+    assert code == output.NO_ANSWER
     assert "no cluster is configured: set KUBECONFIG" in err

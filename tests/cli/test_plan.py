@@ -280,6 +280,6 @@ def test_invalid_files_are_not_planned(tmp_path: Path, capsys: pytest.CaptureFix
 def test_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     code, _, err = printed(capsys, str(EXAMPLES / "gpu.yaml"))
-    assert code == output.FAILED
+    assert code == output.NO_ANSWER
     assert "set KUBECONFIG" in err
     assert "--offline" in err

@@ -318,9 +318,9 @@ def test_the_users_own_prometheus(run: Run) -> None:
     assert found["traffic"]["name"] == "history of a"
     assert found["traffic"]["requests"] == pytest.approx(20 * 450, rel=0.05)
     assert any("for 2 min nothing was recorded" in note for note in found["notes"])
-    assert empty == 2
+    assert empty == 3
     gone, _ = run("--prometheus", url, *COST)
-    assert gone == 2
+    assert gone == 3
     assert "does not answer" in run.err
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
+from ml_dtypes import bfloat16
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Behaviour:
     silent_after: int | None = None  # the same; what comes then is never answered, nor is the stream ended
     streamed: int = 0
     priority_levels: int = 0
+    quantised: bool = False  # dynamically: activations are rounded by the range of the whole batch
+    random: bool = False  # answers otherwise each time
+    datatype: str = "FP32"
     rows: list[int] = field(default_factory=list)
     parameters: list[dict[str, int]] = field(default_factory=list)
 
@@ -47,8 +51,8 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         return service_pb2.ModelMetadataResponse(
             name="sum",
             versions=["2", "10"],
-            inputs=[tensor(name="X", datatype="FP32", shape=[-1, COLUMNS])],
-            outputs=[tensor(name="Y", datatype="FP32", shape=[-1, 2])],
+            inputs=[tensor(name="X", datatype=self.behaviour.datatype, shape=[-1, COLUMNS])],
+            outputs=[tensor(name="Y", datatype=self.behaviour.datatype, shape=[-1, 2])],
         )
 
     def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -92,16 +96,22 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape")
         time.sleep(self.behaviour.delay_seconds)
         shape = tuple(request.inputs[0].shape)
-        rows = np.frombuffer(request.raw_input_contents[0], np.float32).reshape(shape)
+        kind = bfloat16 if self.behaviour.datatype == "BF16" else np.float32
+        rows = np.frombuffer(request.raw_input_contents[0], kind).reshape(shape).astype(np.float32)
         with self.lock:
             self.behaviour.rows.append(len(rows))
             self.behaviour.parameters.append(
                 {k: v.uint64_param or v.int64_param for k, v in request.parameters.items()}
             )
         total = rows.sum(axis=1)
-        answer = np.column_stack([total, 1 - total]).astype(np.float32)
+        if self.behaviour.quantised:
+            step = np.abs(total).max() / 15
+            total = np.round(total / step) * step
+        if self.behaviour.random:
+            total = total * np.random.default_rng().random()
+        answer = np.column_stack([total, 1 - total]).astype(kind)
         response = service_pb2.ModelInferResponse(model_name="sum", model_version=request.model_version)
-        response.outputs.add(name="Y", datatype="FP32", shape=answer.shape)
+        response.outputs.add(name="Y", datatype=self.behaviour.datatype, shape=answer.shape)
         response.raw_output_contents.append(answer.tobytes())
         return response
 

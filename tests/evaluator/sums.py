@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = 400
+PROBED = 24  # rows that are asked again: those of one request of 8, twice together and then alone
 HOSTILE = '<script>alert("x")</script>'
 
 

@@ -19,7 +19,7 @@ from throughline.evaluator import cli, job
 
 from tests.evaluator.fake_triton import COLUMNS, Behaviour, serving
 from tests.evaluator.suites import GOVERNANCE
-from tests.evaluator.sums import HOSTILE, ROWS, arguments, result, run, write_case, write_suite
+from tests.evaluator.sums import HOSTILE, PROBED, ROWS, arguments, result, run, write_case, write_suite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def test_passed_and_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert found["metrics"][0]["value"] == pytest.approx(right.mean())
     assert (found["suite"], found["model"], found["rows"]) == ("sums", "sum/10", ROWS)
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", found["datasetDigest"])
-    assert sum(behaviour.rows) == ROWS
+    assert sum(behaviour.rows) == ROWS + PROBED
     assert max(behaviour.rows) == 8
     out = capsys.readouterr().out
     assert "sums on sum/10: PASSED" in out
@@ -69,6 +69,12 @@ def test_the_result_can_be_signed_and_verified(folder: Path, capsys: pytest.Capt
         ["verify", "--statement", statement, "-k", folder / "a.pub", *parts],
     ):
         assert throughline([str(part) for part in command]) == 0, capsys.readouterr().err
+    assert "verdict Passed, 8 rows per request" in capsys.readouterr().out
+    changed = result(folder) | {"batchRows": 4}
+    (folder / "out/result.json").write_text(json.dumps(changed))
+    assert (
+        throughline([str(part) for part in ["verify", "--statement", statement, "-k", folder / "a.pub", *parts]]) == 1
+    )
 
 
 def test_a_failed_gate_is_1(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,7 +251,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_result(folder: Path) -> Non
     statistics = json.loads((folder / "out/run.json").read_text())["sum"]
     # Those under way at the kill are asked for again, and no others.
     assert asked - 2 * 8 <= statistics["resumed_rows"] <= asked
-    assert sum(behaviour.rows) - asked == ROWS - statistics["resumed_rows"]
+    assert sum(behaviour.rows) - asked == ROWS + PROBED - statistics["resumed_rows"]
     assert [p.name for p in (folder / "out").iterdir() if p.name.endswith(".part")] == []
 
 
@@ -261,7 +267,7 @@ def test_answers_to_another_question_are_not_taken(folder: Path) -> None:
         behaviour = Behaviour()
         with serving(behaviour) as third:
             assert cli.main([third if a == url else a for a in given]) == 0
-        assert sum(behaviour.rows) == ROWS
+        assert sum(behaviour.rows) == ROWS + PROBED
 
 
 def test_data_quality_and_robustness_are_part_of_the_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,6 +300,55 @@ def test_data_quality_and_robustness_are_part_of_the_verdict(folder: Path, capsy
     # The very rows it was trained on.
     assert run(folder, None, "--training-root", str(folder)) == 1
     assert "training" in capsys.readouterr().out
+
+
+def test_answers_that_depend_on_the_batch_are_noted_and_the_batch_is_in_the_result(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder) == 0
+    assert (result(folder)["batchRows"], result(folder)["notes"]) == (8, [])
+    scores = {}
+    for batch in (1, 4, 8):
+        assert run(folder, Behaviour(quantised=True), "--batch-size", str(batch)) in (0, 1)
+        found = result(folder)
+        assert found["batchRows"] == batch
+        scores[batch] = found["metrics"][1]["value"]
+        (note,) = found["notes"]
+        assert "The answers depend on the batch" in note
+        assert f"This result holds for requests of {batch} row" in note
+    assert len(set(scores.values())) == 3, "which is why it matters"
+    assert "The answers depend on the batch" in capsys.readouterr().out
+
+
+def test_a_model_that_is_not_deterministic_is_noted_as_that(folder: Path) -> None:
+    write_suite(folder, floor="0.0")
+    assert run(folder, Behaviour(random=True)) == 0
+    (note,) = result(folder)["notes"]
+    assert "the model is not deterministic" in note
+
+
+def test_a_resumed_evaluation_does_not_mix_batches(folder: Path) -> None:
+    work = ["--work-dir", str(folder / "work")]
+    behaviour = Behaviour(quantised=True, refuse_after_rows=ROWS // 2)
+    with serving(behaviour) as url:
+        assert cli.main(arguments(folder, url, *work)) == 3
+        behaviour.refuse_after_rows = None
+        assert cli.main(arguments(folder, url, *work, "--batch-size", "4")) in (0, 1)
+        mixed = result(folder)
+        assert json.loads((folder / "out/run.json").read_text())["sum"]["resumed_rows"] == 0
+    assert run(folder, Behaviour(quantised=True), "--batch-size", "4") in (0, 1)
+    assert result(folder) == mixed
+
+
+def test_a_model_of_bfloat16_is_evaluated(folder: Path) -> None:
+    inputs = [{"tensor": "X", "columns": ["x0", "x1", "x2"], "datatype": "BF16"}]
+    write_suite(folder, inputs=inputs)
+    assert run(folder, Behaviour(datatype="BF16")) == 0
+    found = result(folder)
+    assert found["metrics"][0]["value"] == pytest.approx(0.9, abs=0.05)
+    assert found["notes"] == []
+    write_suite(folder, inputs=[{**inputs[0], "datatype": "FP32"}])
+    assert run(folder, Behaviour(datatype="BF16")) == 2
 
 
 @pytest.mark.parametrize("how", ["streams", "none", "cut", "silent"])

@@ -255,6 +255,7 @@ def test_a_result_of_something_else_is_refused_though_signed(yaml_bundle: Bundle
         ("datasetDigest", canonical.digest(1)),
         ("modelDigest", canonical.digest(1)),
         ("verdict", {"outcome": "Passed", "reasons": []}),
+        ("batchRows", 4),
     ):
         content = canonical.encode({**wire, field: other})
         (record,) = yaml_bundle.predicate.evaluations

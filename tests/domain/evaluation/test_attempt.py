@@ -10,6 +10,7 @@ from throughline.domain.evaluation.attempt import Do, JobView, PodReport, Progre
 
 EVALUATION = Evaluation.model_validate({"suites": [{"name": "s"}], "deadlineSeconds": 600, "retries": 2})
 SAID = json.dumps({"exitCode": 3, "outcome": None, "message": "no answer from the server", "rows": 0})
+CRASHED = json.dumps({"exitCode": 70, "outcome": None, "message": "unforeseen KeyError", "rows": 0})
 HANDED = json.dumps({"exitCode": 0, "outcome": None, "message": "", "rows": 10})
 WRONG = json.dumps({"exitCode": 2, "outcome": None, "message": "no such column", "rows": 0})
 
@@ -42,6 +43,18 @@ def progress(attempts: int = 0, age: float = 10.0, job: JobView | None = None, *
         pytest.param(
             progress(1, job=job(1, "Failed", "BackoffLimitExceeded"), words=SAID),
             Do.FAIL, 1, "BackoffLimitExceeded", "no answer from", id="failed, and said why",
+        ),
+        pytest.param(
+            progress(1, job=job(1, "Failed", "BackoffLimitExceeded"), words=CRASHED, exit_code=70),
+            Do.FAIL, 1, "EvaluatorCrashed", "unforeseen KeyError", id="a fault of the evaluator",
+        ),
+        pytest.param(
+            progress(1, job=job(1, "Failed", "BackoffLimitExceeded"), exit_code=1),
+            Do.FAIL, 1, "EvaluatorCrashed", "exit code 1 and no word", id="1 without words is no verdict",
+        ),
+        pytest.param(
+            progress(1, job=job(1, "Failed", "BackoffLimitExceeded"), exit_code=137),
+            Do.FAIL, 1, "BackoffLimitExceeded", "exit code 137", id="killed",
         ),
         pytest.param(progress(1, job=job(), scoring=True), Do.WAIT, 1, "Scoring", "the scorer works", id="scores"),
         pytest.param(

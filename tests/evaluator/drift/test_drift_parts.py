@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from throughline.api.base import Outcome
-from throughline.api.drift import DriftPolicy
+from throughline.api.drift import DriftColumn, DriftPolicy
 from throughline.evaluator.drift.labels import holdout_gap, join_labels, labelled_windows
 from throughline.evaluator.drift.statistics import chi_squared, holm, population_stability_index
-from throughline.evaluator.drift.window import WindowCursor, cut_windows
+from throughline.evaluator.drift.window import WindowCursor, cut_windows, judge_window
 from throughline.evaluator.errors import EvaluationInputError
 
 
@@ -82,3 +82,56 @@ def test_the_holdout_gap():
     # Newcombe 1998, table II, (a) 56/70 − 48/80 by method 10: 0.0524 to 0.3339.
     check = holdout_gap(np.arange(70) < 56, np.arange(80) < 48, minimum_rows=1)
     assert (check.low, check.high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+def drifting(rows, **more):
+    rng = np.random.default_rng(3)
+    return pa.table({"age": rng.normal(0, 1, rows), "city": rng.choice(["a", "b"], rows), **more})
+
+
+SMALL = DriftPolicy(window_rows=300, minimum_rows=100)
+UNTYPED, NUMBERS, NAN = pa.nulls(300), pa.nulls(300, pa.float64()), pa.array([float("nan")] * 300)
+
+
+@pytest.mark.parametrize("baseline", [UNTYPED, NUMBERS, NAN], ids=["untyped", "numbers", "NaN"])
+@pytest.mark.parametrize("window", [UNTYPED, NUMBERS, NAN], ids=["untyped", "numbers", "NaN"])
+@pytest.mark.parametrize(
+    "declared", [[], [DriftColumn(name="age"), DriftColumn(name="city"), DriftColumn(name="void")]]
+)
+def test_a_column_without_values_on_both_sides_is_unknown_and_the_others_are_judged(baseline, window, declared):
+    policy = SMALL.model_copy(update={"columns": declared})
+    report = judge_window(policy, drifting(300, void=baseline), drifting(300, void=window))
+    assert report.outcome is Outcome.PASSED
+    assert report.unknown_columns == ["void"]
+    assert "not judged: void has no value in the baseline and none in the window" in report.message
+    assert {finding.column for finding in report.findings} == {"age", "city", None}
+    shifted = drifting(300, void=window)
+    shifted = shifted.set_column(0, "age", pa.array(shifted["age"].to_numpy() + 3))
+    assert judge_window(policy, drifting(300, void=baseline), shifted).outcome is Outcome.FAILED
+
+
+def test_values_that_stop_coming_are_drift_whatever_the_type_of_nothing_is():
+    for nothing in (UNTYPED, NUMBERS):
+        report = judge_window(SMALL, drifting(300, n=np.arange(300.0)), drifting(300, n=nothing))
+        assert report.outcome is Outcome.FAILED
+        assert "n (MissingValues" in report.message
+
+
+def test_only_empty_columns_are_unknown():
+    nothing = pa.table({"void": UNTYPED})
+    report = judge_window(SMALL, nothing, nothing)
+    assert (report.outcome, report.unknown_columns) == (Outcome.UNKNOWN, ["void"])
+
+
+def test_a_column_that_cannot_be_compared_is_unknown_where_nobody_declared_it():
+    days = pa.array([0] * 300, pa.date32())
+    report = judge_window(SMALL, drifting(300, day=days), drifting(300, day=days))
+    assert (report.outcome, report.unknown_columns) == (Outcome.PASSED, ["day"])
+    assert "day is date32[day] in the baseline, which cannot be compared" in report.message
+
+
+def test_huge_and_infinite_numbers_are_compared():
+    huge = pa.array([2**60 + place for place in range(300)], pa.int64())
+    endless = pa.array([float("inf"), -float("inf"), 1.0] * 100)
+    report = judge_window(SMALL, drifting(300, huge=huge, endless=endless), drifting(300, huge=huge, endless=endless))
+    assert report.outcome is Outcome.PASSED

@@ -12,7 +12,7 @@ from throughline.evaluator import cli, job
 from throughline.lineage.digest import model_manifest
 
 from tests.evaluator.fake_triton import COLUMNS, Behaviour, serving
-from tests.evaluator.sums import ROWS, result, write_case, write_suite
+from tests.evaluator.sums import PROBED, ROWS, result, write_case, write_suite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def score(folder: Path) -> None:
 def test_from_rows_to_a_verdict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     behaviour = Behaviour()
     assert predict(folder, behaviour=behaviour) == 0
-    assert sum(behaviour.rows) == ROWS
+    assert sum(behaviour.rows) == ROWS + PROBED
     assert f"{ROWS} rows and their predictions are in" in capsys.readouterr().out
     score(folder)
     assert judge(folder) == 0
@@ -168,6 +168,25 @@ def test_predictions_that_are_not_whole_are_not_judged(
     assert judge(folder) == 2
     assert "write the predictions anew with --predictions-out" in capsys.readouterr().err
     assert not (folder / "out/result.json").exists()
+
+
+def test_predictions_of_0_1_0_are_still_judged(folder: Path) -> None:
+    assert predict(folder) == 0
+    score(folder)
+    facts = json.loads((folder / "handed/evaluation.json").read_text())
+    for new in ("batch_rows", "notes"):
+        del facts[new]
+    (folder / "handed/evaluation.json").write_text(json.dumps(facts))
+    assert judge(folder) == 0
+    assert "batchRows" not in result(folder)
+
+
+def test_the_batch_of_handed_over_predictions_is_in_the_result(folder: Path) -> None:
+    assert predict(folder, behaviour=Behaviour(quantised=True)) == 0
+    score(folder)
+    judge(folder)
+    assert result(folder)["batchRows"] == 8
+    assert any("The answers depend on the batch" in note for note in result(folder)["notes"])
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,10 @@ def test_a_share_of_one_is_not_certain() -> None:
     assert found.high == 1.0
     found = interval("falsePositiveRate", Value(0.0, 90, 50), np.zeros(100), 0.05)
     assert found.high == pytest.approx(stats.binomtest(0, 50).proportion_ci(0.95, "exact").high)
-    assert interval("logLoss", Value(0.0, 50, 50), np.zeros(100), 0.05).low is None
+    assert interval("meanAbsoluteError", Value(0.0, 50, 50), np.zeros(100), 0.05).low is None
+    bounded = interval("logLoss", Value(0.1, 50, 50, worst=16.0), np.full(100, 0.1), 0.05)
+    share = stats.binomtest(50, 50).proportion_ci(0.95, "exact").low  # of rows like those seen, at least
+    assert (bounded.low, bounded.high) == pytest.approx((0.1 * share, 0.1 * share + 16.0 * (1 - share)))
 
 
 def test_a_perfect_slice_has_room_for_error_in_a_gap() -> None:

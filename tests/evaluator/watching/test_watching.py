@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from throughline import exits
 from throughline.api.driftresult import DriftResult
 from throughline.domain.evaluation.attempt import RESULT_LINE, Words
 from throughline.evaluator import job
@@ -154,8 +155,8 @@ def test_rows_that_go_before_they_are_judged_are_counted(bed: Bed) -> None:
 
 def test_a_look_that_was_not_told_is_made_again(bed: Bed) -> None:
     bed.sample(500)
-    with mock.patch.object(cli, "_save", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        bed.look()
+    with mock.patch.object(cli, "_save", side_effect=KeyboardInterrupt):
+        assert bed.look() == exits.INTERRUPTED
     first = bed.result()
     assert bed.look() == 0
     assert bed.result() == first
@@ -206,6 +207,68 @@ def test_late_labels_see_what_the_features_do_not(bed: Bed) -> None:
     assert (labels.joined, labels.windows[0].first, len(labels.windows)) == (1000, 800, 3)
     assert bed.words().message.startswith("the error rate rose from ")
     assert bed.result().windows[-1].report.outcome == "Passed"
+
+
+IDS = ["00042", "42", "12345678901234567890", "12345678901234567891", "+4930123456", "1e5", "true", "7.0"]
+
+
+def with_ids(bed: Bed, ids: list[str], said: pa.Array) -> None:
+    """Stored samples of one request each, with the model's class in column C, and a check of their labels."""
+    fixed = {
+        "sample.time": pa.array([datetime.fromtimestamp(bed.at, UTC)] * len(ids), pa.timestamp("ms", tz="UTC")),
+        "sample.key": [Keys(SALT).hashed(key) for key in ids],
+        "sample.item": pa.array([0] * len(ids), pa.int32()),
+    }
+    bed.store.write(batch_name(bed.at, "pod"), pa.table({**fixed, "C": said}))
+    bed.declared["predictions"] = {"columns": ["C"]}
+    bed.declared["labels"] = {"dataset": {**SOURCE, "idColumn": "id", "labelColumn": "y", "format": "CSV"}}
+    del bed.declared["drift"]
+
+
+def test_late_labels_join_by_the_text_of_the_id(bed: Bed) -> None:
+    with_ids(bed, IDS, pa.array(["a"] * len(IDS)))
+    (bed.root / "labels.csv").write_text("id,y\n" + "".join(f"{one},a\n" for one in IDS))
+    assert bed.look() == 0, bed.words().message
+    labels = bed.result().labels
+    assert labels is not None
+    assert (labels.joined, labels.unmatched, labels.repeated, labels.unlabelled) == (len(IDS), 0, 0, 0)
+
+
+@pytest.mark.parametrize("written", ["true", "True", "TRUE", "1"])
+@pytest.mark.parametrize("said", [pa.array([True] * 60), pa.array([1] * 60), pa.array(["True"] * 60)])
+def test_late_labels_of_booleans_are_right_in_each_spelling(bed: Bed, written: str, said: pa.Array) -> None:
+    ids = [f"k{place}" for place in range(60)]
+    with_ids(bed, ids, said)
+    bed.declared["labels"]["windowRows"] = 60
+    (bed.root / "labels.csv").write_text("id,y\n" + "".join(f"{one},{written}\n" for one in ids))
+    assert bed.look() == 0, bed.words().message
+    labels = bed.result().labels
+    assert labels is not None
+    assert labels.windows[0].accuracy == 1.0
+
+
+def test_a_label_without_a_value_is_named_and_not_taken_for_an_error(bed: Bed) -> None:
+    with_ids(bed, ["a", "b"], pa.array(["x", "x"]))
+    (bed.root / "labels.csv").write_text("id,y\na,x\nb,\n")
+    assert bed.look() == 2
+    assert "labels.label: row 1 is null" in bed.words().message
+
+
+def test_a_text_column_of_a_csv_baseline_is_compared_as_text(bed: Bed) -> None:
+    """Sampled are texts of digits; CSV has no types."""
+    codes = [f"{place % 4:03d}" for place in range(600)]
+    bed.sample(0)
+    fixed = {
+        "sample.time": pa.array([datetime.fromtimestamp(bed.at, UTC)] * 600, pa.timestamp("ms", tz="UTC")),
+        "sample.key": [Keys(SALT).hashed(str(place)) for place in range(600)],
+        "sample.item": pa.array([0] * 600, pa.int32()),
+    }
+    bed.store.write(batch_name(bed.at, "pod"), pa.table({**fixed, "code": codes}))
+    (bed.root / "rows.csv").write_text("code\n" + "\n".join(codes) + "\n")
+    bed.declared["drift"]["baseline"] = SOURCE
+    assert bed.look("--data", str(bed.root / "rows.csv")) == 0, bed.words().message
+    (window,) = bed.result().windows
+    assert {finding.test for finding in window.report.findings if finding.column == "code"} == {"ChiSquared"}
 
 
 def test_the_share_held_out_is_compared(bed: Bed) -> None:

@@ -115,6 +115,7 @@ class WindowReport(Resource):
     reference_rows: int
     window_rows: int
     findings: list[DriftFinding] = []
+    unknown_columns: list[str] = []  # that could not be judged; the others were
     limits: str = BLIND_TO_CONCEPT_DRIFT
 
 

@@ -55,6 +55,7 @@ class GapResult(Resource):
     worst: str | None = None
     compared: list[str] = []  # slices that took part
     left_out: list[str] = []  # slices that did not: too small, or without a value
+    left_out_reasons: list[str] = []  # of each: NAME: why and what to do; of results of 0.1.0 empty
     smallest_rows: int | None = None  # rows of the smallest slice that took part
     reason: str | None = None
 
@@ -106,6 +107,7 @@ class EvaluationResult(Resource):
     dataset_size_bytes: int | None = None
     model: str | None = None
     model_digest: str | None = None
+    batch_rows: int | None = None  # rows per request, on which answers may depend; None: of results of 0.1.0
     rows: int
     groups: int | None = None  # Ranking
     confidence_percent: int

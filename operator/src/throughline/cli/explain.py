@@ -55,9 +55,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         resource = _from_file(args) if args.file else asyncio.run(_from_cluster(args))
         explanation = Explanation(resource, last=max(0, args.last))
-    except (CannotExplainError, cluster.NoClusterError, documents.UnreadableError, ApiError) as error:
+    except (CannotExplainError, documents.UnreadableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return output.FAILED
+    except (cluster.NoClusterError, ApiError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return output.NO_ANSWER
     print(output.structured(explanation.to_wire(), "json") if args.output == "json" else explanation.text())
     return output.OK
 

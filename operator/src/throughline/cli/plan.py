@@ -123,7 +123,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "plan",
         help="what would be created or changed on the cluster, and why; writes nothing",
         description="Renders what the operator would make of the files, and compares it with the cluster. "
-        "Exit code: 0 fine, 1 something would be refused, 2 no answer.",
+        "Exit code: 0 fine, 1 something would be refused, 2 nothing to plan, 3 no answer of the cluster.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON file, directory, or - for the input")
     parser.add_argument("-n", "--namespace", help="of resources that name none (default: as kubectl)")
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> int:
         plan = asyncio.run(_plan(args, resources))
     except (cluster.NoClusterError, ApiError) as error:
         print(f"error: {error} (--offline shows what is rendered)", file=sys.stderr)
-        return output.FAILED
+        return output.NO_ANSWER
     _print(plan, args.output)
     return output.INVALID if plan.refused else output.OK
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from throughline import settings
+from throughline import exits, settings
 from throughline.lineage.keys import KeyFileError
 
 if TYPE_CHECKING:
     import argparse
-
-USAGE_ERROR = 2
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,7 +31,7 @@ def main(arguments: argparse.Namespace) -> int:
             name = ".".join(str(part) for part in problem["loc"])
             flag = f"--{name.replace('_', '-')} ({settings.PREFIX}{name.upper()}): " if name else ""
             print(f"throughline run: {flag}{problem['msg']}", file=sys.stderr)
-        return USAGE_ERROR
+        return exits.UNUSABLE
     from throughline.runtime import app, logs  # noqa: PLC0415 - a second of imports that other commands need not pay
 
     logs.configure(level=loaded.log_level, text=loaded.log_format == "text")
@@ -41,4 +39,4 @@ def main(arguments: argparse.Namespace) -> int:
         return asyncio.run(app.run(loaded))
     except KeyFileError as error:
         print(f"throughline run: --signing-key-file: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        return exits.UNUSABLE

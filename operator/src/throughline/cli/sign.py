@@ -240,6 +240,7 @@ def _evaluation(
         suite=statement.SuiteRecord(name=name, digest=statement.suite_digest(spec)),
         dataset=statement.DatasetRecord(digest=dataset.digest, size_bytes=dataset.size_bytes),
         result=statement.ResultRecord(digest=canonical.digest_bytes(content)),
+        batch_rows=found.batch_rows,
         verdict=found.verdict.outcome,
     )
     for contradiction in statement.contradictions(found, record, model_digest):

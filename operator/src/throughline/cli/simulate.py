@@ -44,7 +44,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="what a service would have cost on a trace, against other autoscalers; needs no cluster",
         description="Runs the operator's own decisions over recorded or made traffic in virtual time, and other "
         f"autoscalers over the same. Needs pip install '{EXTRA}'. "
-        "Exit code: 0 simulated, 1 something is wrong with what was given to simulate, 2 wrong usage or no answer.",
+        "Exit code: 0 simulated, 1 something is wrong with what was given to simulate, 2 wrong usage, "
+        "3 no answer of Prometheus.",
     )
     parser.add_argument(
         "files", nargs="+", metavar="FILE",
@@ -222,7 +223,7 @@ def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
             now_seconds=time.time(), query=args.query, rate_per_second=args.rate, seed=args.seed,
         )  # fmt: skip
     except HistoryError as error:
-        raise CannotSimulateError(str(error)) from error
+        raise CannotSimulateError(str(error), output.NO_ANSWER) from error
     if history.gap_seconds > 0:
         service.notes.append(
             f"for {history.gap_seconds / 60:.3g} min nothing was recorded; there the rate before was held"

@@ -15,9 +15,10 @@ import shutil
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import numpy as np
+from ml_dtypes import bfloat16
 
 from throughline.evaluator.errors import NotEvaluatedError
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DATATYPES = {
+# Of what the tensors' raw contents hold.
+DATATYPES: dict[str, str | np.dtype[Any]] = {
     "BOOL": "?", "UINT8": "u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8", "INT8": "i1", "INT16": "<i2",
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
+    "BF16": np.dtype(bfloat16),
 }  # fmt: skip
+# As numpy calculates with them: it does not know BF16, of which FP32 holds every number.
+_ARRAYS = {**DATATYPES, "BF16": "<f4"}
 TEXT = "BYTES"
 FILE = "answers"
 _HEAD = struct.Struct("<QQQI")  # first row, row after the last, bytes of the payload, checksum of these and the payload
@@ -46,7 +51,7 @@ class Answer:
     raw: bytes
 
     def array(self) -> NDArray[np.generic]:
-        """The tensor; texts as an object array of bytes.
+        """The tensor; texts as an object array of bytes, BF16 as single-precision numbers.
 
         Raises:
             NotEvaluatedError: the server sent fewer or more bytes than its shape says.
@@ -55,7 +60,8 @@ class Answer:
             values = np.empty(len(texts := list(_texts(self.raw))), dtype=np.object_)
             values[:] = texts
         else:
-            values = np.frombuffer(self.raw, dtype=DATATYPES[self.datatype])
+            raw = np.frombuffer(self.raw, dtype=DATATYPES[self.datatype])
+            values = raw.astype(_ARRAYS[self.datatype], copy=False)
         if values.size != math.prod(self.shape):
             raise NotEvaluatedError(f"the server says shape {list(self.shape)}, but sent {values.size} values")
         shaped: NDArray[np.generic] = values.reshape(self.shape)
@@ -138,7 +144,7 @@ class Answers:
         kind = (answer.datatype, answer.shape[1:])
         if self._kind is None or self._output is None:
             self._kind = kind
-            values = np.object_ if answer.datatype == TEXT else DATATYPES[answer.datatype]
+            values = np.object_ if answer.datatype == TEXT else _ARRAYS[answer.datatype]
             self._output = np.empty((self.rows, *answer.shape[1:]), dtype=values)
             self._write(0, 0, json.dumps({"datatype": kind[0], "shape": kind[1]}).encode())
         elif kind != self._kind:

@@ -7,17 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from throughline import exits
 from throughline.evaluator import job
-from throughline.evaluator.commandline import (
-    BAD_INPUT,
-    FAILED,
-    INTERRUPTED,
-    NOT_EVALUATED,
-    PASSED,
-    Parser,
-    end,
-    exit_code,
-)
+from throughline.evaluator.commandline import Parser, end, exit_code, guarded
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.progress import Progress
@@ -38,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog=PROGRAM,
         description="Evaluates a model behind Triton against an EvaluationSuite. Exit code: 0 passed, 1 a gate failed "
-        "or cannot be judged, 2 bad input, 3 could not be evaluated (trying again may help).",
+        "or cannot be judged, 2 bad input, 3 could not be evaluated (trying again may help), 70 a fault of this "
+        "program.",
     )
     what = top.add_argument_group("what")
     what.add_argument("--suite", required=True, metavar="FILE", help="EvaluationSuite, YAML or JSON")
@@ -99,7 +92,8 @@ def parser() -> argparse.ArgumentParser:
         "--job",
         action="store_true",
         help="in a Job: the exit code is 0 for every outcome that trying again would not change (passed, failed, bad "
-        "input), 3 where it may; the result is printed as one line. Not with --predictions-out: a scorer runs after it",
+        "input), 3 or 70 where it may; the result is printed as one line. Not with --predictions-out: a scorer runs "
+        "after it",
     )
     out.add_argument("--progress", action=argparse.BooleanOptionalAction, default=None,
                      help="rows, rows/s and time left on stderr (default: on a terminal)")  # fmt: skip
@@ -130,7 +124,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code as in the help."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(PROGRAM, lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
     # With --predictions-out a scorer begins after 0, so there 0 means that the predictions are written.
     in_job = "--job" in arguments and not any(one.startswith("--predictions-out") for one in arguments)
     try:
@@ -139,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _require(given)
         code = _judge(given)
     except EvaluationInputError as error:
-        code = end(PROGRAM, BAD_INPUT, str(error), job.Known())
+        code = end(PROGRAM, exits.UNUSABLE, str(error), job.Known())
     return exit_code(code, in_job=in_job)
 
 
@@ -176,16 +174,16 @@ def _judge(given: argparse.Namespace) -> int:
         written = _write(report, given, statistics)
     except EvaluationInputError as error:
         progress.end()
-        return end(PROGRAM, BAD_INPUT, str(error), known)
+        return end(PROGRAM, exits.UNUSABLE, str(error), known)
     except NotEvaluatedError as error:
         progress.end()
-        return end(PROGRAM, NOT_EVALUATED, str(error), known)
+        return end(PROGRAM, exits.NO_ANSWER, str(error), known)
     except KeyboardInterrupt:
         progress.end()
-        return end(PROGRAM, INTERRUPTED, "interrupted; the same command goes on from here", known)
+        return end(PROGRAM, exits.INTERRUPTED, "interrupted; the same command goes on from here", known)
     known.rows, known.result = report.result.rows, written.read_bytes()
     outcome = str(report.result.verdict.outcome) if report.result.verdict is not None else "Unknown"
-    code = PASSED if outcome == "Passed" else FAILED
+    code = exits.OK if outcome == "Passed" else exits.REFUSED
     print(_printed(report, given.form), end="", flush=True)
     job.last_words(code, outcome, _reasons(report), known)
     if given.job:
@@ -224,8 +222,8 @@ def _hand_over(given: argparse.Namespace, progress: Progress, known: job.Known) 
     known.rows = evaluation.predict(given, progress, _connect(given), known.artifact)
     progress.end()
     print(f"{known.rows} rows and their predictions are in {given.predictions_out}", flush=True)
-    job.last_words(PASSED, None, "", known)
-    return PASSED
+    job.last_words(exits.OK, None, "", known)
+    return exits.OK
 
 
 def _connect(given: argparse.Namespace) -> Callable[[Target, str], ModelPort]:

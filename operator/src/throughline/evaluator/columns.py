@@ -43,8 +43,27 @@ def require(table: pa.Table, columns: Sequence[str], field: str) -> None:
 
 
 def matrix(table: pa.Table, columns: Sequence[str]) -> NDArray[np.float64]:
-    """[rows, columns] of number columns; null is NaN."""
-    return np.column_stack([table[name].cast(pa.float64()).to_numpy().astype(np.float64) for name in columns])
+    """[rows, columns] of number columns; null is NaN.
+
+    Raises:
+        EvaluationInputError: a column holds no numbers, or integers that floating-point numbers do not.
+    """
+    return np.column_stack([floats(table[name], f"column {name!r}") for name in columns])
+
+
+def floats(column: pa.ChunkedArray, where: str) -> NDArray[np.float64]:
+    """One number column; raises as `matrix`, beginning with `where`."""
+    column = plain(column)
+    try:
+        numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy().astype(np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        if pa.types.is_integer(column.type):
+            raise EvaluationInputError(
+                f"{where} is {column.type} and has integers beyond ±2^53, which floating-point numbers do not hold; "
+                "scale them, or take the column out"
+            ) from None
+        raise EvaluationInputError(f"{where} is {column.type}; numbers are needed") from None
+    return numbers
 
 
 def with_matrix(table: pa.Table, columns: Sequence[str], values: NDArray[np.float64]) -> pa.Table:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from throughline import exits, guard
 from throughline.evaluator import job
 from throughline.evaluator.errors import EvaluationInputError
 
-PASSED, FAILED, BAD_INPUT, NOT_EVALUATED, INTERRUPTED = 0, 1, 2, 3, 130
-CERTAIN = (PASSED, FAILED, BAD_INPUT)  # trying again gives the same
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
 
 def exit_code(code: int, *, in_job: bool) -> int:
     """A Job tries again whatever ends with another code than 0."""
-    return PASSED if in_job and code in CERTAIN else code
+    return exits.OK if in_job and code in exits.CERTAIN else code
 
 
 def end(program: str, code: int, message: str, known: job.Known) -> int:
@@ -31,3 +32,12 @@ def end(program: str, code: int, message: str, known: job.Known) -> int:
     print(f"{program}: {message}", file=sys.stderr)
     job.last_words(code, None, message, known)
     return code
+
+
+def guarded(program: str, command: Callable[[], int]) -> int:
+    """As `guard.guarded`; an unforeseen error is also told to whoever reads the pod's status."""
+
+    def tell(said: str) -> None:
+        job.last_words(exits.UNFORESEEN, None, said, job.Known())
+
+    return guard.guarded(program, command, tell=tell)

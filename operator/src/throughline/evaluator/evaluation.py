@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from throughline.domain.evaluation.together import together
-from throughline.evaluator import rows, source
+from throughline.evaluator import columntypes, rows, source
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.quality.report import check_quality
@@ -83,6 +83,8 @@ def evaluate(given: argparse.Namespace, progress: Progress, connect: Connect) ->
                     robust = robustness(spec, data.table, session.predict(targets_by_name[name]))
                 results[name] = together(scored, case.quality, robust).model_copy(
                     update={
+                        "batch_rows": session.batch_rows(targets_by_name[name]),
+                        "notes": [*scored.notes, *noted(session.batch_note(targets_by_name[name], data))],
                         "suite": suite.name,
                         "suite_digest": suite.digest,
                         "dataset_digest": data.digest,
@@ -114,6 +116,7 @@ def predict(given: argparse.Namespace, progress: Progress, connect: Connect, fil
             partition(suite.spec.slices, case.data.table)
             found = session.open(judged)
             output, answers = session.output(judged, case.data)
+            batch_rows, note = session.batch_rows(judged), session.batch_note(judged, case.data)
         finally:
             session.close()
     facts = handover.Facts(
@@ -125,6 +128,8 @@ def predict(given: argparse.Namespace, progress: Progress, connect: Connect, fil
         quality=case.quality,
         files=files,
         statistics=_statistics(session.statistics),
+        batch_rows=batch_rows,
+        notes=noted(note),
     )
     handover.write(Path(given.predictions_out), suite, case.data, output, facts)
     answers.discard()
@@ -145,9 +150,10 @@ def judge_scores(given: argparse.Namespace, known: Known) -> tuple[Report, dict[
     known.artifact = facts.files
     predictions = scores.read(Path(given.scores), suite.spec.metric_names(), table.num_rows)
     result: EvaluationResult = together(score_predictions(suite.spec, table, predictions), facts.quality, None)
-    notes = [f"Scored by {suite.spec.task.scorer.image}.", *result.notes]
+    notes = [f"Scored by {suite.spec.task.scorer.image}.", *result.notes, *facts.notes]
     result = result.model_copy(
         update={
+            "batch_rows": facts.batch_rows,
             "suite": suite.name,
             "suite_digest": suite.digest,
             "dataset_digest": facts.dataset_digest,
@@ -184,7 +190,13 @@ def _training(suite: EvaluationSuiteSpec, given: argparse.Namespace, work: Path)
     if suite.training_dataset is None:
         return None
     location = given.training_data or source.locate(suite.training_dataset.source, Path(given.training_root))
-    return rows.load(suite.training_dataset, location, suite.task.type, scratch=work).table
+    return rows.load(
+        suite.training_dataset, location, suite.task.type, scratch=work, text_columns=columntypes.of_suite(suite)
+    ).table
+
+
+def noted(note: str | None) -> list[str]:
+    return [] if note is None else [note]
 
 
 def _called(model: Served) -> str:

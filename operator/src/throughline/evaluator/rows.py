@@ -12,8 +12,10 @@ from pyarrow import csv, ipc, parquet
 
 from throughline.api.evaluationdataset import DatasetFormat
 from throughline.api.evaluationmetrics import TaskType
-from throughline.evaluator import source
+from throughline.evaluator import columntypes, source
+from throughline.evaluator.columntypes import TextColumns
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.texts import require_simple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,12 +52,20 @@ def read(suite: EvaluationSuiteSpec, location: str, *, scratch: Path) -> Rows:
             (near matches are named), or a label is missing.
         NotEvaluatedError: the store does not answer.
     """
-    found = load(suite.dataset, location, suite.task.type, scratch=scratch)
+    text_columns = columntypes.of_suite(suite)
+    found = load(suite.dataset, location, suite.task.type, scratch=scratch, text_columns=text_columns)
     _check(found.table, suite, found.name)
     return found
 
 
-def load(dataset: Dataset, location: str, task: TaskType, *, scratch: Path) -> Rows:
+def load(
+    dataset: Dataset,
+    location: str,
+    task: TaskType,
+    *,
+    scratch: Path,
+    text_columns: TextColumns = TextColumns(),  # noqa: B008 - frozen
+) -> Rows:
     """A data set as it is; raises as `read` does for what is no table."""
     endpoint = source.endpoint(dataset.source, location)
     with source.opened(location, expected=dataset.digest, scratch=scratch, endpoint=endpoint) as opened:
@@ -66,7 +76,7 @@ def load(dataset: Dataset, location: str, task: TaskType, *, scratch: Path) -> R
                 f"{', '.join(DatasetFormat)}"
             )
         try:
-            table = pa.Table.from_batches(*_read(opened.file, form, _csv_types(dataset, task)))
+            table = pa.Table.from_batches(*_read(opened.file, form, _text_columns(dataset, task, text_columns)))
         except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
             raise EvaluationInputError(
                 f"{opened.name} is not readable as {form}: {_first_line(error)}. Write it anew, or correct "
@@ -93,15 +103,17 @@ def needed(suite: EvaluationSuiteSpec) -> Mapping[str, str]:
     return found
 
 
-def _read(
-    file: BinaryIO, form: DatasetFormat, csv_types: dict[str, pa.DataType]
-) -> tuple[list[pa.RecordBatch], pa.Schema]:
+def _read(file: BinaryIO, form: DatasetFormat, text_columns: TextColumns) -> tuple[list[pa.RecordBatch], pa.Schema]:
     if form is DatasetFormat.PARQUET:
         parquet_file = parquet.ParquetFile(file)
         return list(parquet_file.iter_batches(BATCH_ROWS)), parquet_file.schema_arrow
     if form is DatasetFormat.CSV:
         # Not csv.open_csv: that takes each column's type from the first block, and fails at a later 1.5 after ones.
-        table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=csv_types))
+        types = dict.fromkeys(text_columns.keys | text_columns.others, pa.string())
+        table = csv.read_csv(file, convert_options=csv.ConvertOptions(column_types=types))
+        for index, name in enumerate(table.column_names):
+            if name in text_columns.keys:
+                table = table.set_column(index, name, _without_empty(table.column(index)))
         return table.to_batches(BATCH_ROWS), table.schema
     is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
     file.seek(0)
@@ -112,10 +124,15 @@ def _read(
     return list(stream), stream.schema
 
 
-def _csv_types(dataset: Dataset, task: TaskType) -> dict[str, pa.DataType]:
-    """Classes stay as they are written: "01" is not the class "1"."""
-    label = dataset.label_column
-    return {label: pa.string()} if label is not None and task is TaskType.CLASSIFICATION else {}
+def _text_columns(dataset: Dataset, task: TaskType, more: TextColumns) -> TextColumns:
+    """Ids and classes stay as they are written: "01" is not the class "1"."""
+    label = dataset.label_column if task is TaskType.CLASSIFICATION else None
+    own = {name for name in (label, dataset.id_column) if name is not None}
+    return TextColumns(more.keys | (own - (more.numbers - {label})), more.others)
+
+
+def _without_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
 
 
 def _check(table: pa.Table, suite: EvaluationSuiteSpec, name: str) -> None:
@@ -130,6 +147,8 @@ def _check(table: pa.Table, suite: EvaluationSuiteSpec, name: str) -> None:
             )
     if table.num_rows == 0:
         raise EvaluationInputError(f"{name} has no rows; an evaluation needs some")
+    for column, field in columntypes.key_fields(suite).items():
+        require_simple(table.schema.field(column).type, f"{name}: column {column!r} ({field})")
     label = suite.dataset.label_column
     if label is not None:
         _check_labels(table.column(label), label, name)

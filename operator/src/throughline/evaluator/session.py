@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from throughline.evaluator import served, tensors
+from throughline.evaluator import batchprobe, served, tensors
 from throughline.evaluator.answers import Answers
 from throughline.evaluator.infer import Pace, Plan, Retry, Statistics, attempt, infer
 
@@ -106,6 +106,23 @@ class Session:
             self.statistics[target.name] = statistics
             return answers.output(), answers
 
+    def batch_rows(self, target: Target) -> int:
+        """Rows per request."""
+        return served.batch_rows(self._served[target.name], self.how.batch_rows)
+
+    def batch_note(self, target: Target, rows: Rows) -> str | None:
+        """What there is to say of answers that depend on the batch."""
+        found = self._served[target.name]
+        most = served.batch_rows(found, None)
+        arrays = tensors.build(self.suite.inputs, rows.table.slice(0, max(self.batch_rows(target), batchprobe.ROWS)))
+        asked = self._runner.run(
+            batchprobe.probe(
+                self._ports[target.name], arrays, self.batch_rows(target), most, self.how.retry,
+                Pace(self.how.rows_per_second),
+            )
+        )  # fmt: skip
+        return None if asked is None else asked.note()
+
     def predict(self, target: Target) -> Callable[[pa.Table], NDArray[np.generic]]:
         """The model as a function of rows, for what asks it about rows that are not the data set's."""
 
@@ -121,8 +138,7 @@ class Session:
             self._runner.run(port.close())
 
     async def _ask(self, target: Target, table: pa.Table, answers: Answers) -> Statistics:
-        size = served.batch_rows(self._served[target.name], self.how.batch_rows)
-        plan = Plan(size, self.how.in_flight, self.how.retry)
+        plan = Plan(self.batch_rows(target), self.how.in_flight, self.how.retry)
         arrays = tensors.build(self.suite.inputs, table)
         self.progress.start(target.name, answers.rows, answers.done_rows)
         return await infer(
@@ -136,6 +152,7 @@ class Session:
             "inputs": [one.to_wire() for one in self.suite.inputs],
             "output": self.suite.output.tensor,
             "url": target.url,
+            "batchRows": self.batch_rows(target),
             "served": asdict(replace(found, max_batch_size=None, priority_levels=0)),
             "modelDigest": self.how.model_digest,
         }

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from ml_dtypes import bfloat16, finfo
 
 from throughline.api.evaluationsuite import InputDataType
-from throughline.evaluator.columns import plain
+from throughline.evaluator.columns import floats, plain
 from throughline.evaluator.errors import EvaluationInputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from throughline.api.evaluationsuite import Input
 
-FLOATS: dict[InputDataType, type[np.floating[Any]]] = {
+FLOATS: dict[InputDataType, Any] = {
+    InputDataType.BF16: bfloat16,
     InputDataType.FP16: np.float16,
     InputDataType.FP32: np.float32,
     InputDataType.FP64: np.float64,
@@ -88,18 +90,19 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _floats(where: str, datatype: InputDataType, column: pa.ChunkedArray) -> NDArray[np.generic]:
     wanted = FLOATS[datatype]
-    if not pa.types.is_floating(column.type):
-        column = column.cast(pa.float64())
-    array = _numpy(column)  # missing ones are NaN
+    # Missing ones are NaN.
+    array = _numpy(column) if pa.types.is_floating(column.type) else floats(column, where)
     if array.dtype == wanted:
         return array
     with np.errstate(over="ignore"):
         converted = array.astype(wanted)
-    beyond = int(np.count_nonzero(np.isinf(converted)) - np.count_nonzero(np.isinf(array)))
+    endless = np.isinf(converted.astype(np.float64))
+    beyond = int(np.count_nonzero(endless) - np.count_nonzero(np.isinf(array)))
     if beyond:
+        largest = float(finfo(wanted).max)  # type: ignore[no-untyped-call]
         raise EvaluationInputError(
-            f"{where} has {beyond} values beyond the range of {datatype} (±{np.finfo(wanted).max:g}); scale them, or "
-            "take a wider datatype"
+            f"{where} has {beyond} values beyond the range of {datatype} (±{largest:g}); scale them, "
+            "or take a wider datatype"
         )
     return converted
 

@@ -159,10 +159,10 @@ def _raw(array: NDArray[np.generic]) -> tuple[str, bytes]:
     if array.dtype == np.object_:
         serialized = serialize_byte_tensor(array)
         return TEXT, serialized.item() if serialized.size else b""
-    return _NAMES[array.dtype.str.lstrip("|")], array.tobytes()
+    return _NAMES[array.dtype], array.tobytes()
 
 
-_NAMES = {np.dtype(code).str.lstrip("|"): name for name, code in DATATYPES.items()}
+_NAMES = {np.dtype(code): name for name, code in DATATYPES.items()}
 
 
 def _number(version: str) -> int:

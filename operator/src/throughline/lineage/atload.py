@@ -1,7 +1,7 @@
 """`python -m throughline.lineage.atload`: whether the model's files that are mounted here are those that were judged.
 
 An init container of a serving pod runs it, so that a server never loads others. Exit code: 0 they are, 1 they are not,
-or cannot be read; the last words say which.
+or cannot be read, 70 a fault of this program; the termination message says which.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from throughline import exits, guard
 from throughline.lineage.digest import DigestError, model_manifest
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def problem(directory: Path, version: int, digest: str) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code as above."""
+    return guard.guarded("throughline.lineage.atload", lambda: _main(argv), tell=_tell)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", required=True, type=Path, help="the model's folder, with its version folder")
     parser.add_argument("--version", required=True, type=int, help="the version that is served")
@@ -42,11 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     wrong = problem(given.directory, given.version, given.digest)
     if wrong is None:
-        return 0
+        return exits.OK
     print(wrong, file=sys.stderr)
+    _tell(wrong)
+    return exits.REFUSED
+
+
+def _tell(message: str) -> None:
     if TERMINATION_LOG.is_file():
-        TERMINATION_LOG.write_text(wrong)
-    return 1
+        TERMINATION_LOG.write_text(message)
 
 
 if __name__ == "__main__":

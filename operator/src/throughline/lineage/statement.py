@@ -80,6 +80,7 @@ class EvaluationRecord(Resource):
     suite: SuiteRecord
     dataset: DatasetRecord
     result: ResultRecord
+    batch_rows: Annotated[int | None, Field(ge=1)] = None  # rows per request; None in statements of 0.1.0
     verdict: Outcome
 
 
@@ -183,6 +184,7 @@ def contradictions(result: EvaluationResult, record: EvaluationRecord, model_dig
         ("suiteDigest", result.suite_digest, record.suite.digest),
         ("datasetDigest", result.dataset_digest, record.dataset.digest),
         ("modelDigest", result.model_digest, model_digest),
+        ("batchRows", result.batch_rows, record.batch_rows),
         ("verdict", result.verdict and result.verdict.outcome, record.verdict),
     )
     for field, said, expected in pairs:

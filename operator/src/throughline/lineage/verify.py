@@ -219,7 +219,8 @@ def _of_evaluations(
             yield Check(part, name, Status.NOT_CHECKED, ("not given",))
             continue
         problem = compare(named[name], record)
-        said = f"verdict {record.verdict}" if part is Part.RESULT else ""
+        batch = "" if record.batch_rows is None else f", {record.batch_rows} rows per request"
+        said = f"verdict {record.verdict}{batch}" if part is Part.RESULT else ""
         details = (problem,) if problem else (said,) if said else ()
         yield Check(part, name, Status.FAILED if problem else Status.OK, details)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.api.base import Resource
 from throughline.api.modelrevision import Artifact, Digest
 
 if TYPE_CHECKING:
     from throughline.api.evaluation import Evaluation
 
-BAD_INPUT = 2  # of throughline-evaluate: trying again gives the same
 # What the last two lines of its log begin with.
 MANIFEST_LINE = "throughline-manifest: "
 RESULT_LINE = "throughline-result: "
@@ -61,6 +61,7 @@ class PodReport:
     name: str
     words: str = ""  # of its last end; before there is one, of its first step's
     waiting: str = ""  # why the evaluator does not run yet
+    exit_code: int | None = None  # of its last end
     restarts: int = 0
     scoring: bool = False  # the suite's scorer is at work
     scorer_failed: str = ""  # how, with what it said last
@@ -120,12 +121,23 @@ def _failed(evaluation: Evaluation, job: JobView, seen: Progress) -> Step:
     if job.reason == "DeadlineExceeded":
         return _too_late(evaluation, job.attempt, seen.waits_for or _said(seen.pod))
     words = Words.parse(seen.pod.words) if seen.pod is not None else None
-    if words is not None and words.exit_code == BAD_INPUT:
+    if words is not None and words.exit_code == exits.UNUSABLE:
         return Step(Do.FAIL, job.attempt, "BadInput", words.message)
+    if crashed(seen.pod):
+        return Step(Do.FAIL, job.attempt, "EvaluatorCrashed", _said(seen.pod) or job.message)
     failed = seen.pod.scorer_failed if seen.pod is not None else ""
     if failed or job.reason == "PodFailurePolicy":
         return Step(Do.FAIL, job.attempt, "ScorerFailed", failed or job.message)
     return Step(Do.FAIL, job.attempt, job.reason or "JobFailed", _said(seen.pod) or job.message)
+
+
+def crashed(pod: PodReport | None) -> bool:
+    """Whether the evaluator ended in a way that nobody foresaw: never a verdict, whatever else it left behind."""
+    if pod is None:
+        return False
+    words = Words.parse(pod.words)
+    # An interpreter that cannot even start its program exits with 1 and leaves no words.
+    return pod.exit_code == exits.UNFORESEEN or (words is None and pod.exit_code == exits.REFUSED)
 
 
 def after_loss(evaluation: Evaluation, seen: Progress, why: str) -> Step:
@@ -159,4 +171,8 @@ def _said(pod: PodReport | None) -> str:
     if pod is None:
         return ""
     words = Words.parse(pod.words)
-    return words.message if words is not None and words.message else pod.waiting
+    if words is not None and words.message:
+        return words.message
+    if pod.waiting or not pod.exit_code:
+        return pod.waiting
+    return f"the evaluator ended with exit code {pod.exit_code} and no word; `kubectl logs {pod.name}` has more"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from throughline import exits
 from throughline.api.base import ConditionStatus, Outcome
 from throughline.api.monitoring import version_parts
 from throughline.api.schedules import next_start_seconds
@@ -37,7 +38,7 @@ _STATUSES = {
 def found(job: JobView, completed: str, words: Words | None) -> MonitoringStatus:
     """What a look's Job has found, from its last words; None: it left none."""
     outcome = None if words is None or words.outcome is None else Outcome(words.outcome)
-    if job.ended != COMPLETE or words is None or outcome is None:
+    if job.ended != COMPLETE or words is None or outcome is None or words.exit_code not in exits.VERDICTS:
         said = words.message if words is not None and words.message else job.message or "it left no last words"
         return MonitoringStatus(
             job=job.name, completed=completed, reason="LookFailed", message=f"Job {job.name}: {said}"[:MESSAGE_LIMIT]

@@ -36,8 +36,8 @@ _ACCURACY_TABLE = (
         ACCURACY_PASSING,
         "Undecided",
         _F,
-        "A bound can be judged neither kept nor missed: too few rows, or no label. That is not passed.",
-        "Add rows to the data set, or lower minimumSliceSize or the confidence.",
+        "A bound can be judged neither kept nor missed: the message says why for each. That is not passed.",
+        "Do what the message says of each bound, such as adding rows of a class or a slice to the data set.",
     ),
     Meaning(
         ACCURACY_PASSING,
@@ -168,7 +168,7 @@ _RUN_TABLE = (
         "VerdictUnknown",
         _G,
         "There is a verdict: a bound can be judged neither kept nor missed, which is not passed.",
-        "Add rows to the data set, or lower minimumSliceSize or the confidence.",
+        "Do what the message says of each bound, such as adding rows of a class or a slice to the data set.",
     ),
     Meaning(SUCCEEDED, "Running", _P, "The evaluator works; `kubectl logs -f job/NAME -c evaluate` shows how far."),
     Meaning(
@@ -191,6 +191,15 @@ _RUN_TABLE = (
         _U,
         "Suite, data, model or a scorer's scores are not as the evaluator needs them.",
         _AGAIN,
+    ),
+    Meaning(
+        SUCCEEDED,
+        "EvaluatorCrashed",
+        _F,
+        "The evaluator ended with an error that it does not foresee: a fault of Throughline. It says nothing about the "
+        "model.",
+        "Report the traceback in `kubectl logs` of the Job's pod with the message. Then delete the EvaluationRun: it "
+        "is run again.",
     ),
     Meaning(
         SUCCEEDED,

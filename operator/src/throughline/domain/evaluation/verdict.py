@@ -60,7 +60,7 @@ def _floor_or_ceiling(check: Check, metric: str, bound: float, estimate: Estimat
     word = check.lower()
     if estimate is None or estimate.value is None:
         why = (estimate.reason if estimate else None) or "it was not measured"
-        return _said(known, Outcome.UNKNOWN, f"{metric} is unknown: {why}; give the data set rows that define it")
+        return _said(known, Outcome.UNKNOWN, f"{metric} is unknown: {why}")
     if estimate.low is None or estimate.high is None:
         why = estimate.reason or "it was not made"
         return _said(
@@ -108,10 +108,9 @@ def _gap(gap: Gap, found: GapResult | None, unit: str) -> Reason:
         return _said(
             known,
             Outcome.UNKNOWN,
-            f"the gap in {gap.metric} between slices of {gap.slice} is unknown: {why}; "
-            "add rows of the small slices or lower spec.minimumSliceSize",
+            f"the gap in {gap.metric} between slices of {gap.slice} is unknown: {why}",
         )
-    left_out = f" (not judged: {', '.join(found.left_out)})" if found.left_out else ""
+    left_out = f" (not judged: {'; '.join(found.left_out_reasons or found.left_out)})" if found.left_out else ""
     shown = (
         f"the gap in {gap.metric} between {gap.slice} {found.best} and {found.worst} is {_number(found.value)} "
         f"[{_number(found.low)}, {_number(found.high)}]{left_out}"

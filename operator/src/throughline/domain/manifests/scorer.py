@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from throughline import exits
 from throughline.api.quantities import canonical_resource
-from throughline.domain.evaluation.attempt import BAD_INPUT
 from throughline.domain.manifests import pod
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def failure_policy(suite: EvaluationSuiteSpec) -> dict[str, Any]:
                 },
                 {
                     "action": "FailJob",
-                    "onExitCodes": {"containerName": PREDICTOR, "operator": "In", "values": [BAD_INPUT]},
+                    "onExitCodes": {"containerName": PREDICTOR, "operator": "In", "values": [exits.UNUSABLE]},
                 },
             ]
         }

@@ -14,9 +14,10 @@ from river.drift import ADWIN
 
 from throughline.api.base import Outcome, Resource
 from throughline.api.drift import ErrorChange, HoldoutGap, LabelledWindow
-from throughline.evaluator.columns import plain, require
+from throughline.evaluator.columns import require
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.shares import newcombe, wilson
+from throughline.evaluator.texts import texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +69,9 @@ def join_labels(
     ids: list[str] = []
     right: list[bool] = []
     counts = {"unmatched": 0, "repeated": 0, "conflicting": 0}
-    for index, (request, label) in enumerate(zip(_texts(labels[id_column]), _texts(labels[label_column]), strict=True)):
+    for index, (request, label) in enumerate(
+        zip(texts(labels[id_column], id_column), texts(labels[label_column], label_column), strict=True)
+    ):
         if request is None or label is None:
             what = id_column if request is None else label_column
             raise EvaluationInputError(f"labels.{what}: row {index} is null; remove the row or fill it in")
@@ -97,7 +100,11 @@ def _outcome(first: dict[str, str | None], said: dict[str, str | None], request:
 def _by_id(predictions: pa.Table, id_column: str, prediction_column: str) -> dict[str, str | None]:
     said: dict[str, str | None] = {}
     for index, (request, prediction) in enumerate(
-        zip(_texts(predictions[id_column]), _texts(predictions[prediction_column]), strict=True)
+        zip(
+            texts(predictions[id_column], id_column),
+            texts(predictions[prediction_column], prediction_column),
+            strict=True,
+        )
     ):
         if request is None:
             raise EvaluationInputError(f"predictions.{id_column}: row {index} is null; every request needs an id")
@@ -107,10 +114,6 @@ def _by_id(predictions: pa.Table, id_column: str, prediction_column: str) -> dic
             )
         said[request] = prediction
     return said
-
-
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    return [None if value is None else str(value) for value in plain(column).to_pylist()]
 
 
 def labelled_windows(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from throughline.api import quantities
 from throughline.api.base import Outcome, Resource
 from throughline.api.drift import ColumnKind, Distance, DriftFinding, DriftPolicy, DriftTest, WindowReport
-from throughline.evaluator.columns import category_codes, is_number, plain, require
+from throughline.evaluator.columns import category_codes, is_number, is_text, plain, require
 from throughline.evaluator.drift.statistics import (
     Tested,
     binned,
@@ -23,6 +24,7 @@ from throughline.evaluator.drift.statistics import (
 )
 from throughline.evaluator.drift.twosample import as_categories, classifier_two_sample
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.texts import text_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 PREDICTION_COLUMN = "prediction.class"
 CONFIDENCE_COLUMN = "prediction.confidence"
+MESSAGE = 1500  # characters of a report's message
 
 
 class WindowCursor(Resource):
@@ -87,61 +90,93 @@ def judge_window(policy: DriftPolicy, reference: pa.Table, window: pa.Table) -> 
     Raises:
         EvaluationInputError: A column to watch is absent, or neither number, text nor boolean.
     """
-    sizes = {"reference_rows": reference.num_rows, "window_rows": window.num_rows}
+    sizes: dict[str, Any] = {"reference_rows": reference.num_rows, "window_rows": window.num_rows}
     for side, rows in (("window", window.num_rows), ("baseline", reference.num_rows)):
         if rows < policy.minimum_rows:
             message = f"SampleTooSmall: the {side} has {rows} rows, {policy.minimum_rows} are needed"
             return WindowReport(outcome=Outcome.UNKNOWN, message=message, **sizes)
-    kinds = _kinds(policy, reference)
-    require(window, list(kinds), "window")
+    kinds, unknown = _kinds(policy, reference, window)
+    sizes |= {"unknown_columns": list(unknown)}
+    told = f"; not judged: {'; '.join(f'{name} {why}' for name, why in unknown.items())}" if unknown else ""
     raw: list[_Raw] = []
     encodings: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
     for name, kind in kinds.items():
         tests, encoding = _column(name, kind, reference, window)
         raw += tests
         encodings.append(encoding)
+    if not raw:
+        return WindowReport(outcome=Outcome.UNKNOWN, message=f"no column can be judged{told}"[:MESSAGE], **sizes)
     raw.append(_together(kinds, encodings, policy.seed))
     findings = _judged(policy, raw)
     drifted = [finding for finding in findings if finding.drifted]
     if not drifted:
         message = f"no drift found by {len(findings)} tests at {policy.false_alarm_percent} % false alarms per window"
-        return WindowReport(outcome=Outcome.PASSED, message=message, findings=findings, **sizes)
-    return WindowReport(outcome=Outcome.FAILED, message=_named(drifted), findings=findings, **sizes)
+        return WindowReport(outcome=Outcome.PASSED, message=f"{message}{told}"[:MESSAGE], findings=findings, **sizes)
+    message = f"{_named(drifted)}{told}"[:MESSAGE]
+    return WindowReport(outcome=Outcome.FAILED, message=message, findings=findings, **sizes)
 
 
-def _kinds(policy: DriftPolicy, reference: pa.Table) -> dict[str, ColumnKind]:
+def _kinds(policy: DriftPolicy, reference: pa.Table, window: pa.Table) -> tuple[dict[str, ColumnKind], dict[str, str]]:
+    """How each column is compared, and why others cannot be. A column that was declared must be comparable, or empty.
+
+    Raises:
+        EvaluationInputError: a declared column is absent, or neither number, text nor boolean.
+    """
     declared = {column.name: column.kind for column in policy.columns} or dict.fromkeys(reference.column_names)
     require(reference, list(declared), "drift.columns")
-    kinds = {}
+    require(window, list(declared), "window")
+    kinds: dict[str, ColumnKind] = {}
+    unknown: dict[str, str] = {}
     for name, kind in declared.items():
-        type_ = plain(reference[name]).type
-        number = is_number(type_)
-        if not number and not (
-            pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_boolean(type_)
-        ):
+        sides = {where: plain(table[name]) for where, table in (("baseline", reference), ("window", window))}
+        held = {where: column.type for where, column in sides.items() if _has_values(column)}
+        if not held:
+            unknown[name] = "has no value in the baseline and none in the window"
+            continue
+        strange = next((f"is {type_} in the {where}" for where, type_ in held.items() if not _comparable(type_)), None)
+        if strange is not None and policy.columns:
             raise EvaluationInputError(
-                f"drift.columns: {name} is {type_}; numbers, text and booleans can be compared: convert it, or "
+                f"drift.columns: {name} {strange}; numbers, text and booleans can be compared: convert it, or "
                 "leave it out"
             )
+        if strange is not None:
+            unknown[name] = f"{strange}, which cannot be compared"
+            continue
+        number = all(is_number(type_) for type_ in held.values())
         if kind is ColumnKind.CONTINUOUS and not number:
-            raise EvaluationInputError(f"drift.columns: {name} is {type_} and cannot be Continuous; set Categorical")
+            types = ", ".join(str(type_) for type_ in held.values())
+            raise EvaluationInputError(f"drift.columns: {name} is {types} and cannot be Continuous; set Categorical")
         kinds[name] = kind or (ColumnKind.CONTINUOUS if number else ColumnKind.CATEGORICAL)
-    return kinds
+    return kinds, unknown
+
+
+def _has_values(column: pa.ChunkedArray) -> bool:
+    return len(column) > (pc.sum(column.is_null(nan_is_null=True)).as_py() or 0)
+
+
+def _comparable(type_: pa.DataType) -> bool:
+    return is_number(type_) or is_text(type_) or bool(pa.types.is_boolean(type_))
 
 
 def _column(
     name: str, kind: ColumnKind, reference: pa.Table, window: pa.Table
 ) -> tuple[list[_Raw], tuple[NDArray[np.float64], NDArray[np.float64]]]:
     if kind is ColumnKind.CATEGORICAL:
-        codes = category_codes(reference[name], window[name].cast(plain(reference[name]).type))
+        codes = category_codes(*(text_column(side[name], f"drift.columns: {name}") for side in (reference, window)))
         counts = counted(*codes)
         test = _Raw(
             *(name, DriftTest.CHI_SQUARED, chi_squared(*counts), population_stability_index(*counts)),
             *(reference.num_rows, window.num_rows),
         )
         return [test], (as_categories(codes[0]), as_categories(codes[1]))
-    old, new = (side[name].cast(pa.float64()).to_numpy().astype(np.float64) for side in (reference, window))
+    old, new = (_numbers(side[name]) for side in (reference, window))
     return _continuous(name, old, new), (old, new)
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Rounded where integers are beyond what floating-point numbers hold: distributions do not change by that."""
+    numbers: NDArray[np.float64] = plain(column).cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
+    return numbers
 
 
 def _continuous(name: str, old: NDArray[np.float64], new: NDArray[np.float64]) -> list[_Raw]:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from throughline.api import quantities
 from throughline.api.base import Outcome
 from throughline.api.dataquality import QualityCheck, QualityFinding, QualityReport
 from throughline.api.drift import Distance, DriftColumn, DriftPolicy
 from throughline.api.evaluationmetrics import TaskType
-from throughline.evaluator.columns import plain, require
+from throughline.evaluator.columns import require
 from throughline.evaluator.drift.window import judge_window
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.quality.rowhashes import duplicate_rows, row_hashes, training_overlap
 from throughline.evaluator.quality.schema import check_missing, check_schema
+from throughline.evaluator.texts import Classes, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
 
     from throughline.api.dataquality import (
         DataQualityRules,
@@ -115,10 +116,12 @@ def _label_balance(rule: LabelBalanceRule, suite: EvaluationSuiteSpec, table: pa
     if suite.task.type is not TaskType.CLASSIFICATION or suite.dataset.label_column is None:
         raise EvaluationInputError("spec.quality.labelBalance is for Classification tasks; remove it")
     floor = float(quantities.parse(rule.floor))
-    labels = plain(table[suite.dataset.label_column]).cast(pa.string())
-    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()}
-    for name in suite.task.classes:
-        share = counts.get(name, 0) / table.num_rows
+    label = suite.dataset.label_column
+    found, codes = encode(table[label], f"spec.dataset.labelColumn {label}")
+    places = [-1 if place is None else place for place in Classes(suite.task.classes).places(found)]
+    counts = np.bincount(np.array([*places, -1], dtype=np.intp)[codes] + 1, minlength=len(suite.task.classes) + 1)[1:]
+    for name, count in zip(suite.task.classes, counts.tolist(), strict=True):
+        share = count / table.num_rows
         passed = share >= floor
         yield QualityFinding(
             check=QualityCheck.LABEL_BALANCE,
@@ -127,7 +130,7 @@ def _label_balance(rule: LabelBalanceRule, suite: EvaluationSuiteSpec, table: pa
             value=share,
             limit=floor,
             rows=table.num_rows,
-            message=f"class {name} has {share:.2%} of the rows ({counts.get(name, 0)}); {floor:.2%} are needed",
+            message=f"class {name} has {share:.2%} of the rows ({count}); {floor:.2%} are needed",
             fix="" if passed else f"add rows of class {name}, or lower spec.quality.labelBalance.floor",
         )
 

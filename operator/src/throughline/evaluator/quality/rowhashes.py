@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from scipy import stats
 
-from throughline.evaluator.columns import plain, require
+from throughline.evaluator.columns import require
+from throughline.evaluator.texts import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pyarrow as pa
     from numpy.typing import NDArray
 
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
 HASH_BYTES = 16  # 128 bits: among 10⁹ rows a collision is less likely than 10⁻²⁰
 
 
 def row_hashes(table: pa.Table, columns: Sequence[str], field: str) -> NDArray[np.bytes_]:
-    """[rows] of BLAKE2b over the columns' values as text, so that 1, 1.0 and "1" are one value: a data set must not
-    seem new because it was written as CSV. Null is a value of its own.
+    """[rows] of BLAKE2b over the columns' values as text, so that 1, 1.0, "1" and "1.0" are one value: a data set must
+    not seem new because it was written as CSV. Null is a value of its own.
 
     Raises:
         EvaluationInputError: A column is absent; `field` says where it was named.
     """
     require(table, columns, field)
-    texts = [_texts(table[name]) for name in columns]
+    texts = [_texts(table[name], f"{field}: {name}") for name in columns]
     hashes = [hashlib.blake2b(repr(row).encode(), digest_size=HASH_BYTES).digest() for row in zip(*texts, strict=True)]
     return np.array(hashes, dtype=f"V{HASH_BYTES}")
 
 
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    values = plain(column).to_pylist()
-    return [
-        None if value is None else str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-        for value in values
-    ]
+def _texts(column: pa.ChunkedArray, where: str) -> list[str | None]:
+    if pa.types.is_nested(column.type):
+        return [None if value is None else str(value) for value in column.to_pylist()]
+    found, codes = encode(column, where)
+    found = [_WHOLE.sub(r"\1", text) for text in found]
+    return [None if code < 0 else found[code] for code in codes]
 
 
 def duplicate_rows(hashes: NDArray[np.bytes_]) -> int:

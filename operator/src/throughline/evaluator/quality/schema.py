@@ -11,6 +11,7 @@ from throughline.api import quantities
 from throughline.api.base import Outcome
 from throughline.api.dataquality import ColumnRule, ColumnType, QualityCheck, QualityFinding
 from throughline.evaluator.columns import plain
+from throughline.evaluator.texts import text_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ def _column(rule: ColumnRule, table: pa.Table) -> Iterator[QualityFinding]:
         (rule.maximum, pc.greater, pc.max, "above the maximum"),
     ):
         if bound is not None:
-            outside = column.filter(wrong(column.cast(pa.float64()), float(bound)))
+            outside = column.filter(wrong(column.cast(pa.float64(), safe=False), float(bound)))
             if len(outside):
                 text = f"is {word} {bound} in {len(outside)} rows, at worst {extreme(outside).as_py()}"
                 fix = "correct the rows, or the bound in spec.quality.columns"
@@ -89,7 +90,7 @@ def _column(rule: ColumnRule, table: pa.Table) -> Iterator[QualityFinding]:
             fix = "write missing values as null, or correct the rows"
             yield _failed(table, rule.name, f"is NaN in {nans} rows", float(nans), 0.0, fix)
     if rule.values:
-        texts = column.cast(pa.string())
+        texts = text_column(column, f"spec.quality.columns[{rule.name}]")
         outside = texts.filter(pc.invert(pc.is_in(texts, pa.array(rule.values, pa.string())))).drop_null()
         if len(outside):
             shown = ", ".join(map(repr, pc.unique(outside).to_pylist()[:SHOWN_VALUES]))

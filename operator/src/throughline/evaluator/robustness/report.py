@@ -11,7 +11,7 @@ from throughline.api import quantities
 from throughline.api.base import Outcome
 from throughline.api.evaluationsuite import OutputKind
 from throughline.api.robustness import PerturbationFinding, PerturbationType, RobustnessReport, StrengthPoint
-from throughline.evaluator.columns import is_number, is_text, matrix, plain, require, with_matrix
+from throughline.evaluator.columns import is_number, is_text, matrix, require, with_matrix
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.robustness.corruptions import (
     gaussian_blur,
@@ -23,8 +23,8 @@ from throughline.evaluator.robustness.corruptions import (
     typos,
 )
 from throughline.evaluator.robustness.square import square_attack
-from throughline.evaluator.scoring.slices import text_of
 from throughline.evaluator.shares import wilson
+from throughline.evaluator.texts import Classes, encode, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,22 +74,26 @@ class _Model:
     def truth(self, table: pa.Table) -> NDArray[np.int64]:
         column = self.suite.dataset.label_column or ""
         require(table, [column], "spec.dataset.labelColumn")
-        return self._places(plain(table[column]).to_pylist(), f"spec.dataset.labelColumn {column}")
+        where = f"spec.dataset.labelColumn {column}"
+        found, codes = encode(table[column], where)
+        return self._places(found, where)[codes]
 
-    def _places(self, values: Sequence[object], where: str) -> NDArray[np.int64]:
-        places = {name: place for place, name in enumerate(self.suite.task.classes)}
-        texts = [text_of(value) for value in values]
-        unknown = [text for text in texts if text not in places]
+    def _places(self, found: Sequence[str], where: str) -> NDArray[np.int64]:
+        places = Classes(self.suite.task.classes).places(found)
+        unknown = [text for text, place in zip(found, places, strict=True) if place is None]
         if unknown:
             raise EvaluationInputError(
-                f"{where}: {unknown[0]!r} is none of spec.task.classes {', '.join(places)}; add it or correct the rows"
+                f"{where}: {unknown[0]!r} is none of spec.task.classes {', '.join(self.suite.task.classes)}; add it or "
+                "correct the rows"
             )
-        return np.array([places[text] for text in texts], dtype=np.int64)
+        return np.array(places, dtype=np.int64)
 
     def right(self, table: pa.Table, truth: NDArray[np.int64]) -> NDArray[np.bool_]:
         if self.suite.output.kind is OutputKind.LABEL:
             output = np.asarray(self.predict(table)).reshape(table.num_rows)
-            predicted = self._places(output.tolist(), f"output {self.suite.output.tensor}")
+            found, inverse = np.unique(output, return_inverse=True)
+            texts = [text_of(value) for value in found]
+            predicted = self._places(texts, f"output {self.suite.output.tensor}")[inverse]
         else:
             predicted = self.scores(table).argmax(axis=1)
         return np.equal(predicted, truth)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.api.monitoring import Sampling
-from throughline.evaluator.commandline import BAD_INPUT
+from throughline.evaluator.commandline import guarded
 from throughline.evaluator.sampling.erasure import Erasure
 from throughline.evaluator.sampling.rows import Keys, Rows
 from throughline.evaluator.sampling.server import Server
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
+PROGRAM = "throughline-sample"
 SAMPLING_ENV, SALT_ENV, KEY_ENV, POD_ENV = (
     "THROUGHLINE_SAMPLING", "THROUGHLINE_SALT", "THROUGHLINE_CONTROL_KEY", "THROUGHLINE_POD",
 )  # fmt: skip
@@ -37,7 +39,7 @@ NOTE_SECONDS = 60.0
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="throughline-sample",
+        prog=PROGRAM,
         description="Stores redacted samples of the requests that Triton traces, deletes them after the retention, and "
         f"erases them by key. Environment: {SAMPLING_ENV} (spec.monitoring.sampling as JSON), {SALT_ENV}, {KEY_ENV} "
         f"(of Triton's control API), {POD_ENV} (a name of its own for each replica).",
@@ -105,19 +107,23 @@ class Sampler:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs until it is told to end. Exit code 2: the declaration is wrong."""
+    """Runs until it is told to end. Exit code: 0 it was, 2 the declaration is wrong, 70 a fault of this program."""
+    return guarded(PROGRAM, lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     given = parser().parse_args(argv)
     try:
         salt = os.environ.get(SALT_ENV, "").encode()
         if given.hash_keys:
             keys = Keys(salt)
             sys.stdout.writelines(f"{keys.hashed(line.rstrip())}\n" for line in sys.stdin if line.strip())
-            return 0
+            return exits.OK
         sampling = Sampling.model_validate_json(os.environ.get(SAMPLING_ENV, ""))
         sampler = Sampler(sampling, given, salt, os.environ.get(POD_ENV) or os.uname().nodename)
     except (ValidationError, ValueError) as error:
-        print(f"throughline-sample: {error}", file=sys.stderr)
-        return BAD_INPUT
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return exits.UNUSABLE
     if given.metrics_port:
         _serve_metrics(given.metrics_port, sampler)
     return _run(sampler, _until_told())
@@ -142,7 +148,7 @@ def _run(sampler: Sampler, ended: Callable[[], bool]) -> int:
         except OSError as error:  # the storage; the batch is tried again, and dropped in the end
             _say(error=f"{error.filename}: {error.strerror}")
         if last:
-            return 0
+            return exits.OK
         until = time.monotonic() + COLLECT_SECONDS
         while time.monotonic() < until and not ended():
             time.sleep(0.2)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from throughline.evaluator.privacy.redaction import MINIMUM_KEY_BYTES, Redactor
+from throughline.evaluator.texts import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,7 +118,7 @@ class Rows:
         tensor = sample.tensors.get(self._sampling.key_tensor)
         if tensor is None or tensor.values is None or len(tensor.values) != size:
             raise RefusedSampleError("noKey")
-        texts = [_decoded(v) if isinstance(v, bytes) else str(v) for v in tensor.values]
+        texts = [_decoded(v) if isinstance(v, bytes) else text_of(v) for v in tensor.values]
         if not all(texts):
             raise RefusedSampleError("noKey")
         return [self.keys.hashed(text) for text in texts if text]

@@ -51,6 +51,8 @@ class Facts:
     quality: QualityReport | None
     files: Manifest | None  # of the model
     statistics: Mapping[str, Any]
+    batch_rows: int | None = None  # these two are not in what 0.1.0 wrote
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from scipy.special import expit, softmax
 
 from throughline.api.evaluationmetrics import TaskType
 from throughline.api.evaluationsuite import OutputKind
+from throughline.evaluator.columns import floats
+from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.scoring import custom, ranking
 from throughline.evaluator.scoring.classification import Classified
 from throughline.evaluator.scoring.errors import ScoringError
 from throughline.evaluator.scoring.regression import Regressed
-from throughline.evaluator.scoring.slices import encode, text_of
+from throughline.evaluator.texts import Classes, encode, text_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 LABEL = "spec.dataset.labelColumn"
 OUTPUT = "spec.output"
 SUM_TOLERANCE = 0.01  # of a row of probabilities from 1; half-precision outputs of many classes come close to it
+ROUNDED_SUM = 5e-6  # scikit-learn refuses rows whose sum is 1e-5 away from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,9 @@ def _column(table: pa.Table, name: str, field: str) -> pa.ChunkedArray:
 def _numbers(table: pa.Table, name: str, field: str) -> Floats:
     column = _column(table, name, field)
     try:
-        numbers: Floats = column.cast(pa.float64()).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ScoringError(field, f"column {name} is of type {column.type}; numbers are needed") from error
+        numbers: Floats = floats(column, f"column {name}")
+    except EvaluationInputError as error:
+        raise ScoringError(field, str(error)) from error
     _finite(numbers, field, f"column {name}")
     return numbers
 
@@ -122,14 +125,23 @@ def _flat(output: Output) -> Floats:
 
 
 def _groups(table: pa.Table, name: str) -> Places:
-    _, codes = encode(_column(table, name, "spec.task.groupColumn"))
-    return codes
+    field = "spec.task.groupColumn"
+    texts, codes = encode(_column(table, name, field), f"{field}: {name}")
+    # Two values may have one text: then they are one group.
+    _, place = np.unique(texts, return_inverse=True)
+    first = np.full(len(texts), -1, dtype=np.intp)
+    order: dict[int, int] = {}
+    for index, one in enumerate(place.tolist()):
+        first[index] = order.setdefault(one, len(order))
+    groups: Places = first[codes]
+    return groups
 
 
 def _classified(suite: EvaluationSuiteSpec, table: pa.Table, output: Output) -> Classified:
     classes = tuple(suite.task.classes)
-    values, codes = encode(_column(table, _label(suite), LABEL))
-    true = _places([text_of(value) for value in values], codes, classes, LABEL)
+    label = _label(suite)
+    texts, codes = encode(_column(table, label, LABEL), f"{LABEL}: {label}")
+    true = _places(texts, codes, classes, LABEL)
     positive = None if suite.task.positive_class is None else classes.index(suite.task.positive_class)
     if suite.output.kind is OutputKind.LABEL:
         if output.size != len(output):
@@ -145,8 +157,8 @@ def _classified(suite: EvaluationSuiteSpec, table: pa.Table, output: Output) -> 
 
 
 def _places(texts: list[str], codes: Places, classes: tuple[str, ...], field: str) -> Places:
-    place = {name: index for index, name in enumerate(classes)}
-    unknown = [text for text in texts if text not in place]
+    places = Classes(classes).places(texts)
+    unknown = [text for text, place in zip(texts, places, strict=True) if place is None]
     if unknown:
         first = int(np.argmax(codes == texts.index(unknown[0])))
         raise ScoringError(
@@ -154,15 +166,14 @@ def _places(texts: list[str], codes: Places, classes: tuple[str, ...], field: st
             f"{', '.join(map(repr, unknown[:5]))} (first in row {first}) is no class of spec.task.classes "
             f"({', '.join(classes[:10])}); add it or correct the rows",
         )
-    return np.array([place[text] for text in texts], dtype=np.intp)[codes]
+    return np.array(places, dtype=np.intp)[codes]
 
 
-def _probabilities(output: Output, classes: int, place: int, *, logits: bool) -> npt.NDArray[np.floating]:
-    """[rows, classes], in the output's precision but at least single."""
+def _probabilities(output: Output, classes: int, place: int, *, logits: bool) -> Floats:
+    """[rows, classes], in double precision whatever the output's: the same answers must score the same."""
     if output.dtype.kind not in "fiu":
         raise ScoringError(OUTPUT, f"the output is of type {output.dtype}; numbers are needed")
-    numbers = output.astype(np.result_type(output.dtype, np.float32))
-    numbers = numbers.reshape(len(numbers), -1)
+    numbers = output.astype(np.float64).reshape(len(output), -1)
     _finite(numbers, OUTPUT, "the output")
     if numbers.shape[1] == 1 and classes == 2:
         one = expit(numbers[:, 0]) if logits else numbers[:, 0]
@@ -180,15 +191,12 @@ def _probabilities(output: Output, classes: int, place: int, *, logits: bool) ->
             f"row {int(np.argmax(outside))} has a probability outside [0, 1]; if these are logits, "
             "set spec.output.kind to Logits",
         )
-    sums = numbers.sum(axis=1, dtype=np.float64)
+    sums = numbers.sum(axis=1)
     off = np.abs(sums - 1) > SUM_TOLERANCE
     if off.any():
         raise ScoringError(
             OUTPUT, f"the probabilities of row {int(np.argmax(off))} add up to {sums[np.argmax(off)]:.3f}, not to 1"
         )
-    # scikit-learn takes a row for no distribution when it is off by more than rounding; such rows are scaled.
-    rounding = np.sqrt(np.finfo(numbers.dtype).eps)
-    scaled: npt.NDArray[np.floating] = (
-        (numbers / sums[:, None]).astype(numbers.dtype) if (np.abs(sums - 1) > rounding / 2).any() else numbers
-    )
+    # What half precision has rounded; a division for less would only tell tied scores apart.
+    scaled: Floats = numbers / sums[:, None] if (np.abs(sums - 1) > ROUNDED_SUM).any() else numbers
     return scaled

@@ -40,12 +40,16 @@ class Regressed:
                 zeros = int(np.count_nonzero(true == 0))
                 if zeros:
                     return Value(
-                        None, len(units), len(units), f"{zeros} rows have the true value 0, which has no percentage"
+                        None,
+                        len(units),
+                        len(units),
+                        f"{zeros} rows have the true value 0, which has no percentage; bound meanAbsoluteError instead",
                     )
                 value = sk.mean_absolute_percentage_error(true, predicted)
             case "r2":
                 if len(np.unique(true)) < 2:
-                    return Value(None, len(units), len(units), "all rows have the same true value")
+                    reason = "all rows have the same true value; add rows that differ"
+                    return Value(None, len(units), len(units), reason)
                 value = sk.r2_score(true, predicted)
             case _:
                 raise ValueError(f"{metric} is no metric of a regression")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from throughline.evaluator.scoring.resampling import Resampled
     from throughline.evaluator.scoring.slices import Partition
 
+SHOWN = 5  # slices in a message
+
 
 def score(suite: EvaluationSuiteSpec, table: pa.Table, output: np.ndarray[Any, Any]) -> EvaluationResult:
     """What the output is worth: metrics, slices and gaps with their intervals, and the verdict.
@@ -126,16 +128,27 @@ def gap_of(suite: EvaluationSuiteSpec, gap: Gap, scopes: Scopes, found: Resample
     part, usable, left_out = scopes_of_gap(suite, gap, scopes, [found])
     first = next(scope for scope, name in enumerate(scopes.names) if name is not None and name[0] is part)
 
+    places = scopes.places()
+
     def names(of: list[int]) -> list[str]:
         return [part.values[scope - first] for scope in of]
 
-    places = scopes.places()
-    known = GapResult(metric=gap.metric, slice=gap.slice, compared=names(usable), left_out=names(left_out))
+    known = GapResult(
+        metric=gap.metric,
+        slice=gap.slice,
+        compared=names(usable),
+        left_out=names(left_out),
+        left_out_reasons=[
+            f"{name}: {_left_out(suite, gap.metric, found, scope, len(places[scope]))}"
+            for name, scope in zip(names(left_out), left_out, strict=True)
+        ],
+    )
     if gap.metric not in found.resamples:
         return known.model_copy(update={"reason": found.reason(gap.metric, 0) or NO_ROW_SCORES})
     if len(usable) < 2:
-        large = f"at least {suite.minimum_slice_size} rows and a value of {gap.metric}"
-        return known.model_copy(update={"reason": f"{len(usable)} of the slices have {large}; two are needed"})
+        have = f"{names(usable)[0]} alone" if usable else "no slice"
+        why = "; ".join([f"{have} can be judged, and two are needed", *known.left_out_reasons[:SHOWN]])
+        return known.model_copy(update={"reason": why})
     values = np.array([found.points[gap.metric][scope].value for scope in usable], dtype=np.float64)
     resampled = found.resamples[gap.metric][usable]
     resampled = resampled[:, ~np.isnan(resampled).any(axis=0)]
@@ -153,3 +166,10 @@ def gap_of(suite: EvaluationSuiteSpec, gap: Gap, scopes: Scopes, found: Resample
             "smallest_rows": min(len(places[scope]) for scope in usable),
         }
     )
+
+
+def _left_out(suite: EvaluationSuiteSpec, metric: str, found: Resampled, scope: int, units: int) -> str:
+    """Why the slice is not compared, and what to do."""
+    if units < suite.minimum_slice_size:
+        return f"{units} rows are fewer than spec.minimumSliceSize {suite.minimum_slice_size}; add rows, or lower it"
+    return found.reason(metric, scope) or "the metric is not defined in enough resamples; add rows"

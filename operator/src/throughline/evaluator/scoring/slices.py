@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from throughline.evaluator.columns import plain
 from throughline.evaluator.scoring.errors import ScoringError
 from throughline.evaluator.scoring.expressions import evaluate
+from throughline.evaluator.texts import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+    import pyarrow as pa
 
     from throughline.api.evaluationsuite import Slice
 
@@ -39,27 +39,6 @@ class Partition:
         return np.flatnonzero(self.codes == index)
 
 
-def text_of(value: Any) -> str:
-    """How a value of a column or output is written in a suite: true, 3 (also for 3.0), text as it is."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="backslashreplace")
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value)).lower()
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def encode(column: pa.ChunkedArray) -> tuple[list[Any], npt.NDArray[np.intp]]:
-    """Distinct values in order of first appearance, without null, and each row's place among them (null: -1)."""
-    column = plain(column)
-    encoded = pc.dictionary_encode(column).combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.dictionary(pa.int32(), column.type))
-    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.intp)
-    return encoded.dictionary.to_pylist(), codes
-
-
 def partition(slices: Sequence[Slice], table: pa.Table) -> tuple[Partition, ...]:
     """The rows of every slice.
 
@@ -73,13 +52,12 @@ def _by_column(name: str, column: str, table: pa.Table) -> Partition:
     field = f"spec.slices[{name}].column"
     if column not in table.column_names:
         raise ScoringError(field, f"there is no column {column!r}; there are {', '.join(table.column_names[:20])}")
-    values, codes = encode(table[column])
-    if len(values) > MAX_VALUES:
+    texts, codes = encode(table[column], f"{field}: {column}")
+    if len(texts) > MAX_VALUES:
         raise ScoringError(
             field,
-            f"{column} has {len(values)} values, more than {MAX_VALUES}; slice by an expression, such as {column} < 25",
+            f"{column} has {len(texts)} values, more than {MAX_VALUES}; slice by an expression, such as {column} < 25",
         )
-    texts = [MISSING if value != value else text_of(value) for value in values]  # noqa: PLR0124 - NaN is missing
     # Two spellings of one value (1 and 1.0) are one slice; missing values are a slice of their own.
     found = {*texts, MISSING} if (codes < 0).any() else set(texts)
     names = sorted(found, key=lambda text: (text == MISSING, _natural(text)))

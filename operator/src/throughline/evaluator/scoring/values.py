@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A metric of some units. `value` is None where the metric is not defined for them, and `reason` says why."""
+    """A metric of some units. `value` is None where it is not defined for them; `reason` says why and what to do."""
 
     value: float | None
     units: int  # rows or groups the value is made of
     trials: int  # of the smallest denominator, such as the positive rows of a rate: what an exact interval rests on
     reason: str | None = None
     ends: tuple[float, float] | None = None  # of its interval, where whoever measured it says so
+    certain: bool = False  # it follows from the answers, whatever the truth: other rows would give the same
+    worst: float | None = None  # the largest that one unit can make it, where it is a mean of what each makes
 
 
 @dataclass(frozen=True, slots=True)

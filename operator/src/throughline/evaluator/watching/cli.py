@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.api.base import Outcome
 from throughline.api.monitoring import Monitoring
 from throughline.evaluator import job
-from throughline.evaluator.commandline import BAD_INPUT, FAILED, NOT_EVALUATED, PASSED, Parser, end, exit_code
+from throughline.evaluator.commandline import Parser, end, exit_code, guarded
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.sampling.cli import SALT_ENV
 
@@ -35,7 +36,8 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog=PROGRAM,
         description="Compares windows of samples with their baseline, and joins late labels. Exit code: 0 within "
-        "bounds, 1 not, or not known, 2 bad input, 3 could not be done (trying again may help). Environment: "
+        "bounds, 1 not, or not known, 2 bad input, 3 could not be done (trying again may help), 70 a fault of this "
+        "program. Environment: "
         f"{SALT_ENV}, where labels are declared.",
     )
     top.add_argument("--monitoring", required=True, metavar="FILE", help="spec.monitoring, or a whole InferenceService")
@@ -49,22 +51,26 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--labels-root", type=Path, default=Path("/labels"), metavar="DIRECTORY",
                      help="where the claim or ConfigMap of the labels is mounted (default: %(default)s)")  # fmt: skip
     top.add_argument("--job", action="store_true", help="in a Job: exit code 0 for whatever trying again would not "
-                     "change, 3 where it may; the result is printed as one line")  # fmt: skip
+                     "change, 3 or 70 where it may; the result is printed as one line")  # fmt: skip
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code as in the help."""
-    arguments = sys.argv[1:] if argv is None else argv
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(PROGRAM, lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
     in_job = "--job" in arguments
     known = job.Known()
     try:
         given = parser().parse_args(arguments)
         code = _look(given, known)
     except EvaluationInputError as error:
-        code = end(PROGRAM, BAD_INPUT, str(error), known)
+        code = end(PROGRAM, exits.UNUSABLE, str(error), known)
     except NotEvaluatedError as error:
-        code = end(PROGRAM, NOT_EVALUATED, str(error), known)
+        code = end(PROGRAM, exits.NO_ANSWER, str(error), known)
     return exit_code(code, in_job=in_job)
 
 
@@ -88,7 +94,7 @@ def _look(given: argparse.Namespace, known: job.Known) -> int:
         _save(given.state, after)
     except OSError as error:
         raise NotEvaluatedError(f"{error.filename}: {error.strerror}") from error
-    return PASSED if result.outcome is Outcome.PASSED else FAILED
+    return exits.OK if result.outcome is Outcome.PASSED else exits.REFUSED
 
 
 def declared(path: str) -> Monitoring:
@@ -119,7 +125,7 @@ def _tell(given: argparse.Namespace, result: DriftResult, known: job.Known) -> N
     part.replace(path)
     known.rows, known.result = result.rows, path.read_bytes()
     print(f"{result.outcome}: {result.message}", flush=True)
-    code = PASSED if result.outcome is Outcome.PASSED else FAILED
+    code = exits.OK if result.outcome is Outcome.PASSED else exits.REFUSED
     job.last_words(code, str(result.outcome), result.message, known)
     if given.job:
         print(job.result_line(known.result), flush=True)

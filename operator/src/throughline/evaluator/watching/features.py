@@ -15,11 +15,13 @@ from throughline.api.driftresult import JudgedWindow
 from throughline.api.evaluationmetrics import TaskType
 from throughline.api.monitoring import RESERVED
 from throughline.evaluator import rows
-from throughline.evaluator.columns import matrix, plain, require
+from throughline.evaluator.columns import is_text, matrix, require
+from throughline.evaluator.columntypes import TextColumns
 from throughline.evaluator.drift.labelfree import calibrate, estimate_accuracy
 from throughline.evaluator.drift.window import WindowCursor, cut_windows, judge_window, with_predictions
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.sampling.rows import TIME
+from throughline.evaluator.texts import Classes, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,8 +95,9 @@ def judge(
         EvaluationInputError: as the baseline or its columns are not what the policy needs.
         NotEvaluatedError: the baseline's store does not answer.
     """
-    loaded = rows.load(drift.baseline, location, TaskType.CLASSIFICATION, scratch=work)
     table = found.table
+    text_columns = TextColumns(others=_sampled_texts(table))
+    loaded = rows.load(drift.baseline, location, TaskType.CLASSIFICATION, scratch=work, text_columns=text_columns)
     total = 0 if table is None else table.num_rows
     cut = cut_windows(WindowCursor(), stored_from=0, stored_to=total, policy=drift.policy)
     chosen = cut.windows[-MOST_WINDOWS:]
@@ -128,6 +131,12 @@ def judge(
         update |= {"outcome": judged[-1].report.outcome, "message": judged[-1].report.message}
     skipped = len(cut.windows) - len(chosen)
     return Look(judged, skipped, total - done, accuracy, left_out, loaded.digest, state.model_copy(update=update))
+
+
+def _sampled_texts(samples: pa.Table | None) -> frozenset[str]:
+    """Columns that are text in the samples: a CSV baseline must not have numbers of them."""
+    names = [] if samples is None else [field.name for field in samples.schema if is_text(field.type)]
+    return frozenset(names)
 
 
 def _reference(drift: DriftChecks, baseline: pa.Table, samples: pa.Table) -> tuple[pa.Table, list[str]]:
@@ -176,19 +185,14 @@ def _accuracy(
         return None
     require(baseline, [label, *predictions.columns], "spec.monitoring.drift.baseline")
     require(window, predictions.columns, "the samples (spec.monitoring.sampling.fields)")
-    places = {name: place for place, name in enumerate(predictions.classes)}
-    truth = [places.get(as_text(value)) for value in plain(baseline[label]).to_pylist()]
-    if None in truth:
+    found, codes = encode(baseline[label], f"spec.monitoring.drift.baseline: {label}")
+    places = Classes(predictions.classes).places(found)
+    if None in places or (codes < 0).any():
         raise EvaluationInputError(
             f"spec.monitoring.drift.baseline: {label} has values that are none of spec.monitoring.predictions.classes"
         )
-    calibration = calibrate(_probabilities(baseline, predictions), np.array(truth, dtype=np.int64))
+    calibration = calibrate(_probabilities(baseline, predictions), np.array(places, dtype=np.int64)[codes])
     floor = None if predictions.accuracy_floor is None else float(quantities.parse(predictions.accuracy_floor))
     return estimate_accuracy(
         calibration, _probabilities(window, predictions), minimum_rows=drift.policy.minimum_rows, floor=floor
     )
-
-
-def as_text(value: object) -> str:
-    """A class as it is written: 1.0 is the class 1."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

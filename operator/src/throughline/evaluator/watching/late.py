@@ -14,8 +14,10 @@ from throughline.api.evaluationmetrics import TaskType
 from throughline.evaluator import rows
 from throughline.evaluator.columns import matrix, plain, require
 from throughline.evaluator.drift.labels import detect_error_change, holdout_gap, join_labels, labelled_windows
+from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.sampling.rows import ITEM, KEY
-from throughline.evaluator.watching.features import as_text
+from throughline.evaluator.texts import Classes, as_boolean, booleans_alike, same, texts
+from throughline.evaluator.texts import keys as exact_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from throughline.evaluator.watching.state import WatchState
 
 ID, PREDICTION, LABEL = "id", "prediction", "label"
+DATASET = "spec.monitoring.labels.dataset"
 SAMPLES = "the samples (spec.monitoring.sampling.fields)"
 
 
@@ -60,8 +63,7 @@ def look(
     loaded = rows.load(labels.dataset, location, TaskType.CLASSIFICATION, scratch=work)
     answers, ambiguous, held_out = _answers(samples, predictions, labels)
     joined = join_labels(
-        answers,
-        _labels(loaded.table, labels, keys),
+        *_alike(answers, _labels(loaded.table, labels, keys), predictions),
         id_column=ID,
         prediction_column=PREDICTION,
         label_column=LABEL,
@@ -103,7 +105,8 @@ def _answers(samples: pa.Table, predictions: Predictions, labels: Labels) -> tup
         best = np.nan_to_num(matrix(samples, predictions.columns)).argmax(axis=1)
         said = [predictions.classes[place] for place in best]
     else:
-        said = [as_text(value) for value in plain(samples[predictions.columns[0]]).to_pylist()]
+        column = predictions.columns[0]
+        said = texts(samples[column], f"{SAMPLES}: {column}")
     places = samples[ITEM].to_pylist() if labels.item_column is not None else [0] * samples.num_rows
     ids = [None if key is None else _id(key, item) for key, item in zip(samples[KEY].to_pylist(), places, strict=True)]
     often = Counter(ids)
@@ -111,9 +114,15 @@ def _answers(samples: pa.Table, predictions: Predictions, labels: Labels) -> tup
     held: frozenset[str] = frozenset()
     if labels.holdout is not None:
         require(samples, [labels.holdout.column], SAMPLES)
-        values = plain(samples[labels.holdout.column]).to_pylist()
-        held = frozenset(str(ids[place]) for place in own if as_text(values[place]) == labels.holdout.value)
-    table = pa.table({ID: pa.array([ids[p] for p in own], pa.string()), PREDICTION: [said[p] for p in own]})
+        column, wanted = samples[labels.holdout.column], labels.holdout.value
+        values = texts(column, f"{SAMPLES}: {labels.holdout.column}")
+        held = frozenset(str(ids[place]) for place in own if same(values[place] or "", wanted, plain(column).type))
+    table = pa.table(
+        {
+            ID: pa.array([ids[p] for p in own], pa.string()),
+            PREDICTION: pa.array([said[p] for p in own], pa.string()),
+        }
+    )
     return table, samples.num_rows - len(own), held
 
 
@@ -123,14 +132,43 @@ def _labels(table: pa.Table, labels: Labels, keys: Keys) -> pa.Table:
     assert dataset.id_column is not None  # noqa: S101 - rules of the API
     assert dataset.label_column is not None  # noqa: S101
     needed = [dataset.id_column, dataset.label_column, *([labels.item_column] if labels.item_column else [])]
-    require(table, needed, "spec.monitoring.labels.dataset")
-    places = table[labels.item_column].to_pylist() if labels.item_column else [0] * table.num_rows
+    require(table, needed, DATASET)
+    places = _items(table, labels.item_column) if labels.item_column else [0] * table.num_rows
     ids = [
-        None if key is None or item is None else _id(keys.hashed(as_text(key)), int(item))
-        for key, item in zip(plain(table[dataset.id_column]).to_pylist(), places, strict=True)
+        None if key is None or item is None else _id(keys.hashed(key), item)
+        for key, item in zip(
+            exact_keys(table[dataset.id_column], f"{DATASET}.idColumn {dataset.id_column}"), places, strict=True
+        )
     ]
-    truth = [None if v is None else as_text(v) for v in plain(table[dataset.label_column]).to_pylist()]
+    truth = texts(table[dataset.label_column], f"{DATASET}.labelColumn {dataset.label_column}")
     return pa.table({ID: pa.array(ids, pa.string()), LABEL: pa.array(truth, pa.string())})
+
+
+def _items(table: pa.Table, column: str) -> list[int | None]:
+    try:
+        found: list[int | None] = plain(table[column]).cast(pa.int64()).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise EvaluationInputError(
+            f"spec.monitoring.labels.itemColumn {column}: whole numbers from 0 are needed ({error}); correct the column"
+        ) from None
+    return found
+
+
+def _alike(answers: pa.Table, labels: pa.Table, predictions: Predictions) -> tuple[pa.Table, pa.Table]:
+    """Both with one spelling of each class, whichever way the source of either writes booleans."""
+    said, truth = answers[PREDICTION].to_pylist(), labels[LABEL].to_pylist()
+    if predictions.classes:
+        classes = Classes(predictions.classes)
+        places = [None if text is None else classes.place(text) for text in truth]
+        truth = [
+            text if place is None else predictions.classes[place] for text, place in zip(truth, places, strict=True)
+        ]
+    elif booleans_alike(set(said), set(truth)):
+        said, truth = [as_boolean(text) for text in said], [as_boolean(text) for text in truth]
+    return (
+        answers.set_column(1, PREDICTION, pa.array(said, pa.string())),
+        labels.set_column(1, LABEL, pa.array(truth, pa.string())),
+    )
 
 
 def _id(key: str, item: int) -> str:

@@ -68,6 +68,7 @@ def _report(pod: Mapping[str, Any], container: str) -> PodReport:
         name=pod["metadata"]["name"],
         words=ended.get("message") or "",
         waiting=_waiting(status, state) if idle else "",
+        exit_code=ended.get("exitCode"),
         restarts=int(own.get("restartCount") or 0),
         scoring=scorer.CONTAINER in at_work,
         scorer_failed=_scorer_failed(_ended(steps.get(scorer.CONTAINER))),

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.api.base import ConditionStatus
 from throughline.api.evaluationresult import EvaluationResult
 from throughline.domain.control.text import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.diff import needs_apply, with_hash
 from throughline.domain.evaluation.attempt import (
-    BAD_INPUT,
     MANIFEST_LINE,
     RESULT_LINE,
     Do,
@@ -198,8 +198,10 @@ async def _collect(case: Case, pod: PodReport | None) -> float:
     words = Words.parse(pod.words)
     if words is None:
         raise LostError(f"the evaluator left no last words in pod {pod.name}")
-    if words.exit_code == BAD_INPUT:
+    if words.exit_code == exits.UNUSABLE:
         return await _fail(case, Step(Do.FAIL, run.status.attempts, "BadInput", words.message), words)
+    if words.exit_code not in exits.VERDICTS or words.outcome is None:
+        raise LostError(f"the evaluator ended with {words.exit_code}, which is no verdict: {words.message}")
     text, result, files = await _result(deps, case.identity.namespace, pod.name, words)
     size_bytes = len(text.encode())
     if size_bytes > MAX_RESULT_BYTES:

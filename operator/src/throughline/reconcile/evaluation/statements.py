@@ -159,6 +159,7 @@ def _predicate(
                 digest=run.status.dataset_digest or "", size_bytes=result.dataset_size_bytes or 0
             ),
             result=statement.ResultRecord(digest=run.status.result_digest or ""),
+            batch_rows=result.batch_rows,
             verdict=run.status.verdict or Outcome.UNKNOWN,
         )
         for contradiction in statement.contradictions(result, judged, spec.artifact.digest):
