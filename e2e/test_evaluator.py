@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
+import pyarrow as pa
 import pytest
+from ml_dtypes import bfloat16
+from pyarrow import parquet
 from sklearn import metrics
 
 from e2e.stack import evaluation, storage
@@ -54,8 +57,10 @@ class Bed:
 
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.cluster, self.namespace = cluster, namespace
-        folder = storage.install(cluster, evaluation.CLAIM, namespace)
+        folder = self.folder = storage.install(cluster, evaluation.CLAIM, namespace)
         network = evaluation.put_model(folder, "dense", max_batch_size=BATCH, width=64, layers=2)
+        evaluation.put_quantised_model(folder, "int8", network, max_batch_size=BATCH)
+        evaluation.put_bfloat16_model(folder, "halves", max_batch_size=BATCH)
         rng = np.random.default_rng(11)
         values = rng.standard_normal((ROWS, len(evaluation.COLUMNS))).astype(np.float32)
         session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
@@ -73,6 +78,17 @@ class Bed:
                 metrics=[{"name": "accuracy", "floor": floor}, {"name": "logLoss"}, {"name": "f1"}],
                 intervals={"resamples": 100},
             )
+
+        self.values = values
+        evaluation.put_suite(
+            folder,
+            "halves",
+            inputs=[{"tensor": "X", "columns": evaluation.COLUMNS[:10], "datatype": "BF16"}],
+            task={"type": "Classification", "classes": evaluation.CLASSES},
+            output={"tensor": "Y", "kind": "Logits"},
+            metrics=[{"name": "accuracy", "floor": "0"}],
+            intervals={"resamples": 100},
+        )
 
     def serve(self) -> None:
         apply(self.cluster, evaluation.server(self.cluster, self.namespace))
@@ -136,6 +152,46 @@ def test_numbers_are_those_of_scikit_learn(bed: Bed) -> None:
     assert values["f1"] == pytest.approx(metrics.f1_score(bed.labels, predicted, average="macro"), abs=1e-12)
     assert values["logLoss"] == pytest.approx(metrics.log_loss(bed.labels, likely), rel=1e-4)
     assert (found["rows"], found["model"]) == (ROWS, "dense/1")
+
+
+def test_the_batch_of_a_dynamically_quantised_model_is_told(bed: Bed) -> None:
+    """Each activation is quantised by the range of its whole batch, so a row's answer depends on the others."""
+    bed.start("many", args=evaluation.arguments("dense", "int8", "-o", "json"))
+    bed.start("one", args=evaluation.arguments("dense", "int8", "-o", "json", "--batch-size=1", "--concurrency=1"))
+    results = []
+    for name in ("many", "one"):
+        code, _, log = bed.ended(name)
+        assert code == 0, log
+        results.append(json.loads(log[log.index("{\n") :])["result"])
+    assert [result["batchRows"] for result in results] == [BATCH, 1]
+    for result in results:
+        (note,) = result["notes"]
+        assert note.startswith("The answers depend on the batch: "), note
+    losses = [next(e["value"] for e in result["metrics"] if e["metric"] == "logLoss") for result in results]
+    assert losses[0] != losses[1]
+    bed.start("plain", args=evaluation.arguments("dense", "dense", "-o", "json"))
+    code, _, log = bed.ended("plain")
+    assert code == 0, log
+    assert json.loads(log[log.index("{\n") :])["result"]["notes"] == []
+
+
+def test_a_model_of_bfloat16_is_evaluated(bed: Bed) -> None:
+    bed.start("halves", args=evaluation.arguments("halves", "halves", "-o", "json"))
+    code, _, log = bed.ended("halves")
+    found = json.loads(log[log.index("{\n") :])["result"]
+    rounded = bed.values[:, :10].astype(bfloat16).astype(np.float32)
+    assert found["metrics"][0]["value"] == metrics.accuracy_score(bed.labels, rounded.argmax(axis=1)), code
+
+
+def test_columns_that_cannot_be_used_are_named_and_no_verdict(bed: Bed) -> None:
+    folder = bed.folder / "data"
+    table = parquet.read_table(folder / "rows.parquet")
+    serial = pa.array([2**53 + 1] * table.num_rows, pa.int64())
+    parquet.write_table(table.set_column(0, "x0", serial), folder / "serial.parquet")
+    bed.start("serial", args=evaluation.arguments("dense", "dense", "--data=/claim/data/serial.parquet", "--job"))
+    code, words, log = bed.ended("serial")
+    assert (code, json.loads(words)["exitCode"]) == (0, 2), log
+    assert "column 'x0' (spec.inputs[X]) is int64 and has integers beyond ±2^53" in json.loads(words)["message"]
 
 
 def test_a_failed_gate_and_bad_input_end_the_pod_so(bed: Bed) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import yaml
+from onnxruntime import quantization
 from pyarrow import parquet
 
 from e2e.stack import models, storage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
     from e2e.cluster import Cluster
@@ -26,16 +27,50 @@ SAFE = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capa
 def put_model(folder: Path, name: str, *, max_batch_size: int, **network: int) -> bytes:
     """models/NAME in the claim's directory: an ONNX network X[16] → Y[10]. Returns its bytes."""
     storage.put_onnx(folder / "models", name, inputs=len(COLUMNS), **network)
-    config = f"""
-        name: "{name}"
-        backend: "onnxruntime"
-        max_batch_size: {max_batch_size}
-        input [{{ name: "X" data_type: TYPE_FP32 dims: [{len(COLUMNS)}] }}]
-        output [{{ name: "Y" data_type: TYPE_FP32 dims: [10] }}]
-        dynamic_batching {{ }}
-    """
+    config = _config(name, "onnxruntime", "TYPE_FP32", len(COLUMNS), max_batch_size)
     (folder / "models" / name / "config.pbtxt").write_text(config)
     return models.onnx_bytes(inputs=len(COLUMNS), **network)
+
+
+# Gives back what it is asked; BF16 goes by DLPack, since numpy does not know it.
+ECHO = """
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        asked = [pb_utils.get_input_tensor_by_name(request, "X") for request in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("Y", one.to_dlpack())]) for one in asked]
+"""
+
+
+def put_quantised_model(folder: Path, name: str, network: bytes, *, max_batch_size: int) -> None:
+    """The network of `put_model` with weights and activations of int8, the latter by the range of each batch."""
+    target = folder / "models" / name
+    (target / "1").mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        plain = Path(scratch) / "model.onnx"
+        plain.write_bytes(network)
+        quantization.quantize_dynamic(plain, target / "1/model.onnx")
+    (target / "config.pbtxt").write_text(_config(name, "onnxruntime", "TYPE_FP32", len(COLUMNS), max_batch_size))
+
+
+def put_bfloat16_model(folder: Path, name: str, *, max_batch_size: int) -> None:
+    """X[10] → Y[10] of BF16: what it is asked."""
+    (folder / "models" / name / "1").mkdir(parents=True)
+    (folder / "models" / name / "1/model.py").write_text(ECHO)
+    config = _config(name, "python", "TYPE_BF16", len(CLASSES), max_batch_size)
+    (folder / "models" / name / "config.pbtxt").write_text(config)
+
+
+def _config(name: str, backend: str, datatype: str, inputs: int, max_batch_size: int) -> str:
+    return f"""
+        name: "{name}"
+        backend: "{backend}"
+        max_batch_size: {max_batch_size}
+        input [{{ name: "X" data_type: {datatype} dims: [{inputs}] }}]
+        output [{{ name: "Y" data_type: {datatype} dims: [{len(CLASSES)}] }}]
+        dynamic_batching {{ }}
+    """
 
 
 def put_waiting_model(folder: Path, name: str, *, max_batch_size: int, alpha_us: int, beta_us: int) -> None:

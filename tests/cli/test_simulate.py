@@ -218,7 +218,7 @@ def test_an_slo_that_no_setting_meets(run: Run) -> None:
     ("arguments", "message"),
     [
         (("--shape", "poisson"), "--shape needs --rate"),
-        ((*SHORT, "--column", "x"), "--column belongs to --trace"),
+        ((*SHORT, "--column", "x"), "--time-column belongs to --trace"),
         ((*SHORT, "--query", "x"), "--query belongs to --prometheus"),
         (("--trace", "x.csv", "--hours", "2"), "--hours belongs to --shape"),
         (("--trace", "nowhere.csv"), "nowhere.csv: No such file"),
@@ -246,7 +246,7 @@ def test_wrong_usage(run: Run, arguments: tuple[str, ...], message: str) -> None
     [
         ("", "empty"),
         ("time\n1\nx\n", "line 3: 'x' in column time is no time"),
-        ("a,b\n1,2\n3,4\n", "--column"),
+        ("a,b\n1,2\n3,4\n", "--time-column"),
         ("seconds,requests_per_second\n0,1\n60,-3\n", "line 3: '-3' is no rate"),
         ("time\n\xff\n", "not UTF-8"),
     ],
@@ -258,6 +258,18 @@ def test_a_bad_trace(run: Run, tmp_path: Path, content: str, message: str) -> No
     assert code == 1
     assert message in run.err
     assert run.err.count("\n") == 1
+
+
+def test_what_was_taken_for_time_and_rate_is_said(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    lines = "".join(f"{1_762_000_000_000 + 20 * n},0.0{n % 9}\n" for n in range(24_000))
+    path.write_text(f"timestamp,request_time\n{lines}")
+    code, out = run("--trace", str(path), *COST, "--no-alternatives")
+    assert code == 0
+    assert "each line is an arrival, at timestamp (Unix time in milliseconds); not used: request_time" in out
+    code, _ = run("--trace", str(path), "--time-column", "request_time", *COST)
+    assert code == 1
+    assert "in no order, as durations are" in run.err
 
 
 def test_an_unknown_column_names_those_there(run: Run, trace: Path) -> None:

@@ -24,7 +24,10 @@ from tests.evaluator.sums import run, write_case, write_suite
 if TYPE_CHECKING:
     from pathlib import Path
 
-AS_WRITTEN = ["00042", "42", "12345678901234567890", "12345678901234567891", "+4930123456", "1e5", "true", "True"]
+AS_WRITTEN = [
+    ["00042", "42"], ["12345678901234567890", "12345678901234567891"], ["+4930123456", "+4930123457"],
+    ["1e5", "100000"], ["true", "True"], ["2025-11-01", "2025-11-02"],
+]  # fmt: skip
 SLICED = {"slices": [{"name": "zip", "column": "zip"}], "metrics": [{"name": "accuracy"}]}
 
 
@@ -53,15 +56,16 @@ def read(tmp_path: Path, text: str, spec: EvaluationSuiteSpec) -> pa.Table:
     return rows.read(spec, str(path), scratch=tmp_path).table
 
 
-def test_ids_groups_and_slices_of_a_csv_file_are_as_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", AS_WRITTEN, ids=[one[0] for one in AS_WRITTEN])
+def test_ids_and_slices_of_a_csv_file_are_as_written(tmp_path: Path, written: list[str]) -> None:
     wire = suite(["x"], ["0", "1"], "y", **SLICED).to_wire()
     wire["dataset"]["idColumn"] = "id"
-    lines = "".join(f"{i},{one},{one},0\n" for i, one in enumerate(AS_WRITTEN))
+    lines = "".join(f"{i},{one},{one},0\n" for i, one in enumerate(written))
     table = read(tmp_path, f"x,id,zip,y\n{lines}", EvaluationSuiteSpec.model_validate(wire))
-    assert table["id"].to_pylist() == AS_WRITTEN
-    assert table["zip"].to_pylist() == AS_WRITTEN
+    assert table["id"].to_pylist() == written
+    assert table["zip"].to_pylist() == written
     (part,) = partition(EvaluationSuiteSpec.model_validate(wire).slices, table)
-    assert sorted(part.values) == sorted(AS_WRITTEN), "no two ids become one"
+    assert sorted(part.values) == sorted(written), "no two ids become one"
 
 
 def test_the_groups_of_a_ranking_are_text(tmp_path: Path) -> None:

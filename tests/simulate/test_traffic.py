@@ -1,7 +1,9 @@
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pytest
 from throughline.simulate import traffic
-from throughline.simulate.traces import from_csv
+from throughline.simulate.traces import from_csv, read
 
 GENERATORS = {
     "poisson": lambda seed: traffic.poisson(50, 3600, seed=seed),
@@ -208,7 +210,7 @@ def test_a_series_of_rates_is_poisson_at_them(csv_file):
         ("time\n1\nnan\n3\n", {}, "line 3: 'nan' in column time"),
         ("a,time\n1,1\n2\n", {}, "line 3: no column time; the line ends after 1"),
         ("time\n5\n5\n", {}, "all times in column time are the same"),
-        ("a,b\n1,2\n3,4\n", {}, r"line 1: no column named like a time; name it: column= one of \['a', 'b'\]"),
+        ("a,b\n1,2\n3,4\n", {}, r"line 1: no column holds times; there are \['a', 'b'\]: name one with --time-column"),
         ("a,b\n1,2\n3,4\n", {"column": "c"}, r"line 1: no column 'c'; there are \['a', 'b'\]"),
         ("time\n1\n2\n", {"rate_per_second": 0}, "rate_per_second is 0; give a number above 0"),
         ("seconds,requests_per_second\n0,1\n60,many\n", {}, "line 3: 'many' is no rate"),
@@ -219,3 +221,124 @@ def test_a_series_of_rates_is_poisson_at_them(csv_file):
 def test_errors_name_the_file_the_line_and_the_fix(csv_file, text, options, says):
     with pytest.raises(ValueError, match=says):
         from_csv(csv_file(text), **options)
+
+
+START = 1_762_000_000  # of a recording, as Unix time
+
+
+def access_log():
+    """As nginx writes it: one line a request, with its duration and the second in which it ended."""
+    rng = np.random.default_rng(4)
+    stamps = [datetime.fromtimestamp(START + second, UTC).isoformat() for second in range(40) for _ in range(5)]
+    return "status,request_time,time_iso8601\n" + "".join(
+        f"200,{duration:.3f},{stamp}\n" for duration, stamp in zip(rng.exponential(0.05, 200), stamps, strict=True)
+    )
+
+
+def test_an_access_log_arrives_at_its_timestamps_and_not_at_its_durations(csv_file):
+    found = read(csv_file(access_log()))
+    assert found.taken == (
+        "trace.csv: each line is an arrival, at time_iso8601 (timestamps); not used: status, request_time"
+    )
+    assert (found.traffic.duration_seconds, found.traffic.arrivals.size) == (39, 200)
+
+
+def test_durations_are_refused_as_times(csv_file):
+    durations = "id,request_time\n" + "".join(
+        f"{i},{v:.3f}\n" for i, v in enumerate(np.random.default_rng(4).exponential(0.05, 200))
+    )
+    with pytest.raises(ValueError, match=r"no column holds times of arrival: column request_time holds .* in no order"):
+        read(csv_file(durations))
+    with pytest.raises(ValueError, match=r"column request_time holds .* in no order, as durations are"):
+        read(csv_file(access_log()), column="request_time")
+    assert read(csv_file(access_log()), column="time_iso8601").traffic.duration_seconds == 39
+
+
+@pytest.mark.parametrize(
+    ("name", "each", "words"),
+    [
+        ("timestamp", 1, "Unix time in seconds"), ("timeStamp", 1e3, "Unix time in milliseconds"),
+        ("$msec", 1e3, "Unix time in milliseconds"), ("ts", 1e6, "Unix time in microseconds"),
+        ("time_ms", 1e9, "Unix time in nanoseconds"),
+    ],
+)  # fmt: skip
+def test_unix_times_are_told_by_their_size(csv_file, name, each, words):
+    """Beside the other columns that a log has."""
+    rng = np.random.default_rng(2)
+    times = np.sort(rng.uniform(0, 60, 300))
+    lines = "".join(f"{(START + t) * each:.0f},{n},x\n" for t, n in zip(times, rng.integers(0, 9, 300), strict=True))
+    found = read(csv_file(f"{name},tokens,model\n{lines}"))
+    assert f"at {name} ({words})" in found.taken
+    assert found.traffic.duration_seconds == pytest.approx(60, abs=2)
+    assert found.traffic.arrivals.size == 300
+
+
+def test_the_unit_of_a_count_is_in_its_name_or_said(csv_file):
+    lines = "".join(f"{place * 250}\n" for place in range(100))
+    assert read(csv_file(f"offset_ms\n{lines}")).traffic.duration_seconds == pytest.approx(24.75)
+    assert read(csv_file(f"offset\n{lines}")).traffic.duration_seconds == 24_750
+    found = read(csv_file(f"offset\n{lines}"), unit="ms")
+    assert found.traffic.duration_seconds == pytest.approx(24.75)
+    assert "offset (milliseconds)" in found.taken
+    with pytest.raises(ValueError, match="holds timestamps, which have no unit"):
+        read(csv_file(access_log()), unit="ms")
+
+
+def test_what_nobody_waits_for_is_not_simulated(csv_file):
+    lines = "".join(f"{place * 50_000}\n" for place in range(100))
+    with pytest.raises(ValueError, match=r"column time \(seconds\) spans 57.3 days, and 31 are the most .* --unit"):
+        read(csv_file(f"time\n{lines}"))
+    with pytest.raises(ValueError, match="no Unix time in any unit; write ISO 8601"):
+        read(csv_file("time\n20251101122640\n20251101122641\n20251101122642\n"))
+    with pytest.raises(ValueError, match="million requests are too many"):
+        read(csv_file("time,rps\n0,1000000\n1000,1\n2000,1\n"))
+
+
+def export(rates, name="sum(rate(nv_inference_request_success[1m]))", start=datetime(2025, 11, 1, 12, tzinfo=UTC)):
+    times = [(start + timedelta(seconds=15 * place)).strftime("%Y-%m-%d %H:%M:%S") for place in range(len(rates))]
+    return f'"Time","{name}"\n' + "".join(f'"{t}",{r}\n' for t, r in zip(times, rates, strict=True))
+
+
+@pytest.mark.parametrize("name", ["sum(rate(nv_inference_request_success[1m]))", "census", "req/s", "Value"])
+def test_an_export_of_a_dashboard_is_rates(csv_file, name):
+    found = read(csv_file(export([50] * 120 + [100] * 120, name)))
+    assert found.taken == f"trace.csv: {name} is requests per second, from Time (timestamps) on"
+    assert found.traffic.duration_seconds == 3600
+    assert rate(found.traffic, 0, 1800) == pytest.approx(50, rel=0.03)
+    assert rate(found.traffic, 1800, 3600) == pytest.approx(100, rel=0.03)
+
+
+def test_a_gap_of_an_export_is_held_and_told(csv_file):
+    found = read(csv_file(export([50] * 100 + ["", "null", "NaN", "undefined"] * 10 + [50] * 100)))
+    assert found.gap_seconds == 600
+    assert rate(found.traffic, 1500, 2100) == pytest.approx(50, rel=0.05), "missing is not zero"
+
+
+def test_several_series_need_a_name(csv_file):
+    text = "Time,a,b\n" + "".join(f"2025-11-01 12:00:{s:02d},{s % 7 + 5},{s % 5 + 9}\n" for s in range(60))
+    with pytest.raises(ValueError, match="a, b may all be rates: name one with --rate-column"):
+        read(csv_file(text))
+    assert "b is requests per second" in read(csv_file(text), rates="b").taken
+    assert read(csv_file(text), rates="-").traffic.arrivals.size == 60
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("time,status", "{0},200"),
+        ("time,latency_ms", "{0},{1}"),
+        ("time,promptTokens", "{0},{1}"),
+        ("id,time", "{2},{0}"),
+    ],
+)
+def test_a_load_test_in_even_steps_is_arrivals_for_all_its_columns(csv_file, header, row):
+    lines = "".join(row.format(2 * n, n % 7 + 30, n) + "\n" for n in range(100))
+    found = read(csv_file(f"{header}\n{lines}"))
+    assert "each line is an arrival, at time" in found.taken
+    assert found.traffic.arrivals.size == 100
+
+
+def test_semicolons_and_tabs_separate_too(csv_file):
+    for mark in ";\t":
+        text = export([50] * 20, "req/s").replace('",', f'"{mark}')
+        assert read(csv_file(text)).traffic.duration_seconds == 300

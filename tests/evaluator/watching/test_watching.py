@@ -209,7 +209,10 @@ def test_late_labels_see_what_the_features_do_not(bed: Bed) -> None:
     assert bed.result().windows[-1].report.outcome == "Passed"
 
 
-IDS = ["00042", "42", "12345678901234567890", "12345678901234567891", "+4930123456", "1e5", "true", "7.0"]
+IDS = [
+    ["00042", "00043"], ["12345678901234567890", "12345678901234567891"], ["+4930123456", "+4930123457"],
+    ["1e5", "2e5"], ["true", "false"], ["7.0", "8.0"], ["2025-11-01", "2025-11-02"], ["42", "x"],
+]  # fmt: skip
 
 
 def with_ids(bed: Bed, ids: list[str], said: pa.Array) -> None:
@@ -225,13 +228,15 @@ def with_ids(bed: Bed, ids: list[str], said: pa.Array) -> None:
     del bed.declared["drift"]
 
 
-def test_late_labels_join_by_the_text_of_the_id(bed: Bed) -> None:
-    with_ids(bed, IDS, pa.array(["a"] * len(IDS)))
-    (bed.root / "labels.csv").write_text("id,y\n" + "".join(f"{one},a\n" for one in IDS))
+@pytest.mark.parametrize("ids", IDS, ids=[one[0] for one in IDS])
+def test_late_labels_join_by_the_text_of_the_id(bed: Bed, ids: list[str]) -> None:
+    """A column of which every cell reads as a number, a boolean or a date: CSV has no types."""
+    with_ids(bed, ids, pa.array(["a"] * len(ids)))
+    (bed.root / "labels.csv").write_text("id,y\n" + "".join(f"{one},a\n" for one in ids))
     assert bed.look() == 0, bed.words().message
     labels = bed.result().labels
     assert labels is not None
-    assert (labels.joined, labels.unmatched, labels.repeated, labels.unlabelled) == (len(IDS), 0, 0, 0)
+    assert (labels.joined, labels.unmatched, labels.repeated, labels.unlabelled) == (len(ids), 0, 0, 0)
 
 
 @pytest.mark.parametrize("written", ["true", "True", "TRUE", "1"])

@@ -33,7 +33,6 @@ SHAPES = (
 )  # fmt: skip
 PICTURES = (".svg", ".png")
 DAY_HOURS, HOURS = 24.0, 2.0  # a shape's length unless said
-MAX_REQUESTS = 200_000_000  # 16 bytes each
 UNITS_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -63,10 +62,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _add_traffic(group: argparse._ArgumentGroup) -> None:
     source = group.add_mutually_exclusive_group(required=True)
-    source.add_argument("--trace", metavar="CSV", help="recorded arrivals, or seconds,requests_per_second")
+    source.add_argument("--trace", metavar="CSV", help="recorded arrivals, or rates over time as a dashboard exports")
     source.add_argument("--prometheus", metavar="URL", help="what this Prometheus has recorded of the service")
     source.add_argument("--shape", choices=SHAPES, help="made up")
-    group.add_argument("--column", metavar="NAME", help="of the CSV, with the time of each arrival")
+    group.add_argument(
+        "--time-column", "--column", metavar="NAME", help="of the CSV, with times (default: the one that holds them)"
+    )
+    group.add_argument("--unit", choices=("s", "ms", "us", "ns"), help="of that column's numbers (default: by size)")
+    group.add_argument(
+        "--rate-column", metavar="NAME", help="of the CSV, with requests/s (default: told by content); -: no column"
+    )
     group.add_argument("--since", type=_seconds, default="24h", metavar="TIME", help="with --prometheus (%(default)s)")
     group.add_argument("--query", metavar="PROMQL", help="with --prometheus: requests/s (default: by model, namespace)")
     group.add_argument("--rate", type=_positive, metavar="N", help="requests/s; a trace is scaled to this mean")
@@ -174,7 +179,9 @@ def _need_extra(picture: Path | None) -> None:
 
 def _check_usage(args: argparse.Namespace) -> None:
     for flag, value, belongs_to in (
-        ("--column", args.column, "--trace"),
+        ("--time-column", args.time_column, "--trace"),
+        ("--unit", args.unit, "--trace"),
+        ("--rate-column", args.rate_column, "--trace"),
         ("--query", args.query, "--prometheus"),
         ("--hours", args.hours, "--shape"),
     ):
@@ -188,24 +195,34 @@ def _check_usage(args: argparse.Namespace) -> None:
 
 def _traffic(args: argparse.Namespace, service: Service) -> Traffic:
     if args.trace is not None:
-        return _from_csv(args)
+        return _from_csv(args, service)
     if args.prometheus is not None:
         return _from_prometheus(args, service)
     return _shape(args, service)
 
 
-def _from_csv(args: argparse.Namespace) -> Traffic:
-    from throughline.simulate.traces import from_csv  # noqa: PLC0415
+def _from_csv(args: argparse.Namespace, service: Service) -> Traffic:
+    from throughline.simulate.traces import read  # noqa: PLC0415
 
     try:
-        return from_csv(args.trace, column=args.column, rate_per_second=args.rate, seed=args.seed)
+        recording = read(
+            args.trace, column=args.time_column, unit=args.unit, rates=args.rate_column, rate_per_second=args.rate,
+            seed=args.seed,
+        )  # fmt: skip
     except OSError as error:
         raise CannotSimulateError(f"{args.trace}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CannotSimulateError(f"{args.trace}: is not UTF-8 text", output.INVALID) from error
     except (ValueError, csv.Error) as error:
-        hint = "" if args.column is not None else " (--column names the one to take)"
-        raise CannotSimulateError(f"{error}{hint if 'column' in str(error) else ''}", output.INVALID) from error
+        raise CannotSimulateError(str(error), output.INVALID) from error
+    service.notes.append(recording.taken)
+    if recording.gap_seconds:
+        service.notes.append(_gap(recording.gap_seconds))
+    return recording.traffic
+
+
+def _gap(seconds: float) -> str:
+    return f"for {seconds / 60:.3g} min nothing was recorded; there the rate before was held"
 
 
 def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
@@ -225,18 +242,18 @@ def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
     except HistoryError as error:
         raise CannotSimulateError(str(error), output.NO_ANSWER) from error
     if history.gap_seconds > 0:
-        service.notes.append(
-            f"for {history.gap_seconds / 60:.3g} min nothing was recorded; there the rate before was held"
-        )
+        service.notes.append(_gap(history.gap_seconds))
     return history.traffic
 
 
 def _shape(args: argparse.Namespace, service: Service) -> Traffic:
     from throughline.simulate import traffic  # noqa: PLC0415
-    from throughline.simulate.traces import WARMUP_SECONDS, WARMUP_SHARE  # noqa: PLC0415
+    from throughline.simulate.traces import LONGEST_DAYS, MAX_REQUESTS, WARMUP_SECONDS, WARMUP_SHARE  # noqa: PLC0415
 
     rate, seed = args.rate, args.seed
     length = 3600.0 * (args.hours or (DAY_HOURS if args.shape == "diurnal" else HOURS))
+    if length > LONGEST_DAYS * 86_400.0:
+        raise CannotSimulateError(f"--hours {length / 3600.0:g} is more than {LONGEST_DAYS:g} days; lower it")
     if rate * length > MAX_REQUESTS:
         raise CannotSimulateError(
             f"{rate * length / 1e6:,.0f} million requests are too many to hold; up to {MAX_REQUESTS / 1e6:g} million: "
