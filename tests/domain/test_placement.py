@@ -3,20 +3,24 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from throughline.api.inferenceservice import InferenceServiceSpec
+from throughline.api.servingpool import ServingPoolSpec
+from throughline.domain.manifests.pod import pod_template
 from throughline.domain.nodes import (
+    Amounts,
     NodeAllocatable,
     PodRequests,
     in_pool,
     node_allocatable,
     pod_requests,
-    replica_requests,
     thousandths,
     usage,
 )
 from throughline.domain.observed import PoolView
 from throughline.domain.placement import PoolChoice, Refusal, capacity_for, choose_pool
+from throughline.domain.replica import admitted_shape, replica_requests
 
-from tests.domain.manifest_cases import pool, spec
+from tests.domain.manifest_cases import IDENTITY, OPTIONS, pool, spec
 
 
 def view(name: str, capacity: int | None, nodes: int = 1) -> PoolView:
@@ -98,17 +102,25 @@ GPU = "nvidia.com/gpu"
 CPU_POOL = pool(accelerator=None).model_copy(update={"accelerator": None})
 
 
+def asks(service: InferenceServiceSpec | None = None, *, on: ServingPoolSpec, digest: str | None = None) -> Amounts:
+    """What a replica asks for by its rendered template."""
+    return replica_requests(pod_template(IDENTITY, service or spec(), "p", on, OPTIONS, digest=digest)["spec"])
+
+
+ONE_GPU = {GPU: 1000, "pods": 1000}
+
+
 def test_capacity_is_counted_node_by_node():
     two_each = pool(accelerator={"countPerReplica": 2})
     nodes = [node("a", **{GPU: "3"}), node("b", **{GPU: "3"})]
-    assert capacity_for(two_each, nodes, {}, spec()) == 2, "the odd ones do not add up to a third"
+    assert capacity_for(two_each, nodes, {}, asks(on=two_each)) == 2, "the odd ones do not add up to a third"
 
 
 def test_what_others_hold_is_not_free():
     used = usage([PodRequests("a", {GPU: 2000}), PodRequests("a", {GPU: 1000}), PodRequests("", {GPU: 9000})])
     assert used == {"a": {GPU: 3000}}
-    assert capacity_for(pool(), [node("a", **{GPU: "4"}), node("b", **{GPU: "1"})], used, spec()) == 2
-    assert capacity_for(pool(), [node("a", **{GPU: "2"})], used, spec()) == 0, "never negative"
+    assert capacity_for(pool(), [node("a", **{GPU: "4"}), node("b", **{GPU: "1"})], used, ONE_GPU) == 2
+    assert capacity_for(pool(), [node("a", **{GPU: "2"})], used, ONE_GPU) == 0, "never negative"
 
 
 @pytest.mark.parametrize(
@@ -123,20 +135,20 @@ def test_what_others_hold_is_not_free():
     ],
 )
 def test_the_scarcest_resource_decides(resources: dict[str, Any], expected: int):
-    service = spec(runtime={"resources": resources})
-    assert capacity_for(CPU_POOL, [node(cpu="4", memory="8Gi")], {}, service) == expected
+    requests = asks(spec(runtime={"resources": resources}), on=CPU_POOL)
+    assert capacity_for(CPU_POOL, [node(cpu="4", memory="8Gi")], {}, requests) == expected
 
 
 def test_a_declared_capacity_replaces_the_count_and_is_shared():
     declared = pool(capacity={"maxReplicas": 7})
-    assert capacity_for(declared, None, {}, spec()) == 7
-    assert capacity_for(declared, [node(**{GPU: "100"})], {}, spec(), replicas_of_others=5) == 2
-    assert capacity_for(declared, [], {}, spec(), replicas_of_others=9) == 0
+    assert capacity_for(declared, None, {}, ONE_GPU) == 7
+    assert capacity_for(declared, [node(**{GPU: "100"})], {}, ONE_GPU, replicas_of_others=5) == 2
+    assert capacity_for(declared, [], {}, ONE_GPU, replicas_of_others=9) == 0
 
 
 def test_not_known_is_not_zero():
-    assert capacity_for(pool(), None, {}, spec()) is None
-    assert capacity_for(pool(), [], {}, spec()) == 0
+    assert capacity_for(pool(), None, {}, ONE_GPU) is None
+    assert capacity_for(pool(), [], {}, ONE_GPU) == 0
 
 
 @given(free=st.lists(st.integers(0, 9), max_size=5), used=st.integers(0, 9), each=st.integers(1, 4))
@@ -148,7 +160,8 @@ def test_as_many_fit_as_can_be_packed(free: list[int], used: int, each: int):
         left = units - (used if i == 0 else 0)
         while left >= each:
             left, expected = left - each, expected + 1
-    assert capacity_for(pool(accelerator={"countPerReplica": each}), nodes, held, spec()) == expected
+    wide = pool(accelerator={"countPerReplica": each})
+    assert capacity_for(wide, nodes, held, asks(on=wide)) == expected
 
 
 def container(restart: str | None = None, **requests: str) -> dict[str, Any]:
@@ -180,10 +193,37 @@ def test_a_pod_that_has_ended_holds_nothing():
         assert pod_requests(ended).requests == {}
 
 
-def test_a_replica_asks_for_what_its_pod_says():
-    amounts = replica_requests(spec(runtime={"resources": {"limits": {"cpu": "2"}}}), pool())
+def test_a_replica_asks_for_what_its_template_says():
+    amounts = asks(spec(runtime={"resources": {"limits": {"cpu": "2"}}}), on=pool())
     assert amounts == {"cpu": 2000, GPU: 1000, "pods": 1000}
     assert thousandths("1.0001") == 1001
+
+
+def test_the_check_of_the_models_files_counts_where_the_server_asks_for_less():
+    assert asks(spec(runtime={}), on=CPU_POOL, digest="sha256:0")["cpu"] == 50
+
+
+def pod_as_admitted(*extra: dict[str, Any], server: dict[str, str], overhead: dict[str, str] | None = None):
+    named = {"name": "triton", "resources": {"requests": server}}
+    return admitted_shape({"spec": {"containers": [named, *extra], **({"overhead": overhead} if overhead else {})}})
+
+
+SIDECAR = {"name": "istio-proxy", "resources": {"requests": {"cpu": "100m"}}}
+TEMPLATE = {"containers": [{"name": "triton", "resources": {"requests": {"memory": "1Ki"}}}]}
+ADMITTED: dict[str, tuple[dict[str, Any], bool, Amounts]] = {
+    "defaults of a LimitRange": (pod_as_admitted(server={"cpu": "400m", "memory": "1Ki"}), True, {"cpu": 400}),
+    "an injected sidecar": (pod_as_admitted(SIDECAR, server={}), True, {"cpu": 100}),
+    "overhead of a runtime class": (pod_as_admitted(server={}, overhead={"cpu": "250m"}), True, {"cpu": 250}),
+    "a device of the same pool": (pod_as_admitted(server={GPU: "1"}), True, {GPU: 1000}),
+    "a device of another pool": (pod_as_admitted(server={GPU: "1"}), False, {}),
+    "less than the new template asks for": (pod_as_admitted(server={"memory": "512"}), True, {}),
+}
+
+
+@pytest.mark.parametrize(("admitted", "same_pool", "more"), ADMITTED.values(), ids=ADMITTED.keys())
+def test_what_the_cluster_adds_to_a_pod_counts(admitted: dict[str, Any], same_pool: bool, more: Amounts):
+    found = replica_requests(TEMPLATE, admitted, same_pool=same_pool)
+    assert found == {"memory": 1_024_000, "pods": 1000, **more}
 
 
 def a_node(**changes: Any) -> dict[str, Any]:

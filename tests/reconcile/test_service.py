@@ -12,6 +12,8 @@ from throughline.domain.manifests import config_map_name
 from throughline.domain.observed import MetricsFrame, Unavailable
 from throughline.ports import ApiError
 from throughline.reconcile import service as service_module
+from throughline.reconcile.context import ServiceState
+from throughline.reconcile.gather import gather, parse_spec
 from throughline.reconcile.pods import lacking_metrics
 from throughline.reconcile.service import ServiceReconciler
 
@@ -394,3 +396,24 @@ async def test_an_unknown_pool_is_told_which_ones_there_are(world: World) -> Non
 def test_module_has_no_client_of_its_own() -> None:
     assert not {"kopf", "kubernetes", "tritonclient"} & set(vars(service_module))
     assert replace  # used by the fakes' callers
+
+
+async def test_capacity_is_counted_by_what_live_pods_were_admitted_with(world: World) -> None:
+    """A LimitRange, a policy or a mesh adds requests that the template does not have."""
+    obj = world.add(service(scaling={"minReplicas": 1}))
+    world.add(pool("gpu", accelerator=None))
+    reconcile = ServiceReconciler(world.deps)
+    await reconcile(KEY)
+    served = pod("m-0", revision_of(obj), ip="10.0.0.1")
+    server = {"name": "triton", "resources": {"requests": {"cpu": "1500m"}}}
+    served["spec"]["containers"] = [server, {"name": "mesh", "resources": {"requests": {"cpu": "500m"}}}]
+    world.add(served)
+    world.now += 60
+    usage = await world.deps.cluster.usage()
+    assert usage is not None
+    state = ServiceState(uid="x")
+    spec = parse_spec(state, obj)
+    assert spec is not None
+    seen = await gather(world.deps, state, obj, spec)
+    assert seen.view.pool is not None
+    assert seen.view.pool.capacity_replicas == 4, "two of eight cores each"

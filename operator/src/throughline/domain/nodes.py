@@ -16,7 +16,6 @@ from throughline.api.quantities import parse
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.servingpool import ServingPoolSpec, Toleration
 
 PODS = "pods"
@@ -84,8 +83,14 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
 
 
+def effective_requests(container: Mapping[str, Any]) -> dict[str, Any]:
+    """The container's requests as quantities; a limit without a request is one, as in the API."""
+    resources = container.get("resources") or {}
+    return {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+
+
 def _requests(container: Mapping[str, Any]) -> Amounts:
-    return {k: thousandths(v) for k, v in (container.get("resources", {}).get("requests") or {}).items()}
+    return {k: thousandths(v) for k, v in effective_requests(container).items()}
 
 
 def usage(pods: Iterable[PodRequests]) -> dict[str, Amounts]:
@@ -95,16 +100,6 @@ def usage(pods: Iterable[PodRequests]) -> dict[str, Amounts]:
         if pod.node:
             by_node.setdefault(pod.node, Counter()).update(pod.requests)
     return {node: dict(amounts) for node, amounts in by_node.items()}
-
-
-def replica_requests(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> Amounts:
-    """What one replica of the service asks for on the pool; a limit without a request is one, as in the API."""
-    resources = spec.runtime.resources
-    amounts = {k: thousandths(v) for k, v in {**resources.limits, **resources.requests}.items()}
-    if pool.accelerator:
-        amounts[pool.accelerator.resource] = pool.accelerator.count_per_replica * ONE
-    amounts[PODS] = ONE
-    return amounts
 
 
 def in_pool(node: Mapping[str, Any], pool: ServingPoolSpec) -> bool:

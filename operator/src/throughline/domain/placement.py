@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from throughline.api import quantities
 from throughline.api.inferenceservice import PlacementStrategy
-from throughline.domain.nodes import replica_requests
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -99,7 +98,7 @@ def capacity_for(
     pool: ServingPoolSpec,
     nodes: Sequence[NodeAllocatable] | None,
     used_by_others: Mapping[str, Mapping[str, int]],
-    spec: InferenceServiceSpec,
+    requests: Mapping[str, int],
     *,
     replicas_of_others: int = 0,
 ) -> int | None:
@@ -107,14 +106,14 @@ def capacity_for(
 
     Counted node by node, for a replica does not fit into the sum of what two nodes have left. `nodes` are those of the
     pool (`nodes.in_pool`), None where they could not be read; `used_by_others` is what pods that are not this
-    service's hold, by node (`nodes.usage`). A declared capacity holds for all services together and replaces the
-    count: `replicas_of_others` of it are taken.
+    service's hold, by node (`nodes.usage`); `requests` what one replica asks for (`replica.replica_requests`). A
+    declared capacity holds for all services together and replaces the count: `replicas_of_others` of it are taken.
     """
     if pool.capacity is not None:
         return max(0, pool.capacity.max_replicas - replicas_of_others)
     if nodes is None:
         return None
-    need = {resource: amount for resource, amount in replica_requests(spec, pool).items() if amount > 0}
+    need = {resource: amount for resource, amount in requests.items() if amount > 0}
     return sum(_fits(node, used_by_others.get(node.name, {}), need) for node in nodes)
 
 

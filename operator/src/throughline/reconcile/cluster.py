@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from pydantic import ValidationError
 
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.closed_nodes import closed_nodes
-from throughline.domain.manifests import SERVICE_LABEL
+from throughline.domain.manifests import POOL_LABEL, SERVICE_LABEL
 from throughline.domain.nodes import in_pool, labelled, node_allocatable, pod_requests
 from throughline.domain.observed import PoolView
 from throughline.domain.placement import capacity_for
+from throughline.domain.replica import admitted_shape
 from throughline.ports import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
     from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.domain.closed_nodes import ClosedNodes
     from throughline.domain.nodes import NodeAllocatable
@@ -40,6 +39,9 @@ RESERVED_SECONDS = 60.0  # a pod that was asked for is scheduled, and listed, by
 RUNNING = "status.phase!=Succeeded,status.phase!=Failed,spec.nodeName!="
 
 Held = dict[str, Counter[str]]  # node → resource → thousandths
+Newest = dict[str, tuple[str, dict[str, Any]]]  # value of the pool label → (creation, shape) of the newest pod there
+# Of one replica on the pool of that name and spec
+Requests = Callable[[str, ServingPoolSpec], Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Usage:
 
     total: Held = field(default_factory=dict)
     own: Mapping[tuple[str, str], Held] = field(default_factory=dict)  # (namespace, value of the service label)
+    # As admitted: (namespace, value of the service label) → value of the pool label → shape of the newest pod
+    shapes: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     def of_others(self, namespace: str, label: str) -> dict[str, dict[str, int]]:
         mine = self.own.get((namespace, label), {})
@@ -99,18 +103,21 @@ class Cluster:
     async def _read(self) -> Usage:
         total: Held = {}
         own: dict[tuple[str, str], Held] = {}
+        newest: dict[tuple[str, str], Newest] = {}
         async for page in self.kube.pages("v1", "Pod", field_selector=RUNNING):
             for pod in page.items:
                 held = pod_requests(pod)
                 if not held.node:
                     continue
                 total.setdefault(held.node, Counter()).update(held.requests)
-                label = (pod["metadata"].get("labels") or {}).get(SERVICE_LABEL)
-                if label:
-                    mine = own.setdefault((pod["metadata"]["namespace"], label), {})
-                    mine.setdefault(held.node, Counter()).update(held.requests)
+                labels = pod["metadata"].get("labels") or {}
+                if label := labels.get(SERVICE_LABEL):
+                    owner = (pod["metadata"]["namespace"], label)
+                    own.setdefault(owner, {}).setdefault(held.node, Counter()).update(held.requests)
+                    _keep_newest(newest.setdefault(owner, {}), labels.get(POOL_LABEL, ""), pod)
             await asyncio.sleep(0)
-        return Usage(total, own)
+        shapes = {owner: {pool: shape for pool, (_, shape) in pods.items()} for owner, pods in newest.items()}
+        return Usage(total, own, shapes)
 
     def nodes(self, name: str, spec: ServingPoolSpec) -> PoolNodes:
         """Nodes that a replica of the pool can be scheduled on, and why others cannot take one."""
@@ -146,15 +153,20 @@ class Cluster:
             del reserved[other]
         return sum(count for other, (count, _) in reserved.items() if other != key)
 
-    def pools(self, key: Key, label: str, spec: InferenceServiceSpec, usage: Usage | None) -> dict[str, PoolView]:
-        """The pools that the service lists and that exist, with what each can hold of it. No I/O, no pause."""
+    def pools(
+        self, key: Key, label: str, spec: InferenceServiceSpec, usage: Usage | None, requests: Requests
+    ) -> dict[str, PoolView]:
+        """The pools that the service lists and that exist, with what each can hold of it. No I/O, no pause.
+
+        `requests`: of one replica on a pool.
+        """
         found: dict[str, PoolView] = {}
         for reference in spec.placement.pools:
             declared = self.pool_spec(reference.name)
             if declared is None:
                 continue
             nodes, closed = self.nodes(reference.name, declared)
-            capacity = self._capacity(key, label, spec, reference.name, declared, nodes, usage)
+            capacity = self._capacity(key, label, reference.name, declared, nodes, usage, requests)
             said = closed.message if closed else ""
             found[reference.name] = PoolView(reference.name, declared, capacity, len(nodes), said)
         return found
@@ -163,20 +175,20 @@ class Cluster:
         self,
         key: Key,
         label: str,
-        spec: InferenceServiceSpec,
         name: str,
         declared: ServingPoolSpec,
         nodes: list[NodeAllocatable],
         usage: Usage | None,
+        requests: Requests,
     ) -> int | None:
         if declared.capacity is not None:
             there = self.placed().get(name, Placed())
             others = there.total - there.replicas.get(key, 0)
-            capacity = capacity_for(declared, nodes, {}, spec, replicas_of_others=others)
+            capacity = capacity_for(declared, nodes, {}, {}, replicas_of_others=others)
         elif usage is None:
             return None
         else:
-            capacity = capacity_for(declared, nodes, usage.of_others(key[0], label), spec)
+            capacity = capacity_for(declared, nodes, usage.of_others(key[0], label), requests(name, declared))
         return None if capacity is None else max(0, capacity - self._reserved_by_others(name, key))
 
     def pool_spec(self, name: str) -> ServingPoolSpec | None:
@@ -190,6 +202,12 @@ class Cluster:
             live = self.objects.get("ServingPool", None, name)
             known = self._specs[name] = (version, None if live is None else parse_pool(live))
         return known[1]
+
+
+def _keep_newest(known: Newest, pool: str, pod: Mapping[str, Any]) -> None:
+    made = pod["metadata"].get("creationTimestamp") or ""
+    if pool not in known or made >= known[pool][0]:
+        known[pool] = (made, admitted_shape(pod))
 
 
 def parse_pool(live: Mapping[str, Any]) -> ServingPoolSpec | None:

@@ -123,6 +123,7 @@ class ServiceState:
     servers: dict[str, Server] = field(default_factory=dict)  # by pod uid
     newly_refused: dict[BatchSettings, str] = field(default_factory=dict)
     storage: tuple[str, float, str | None] = ("", 0.0, None)
+    requests: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # of reconcile.requests, by pool
     salt: tuple[str, float, str | None] | None = None  # which, when it was asked for, and what is wrong with it
     conflict: str | None = None
     # What the children were last seen to agree with; while it is the same, they need not be rendered again.

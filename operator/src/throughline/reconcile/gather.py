@@ -23,6 +23,7 @@ from throughline.domain.observed import MetricsFrame, PodView, ServiceView, Unav
 from throughline.domain.placement import PoolChoice, Refusal, choose_pool
 from throughline.reconcile import servers, storage
 from throughline.reconcile.pods import Pods, ended_pods, pod_view, pods_of, running, silent_node
+from throughline.reconcile.requests import Requests
 from throughline.reconcile.settings_text import from_config_map, recognised
 
 if TYPE_CHECKING:
@@ -86,8 +87,18 @@ def live_status(state: ServiceState, service: Mapping[str, Any]) -> InferenceSer
     return state.status[1]
 
 
-async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], spec: InferenceServiceSpec) -> Gathered:
-    """Read it all. Pools last and without a pause after them, so that two services do not count the same room."""
+async def gather(
+    deps: Deps,
+    state: ServiceState,
+    service: Mapping[str, Any],
+    spec: InferenceServiceSpec,
+    *,
+    digest: str | None = None,
+) -> Gathered:
+    """Read it all. Pools last and without a pause after them, so that two services do not count the same room.
+
+    `digest`: of the model's files, where each pod compares them.
+    """
     metadata = service["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
     identity = Identity(name=name, namespace=namespace, uid=metadata["uid"])
@@ -105,7 +116,10 @@ async def gather(deps: Deps, state: ServiceState, service: Mapping[str, Any], sp
         missing = await storage.missing(deps, state, spec, namespace)
 
     frame = deps.frame()
-    listed = deps.cluster.pools((namespace, name), label_value(name), spec, usage)
+    label = label_value(name)
+    shapes = usage.shapes.get((namespace, label), {}) if usage is not None else {}
+    requests = Requests(deps.options, state.requests, identity, spec, digest, shapes)
+    listed = deps.cluster.pools((namespace, name), label, spec, usage, requests)
     others = () if listed else [pool["metadata"]["name"] for pool in deps.objects.all("ServingPool")]
     choice = choose_pool(spec, listed, status.pool, others)
     if isinstance(choice, PoolChoice):

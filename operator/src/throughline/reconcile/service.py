@@ -18,7 +18,7 @@ from throughline.ports import ApiError
 from throughline.reconcile import batch, children, secret, status
 from throughline.reconcile.context import SCALER, ServiceState
 from throughline.reconcile.evaluation.judgement import judge
-from throughline.reconcile.gather import Gathered, gather, live_status, parse_spec, parse_status
+from throughline.reconcile.gather import gather, live_status, parse_spec, parse_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from throughline.domain.observed import ServiceView
     from throughline.reconcile.context import Deps, Key
     from throughline.reconcile.evaluation.judgement import Judgement
+    from throughline.reconcile.gather import Gathered
 
 log = structlog.get_logger("service")
 
@@ -72,7 +73,7 @@ class ServiceReconciler:
         deps, tuning = self._deps, self._deps.tuning
         judgement = await judge(deps, state, service, spec, live_status(state, service))
         spec = judgement.spec
-        seen = await self._gather(state, service, spec)
+        seen = await gather(deps, state, service, spec, digest=judgement.digest)
         judgement = judgement._replace(drift=_drift(judgement, seen.view))
         decision, state.memory = decide(seen.view, state.memory)
         state.newly_refused.clear()
@@ -107,9 +108,6 @@ class ServiceReconciler:
         if rejected is not None:
             raise rejected  # for the queue's backoff: the condition says it already
         return delay
-
-    async def _gather(self, state: ServiceState, service: Mapping[str, Any], spec: InferenceServiceSpec) -> Gathered:
-        return await gather(self._deps, state, service, spec)
 
     def _reserve(self, view: ServiceView, decision: Decision) -> None:
         more = (decision.replicas or 0) - (view.replicas or 0)
