@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
-STAYS, LIMITED, TAINTED = "failed-pods", "limited", "tainted-pool"
+STAYS, LIMITED, TAINTED, SHARED = "failed-pods", "limited", "tainted-pool", "scaled-twice"
 RUNTIME: dict[str, Any] = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
 
 
@@ -66,6 +66,27 @@ def test_a_quotas_own_words_say_why_pods_are_missing(api: Api) -> None:
     assert "raise the ResourceQuota" in said["message"]
     api.cluster.kubectl("delete", "resourcequota", "team", "-n", api.namespace)
     api.cluster.kubectl("delete", "inferenceservice", LIMITED, "-n", api.namespace, "--wait=false")
+
+
+def test_another_autoscaler_on_the_deployment_is_named(api: Api) -> None:
+    """A HorizontalPodAutoscaler below its minReplicas scales up without any metric."""
+    apply(api.cluster, [service(api, SHARED, scaling={"minReplicas": 1, "maxReplicas": 3})])
+    api.until_condition(SHARED, "Accepted", "True")
+    api.until("the Deployment", lambda: api.objects("deployments", SHARED, "/apis/apps/v1"), SHARED)
+    target = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": api.objects("deployments", SHARED, "/apis/apps/v1")[0]["metadata"]["name"],
+    }
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+    spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4, "metrics": [cpu]}
+    meta = {"name": "second", "namespace": api.namespace}
+    hpa = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta, "spec": spec}
+    apply(api.cluster, [hpa])
+    said = api.until_condition(SHARED, "ScalingActive", "False", "ConflictingScaler")
+    assert f"kubectl delete hpa second -n {api.namespace}" in said["message"]
+    assert api.deployment(target["name"])["spec"]["replicas"] == 2
+    api.cluster.kubectl("delete", "inferenceservice", SHARED, "-n", api.namespace, "--wait=false")
 
 
 def test_a_tainted_node_is_named_with_the_toleration_that_opens_it(api: Api) -> None:

@@ -386,6 +386,13 @@ _TABLE = (
         "spec.scaling.mode is Recommend: nothing is changed.",
         "See status.replicas.recommended.",
     ),
+    Meaning(
+        SCALING_ACTIVE,
+        "ConflictingScaler",
+        _U,
+        "A HorizontalPodAutoscaler or ScaledObject scales the same Deployment; the replicas are left to it.",
+        "Delete it, or set spec.scaling.mode to Off.",
+    ),
     Meaning(SCALING_ACTIVE, "Learning", _P, "How long the model takes is not learned yet."),
     Meaning(SCALING_ACTIVE, "MetricsUnavailable", _F, "The replicas are held.", "See MetricsAvailable."),
     Meaning(

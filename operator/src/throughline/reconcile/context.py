@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from throughline.api.status import InferenceServiceStatus
     from throughline.domain.manifests import RenderOptions
     from throughline.domain.observed import MetricsFrame, Unavailable
+    from throughline.domain.scalers import OtherScaler
     from throughline.ports import KubePort, TritonPort
     from throughline.reconcile.cluster import Cluster
     from throughline.reconcile.evaluation.guard import ApprovalGuard
@@ -123,6 +124,7 @@ class ServiceState:
     servers: dict[str, Server] = field(default_factory=dict)  # by pod uid
     newly_refused: dict[BatchSettings, str] = field(default_factory=dict)
     storage: tuple[str, float, str | None] = ("", 0.0, None)
+    other_scaler: tuple[float, OtherScaler | None] | None = None  # when it was asked for, and who was found
     requests: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # of reconcile.requests, by pool
     salt: tuple[str, float, str | None] | None = None  # which, when it was asked for, and what is wrong with it
     conflict: str | None = None

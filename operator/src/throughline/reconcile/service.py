@@ -15,7 +15,7 @@ from throughline.domain.evaluation import monitoring
 from throughline.domain.manifests import deployment_name, replicas_patch
 from throughline.domain.placement import Refusal
 from throughline.ports import ApiError
-from throughline.reconcile import batch, children, secret, status
+from throughline.reconcile import batch, children, scalers, secret, status
 from throughline.reconcile.context import SCALER, ServiceState
 from throughline.reconcile.evaluation.judgement import judge
 from throughline.reconcile.gather import gather, live_status, parse_spec, parse_status
@@ -75,7 +75,8 @@ class ServiceReconciler:
         spec = judgement.spec
         seen = await gather(deps, state, service, spec, digest=judgement.digest)
         judgement = judgement._replace(drift=_drift(judgement, seen.view))
-        decision, state.memory = decide(seen.view, state.memory)
+        other = await scalers.other(deps, state, seen.view, seen.deployment)
+        decision, state.memory = decide(scalers.held(seen.view, other), state.memory)
         state.newly_refused.clear()
         state.last_settings = decision.settings
         delay = min(tuning.decision_interval, decision.requeue_seconds)
@@ -100,7 +101,7 @@ class ServiceReconciler:
             delay = max(delay, NOTHING_SERVES_SECONDS)  # pods wake it when they come
         updates = [
             *workload_conditions(replace(seen.view, replicas=replicas), refusal, storage_missing=seen.storage_missing),
-            *decision.conditions,
+            *scalers.told(decision.conditions, other, seen.view.name),
         ]
         after = status.with_decision(seen.view, decision, updates, judgement, replicas=replicas)
         await status.write(deps, service, seen.view.status, after, [*decision.records, *judgement.records])

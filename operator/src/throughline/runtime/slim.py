@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DROPPED_METADATA = frozenset({"managedFields", "resourceVersion", "selfLink"})
+# Kinds of which it matters who wrote their scale subresource
+SCALED_KINDS = frozenset({"Deployment"})
 DROPPED_ANNOTATIONS = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
 
 
@@ -20,8 +22,15 @@ def slim(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metadata(obj: Mapping[str, Any]) -> dict[str, Any]:
     metadata = {k: v for k, v in obj["metadata"].items() if k not in DROPPED_METADATA}
+    if obj["kind"] in SCALED_KINDS and (writers := _scale_writers(obj)):
+        metadata["managedFields"] = writers
     annotations = {k: v for k, v in (metadata.pop("annotations", None) or {}).items() if k not in DROPPED_ANNOTATIONS}
     return {**metadata, "annotations": annotations} if annotations else metadata
+
+
+def _scale_writers(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
+    managers = obj["metadata"].get("managedFields") or ()
+    return [_pick(m, "manager", "subresource") for m in managers if m.get("subresource") == "scale"]
 
 
 def _pick(source: Mapping[str, Any] | None, *fields: str) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""Another autoscaler on the Deployment that the operator scales: found by who wrote its replicas, named by its target.
+
+Two scalers of one Deployment undo each other's steps. The operator holds, since the other cannot.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from throughline.api.base import ConditionStatus
+from throughline.domain.condition_types import SCALING_ACTIVE
+from throughline.domain.decision import ConditionUpdate
+from throughline.domain.manifests import deployment_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# Field managers under which the HorizontalPodAutoscaler's controller and KEDA write the scale subresource.
+AUTOSCALERS = frozenset({"kube-controller-manager", "keda"})
+SCALED_OBJECT_LABEL = "scaledobject.keda.sh/name"
+
+
+class OtherScaler(NamedTuple):
+    """Who else scales, and the command that takes it away; `command` None where its name could not be read."""
+
+    name: str
+    command: str | None
+
+
+def wrote_replicas(deployment: Mapping[str, Any] | None) -> bool:
+    """Whether an autoscaler was the last to set the replicas by the scale subresource."""
+    managers = ((deployment or {}).get("metadata") or {}).get("managedFields") or ()
+    return any(m.get("subresource") == "scale" and m.get("manager") in AUTOSCALERS for m in managers)
+
+
+def targeting(autoscalers: Iterable[Mapping[str, Any]], service: str) -> OtherScaler | None:
+    """The HorizontalPodAutoscaler of the service's namespace whose target is the service or its Deployment."""
+    targets = {("Deployment", deployment_name(service)), ("InferenceService", service)}
+    for found in autoscalers:
+        target = (found.get("spec") or {}).get("scaleTargetRef") or {}
+        if (target.get("kind"), target.get("name")) in targets:
+            metadata = found["metadata"]
+            namespace, keda = metadata["namespace"], (metadata.get("labels") or {}).get(SCALED_OBJECT_LABEL)
+            if keda:
+                return OtherScaler(f"ScaledObject {keda}", f"kubectl delete scaledobject {keda} -n {namespace}")
+            name = metadata["name"]
+            return OtherScaler(f"HorizontalPodAutoscaler {name}", f"kubectl delete hpa {name} -n {namespace}")
+    return None
+
+
+def conflict(other: OtherScaler, service: str) -> ConditionUpdate:
+    """ScalingActive while the operator leaves the replicas to the other."""
+    command = f" (`{other.command}`)" if other.command else ""
+    return ConditionUpdate(
+        SCALING_ACTIVE,
+        ConditionStatus.FALSE,
+        "ConflictingScaler",
+        f"{other.name} scales Deployment {deployment_name(service)}, too, so its replicas are left as they are: "
+        f"delete it{command}, or set spec.scaling.mode to Off to leave them to it",
+    )

@@ -1,0 +1,63 @@
+"""Whether another autoscaler scales the Deployment: asked only where the Deployment shows that one did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from throughline.api.inferenceservice import ScalingMode
+from throughline.domain import scalers
+from throughline.ports import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from throughline.domain.decision import ConditionUpdate
+    from throughline.domain.observed import ServiceView
+    from throughline.domain.scalers import OtherScaler
+    from throughline.reconcile.context import Deps, ServiceState
+
+log = structlog.get_logger("scalers")
+
+CHECK_SECONDS = 60.0
+
+
+async def other(
+    deps: Deps, state: ServiceState, view: ServiceView, deployment: Mapping[str, Any] | None
+) -> OtherScaler | None:
+    """Who else scales the Deployment that the operator is to scale; None: nobody."""
+    if view.spec.scaling.mode is not ScalingMode.AUTO or not scalers.wrote_replicas(deployment):
+        state.other_scaler = None
+        return None
+    if state.other_scaler is None or deps.clock() - state.other_scaler[0] >= CHECK_SECONDS:
+        state.other_scaler = (deps.clock(), await _ask(deps, view))
+    return state.other_scaler[1]
+
+
+async def _ask(deps: Deps, view: ServiceView) -> OtherScaler | None:
+    try:
+        found = await deps.kube.list("autoscaling/v2", "HorizontalPodAutoscaler", view.namespace)
+    except ApiError as error:
+        if not error.terminal:
+            raise
+        log.warning("autoscalers not read", namespace=view.namespace, error=str(error))
+        return scalers.OtherScaler("another autoscaler (`kubectl get hpa,scaledobject` lists them)", None)
+    return scalers.targeting(found, view.name)
+
+
+def held(view: ServiceView, by: OtherScaler | None) -> ServiceView:
+    """The view to decide upon: while another scales, the replicas are left alone, as in mode Off."""
+    if by is None:
+        return view
+    scaling = view.spec.scaling.model_copy(update={"mode": ScalingMode.OFF})
+    return replace(view, spec=view.spec.model_copy(update={"scaling": scaling}))
+
+
+def told(conditions: Sequence[ConditionUpdate], by: OtherScaler | None, service: str) -> list[ConditionUpdate]:
+    """The conditions, with the conflict in place of what the loop says of scaling."""
+    if by is None:
+        return list(conditions)
+    update = scalers.conflict(by, service)
+    return [update if c.type == update.type else c for c in conditions]

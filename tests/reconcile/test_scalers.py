@@ -1,0 +1,123 @@
+"""Another autoscaler on the Deployment: named, and not fought with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from throughline.api.inferenceservice import BatchSettings
+from throughline.ports import ApiError
+from throughline.reconcile.service import ServiceReconciler
+from throughline.runtime.slim import slim
+
+from tests.reconcile.fakes import World, service
+from tests.reconcile.scene import KEY, serve
+
+HPA = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+
+
+def hpa(name: str = "cpu", kind: str = "Deployment", **labels: str) -> dict[str, Any]:
+    target = {"kind": kind, "name": "m"}
+    return {
+        **HPA,
+        "metadata": {"name": name, "namespace": "default", "labels": labels},
+        "spec": {"scaleTargetRef": target},
+    }
+
+
+def scaled(world: World, replicas: int, manager: str = "kube-controller-manager") -> None:
+    """As after an update of the scale subresource."""
+    found = world.live("Deployment", "m")
+    entry = {
+        "manager": manager,
+        "operation": "Update",
+        "subresource": "scale",
+        "fieldsV1": {"f:spec": {"f:replicas": {}}},
+    }
+    metadata = {**found["metadata"], "managedFields": [entry]}
+    world.add({**found, "metadata": metadata, "spec": {**found["spec"], "replicas": replicas}})
+
+
+async def served(world: World, **scaling: Any) -> ServiceReconciler:
+    obj = world.add(service(scaling={"minReplicas": 1, "maxReplicas": 3, **scaling}))
+    passing = ServiceReconciler(world.deps)
+    await passing(KEY)
+    serve(world, obj, settings=BatchSettings(max_batch_size=1))
+    await passing(KEY)
+    return passing
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (hpa(), ("HorizontalPodAutoscaler cpu", "kubectl delete hpa cpu -n default")),
+        (hpa(kind="InferenceService"), ("HorizontalPodAutoscaler cpu",)),
+        (
+            hpa("keda-hpa-m", **{"scaledobject.keda.sh/name": "queue"}),
+            ("ScaledObject queue", "kubectl delete scaledobject queue -n default"),
+        ),
+    ],
+    ids=["of the Deployment", "of the service", "of KEDA"],
+)
+async def test_another_autoscaler_is_named_and_not_fought_with(
+    world: World, other: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    passing = await served(world)
+    world.add(other)
+    scaled(world, 5)  # more than spec.scaling.maxReplicas
+    writes = len(world.kube.writes)
+    for _ in range(4):
+        world.now += 15
+        await passing(KEY)
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 5
+    assert [w for w in world.kube.writes[writes:] if w[1] == "Deployment"] == []
+    assert world.conditions()["ScalingActive"] == ("False", "ConflictingScaler")
+    assert world.live("InferenceService", "m")["status"]["reason"] != "Serving"
+    for word in (*words, "spec.scaling.mode"):
+        assert word in world.message("ScalingActive")
+
+
+async def test_once_the_other_is_gone_the_operator_scales_again(world: World) -> None:
+    passing = await served(world)
+    world.add(hpa())
+    scaled(world, 5)
+    await passing(KEY)
+    world.remove("HorizontalPodAutoscaler", "default", "cpu")
+    world.now += 61
+    await passing(KEY)
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 3
+    assert world.conditions()["ScalingActive"][1] != "ConflictingScaler"
+
+
+async def test_without_the_right_to_list_autoscalers_the_conflict_is_told_all_the_same(world: World) -> None:
+    passing = await served(world)
+    scaled(world, 5)
+
+    async def forbidden(*_: Any, **__: Any) -> Any:
+        raise ApiError(403, "Forbidden", "cannot list")
+
+    world.kube.list = forbidden  # type: ignore[method-assign]
+    await passing(KEY)
+    assert world.conditions()["ScalingActive"] == ("False", "ConflictingScaler")
+    assert "kubectl get hpa,scaledobject" in world.message("ScalingActive")
+
+
+@pytest.mark.parametrize(("manager", "mode"), [("kubectl", "Auto"), ("kube-controller-manager", "Off")])
+async def test_a_person_and_a_service_in_mode_off_are_no_conflict(world: World, manager: str, mode: str) -> None:
+    passing = await served(world, mode=mode)
+    world.add(hpa())
+    scaled(world, 2, manager)
+    reads = len(world.kube.reads)
+    await passing(KEY)
+    assert ("HorizontalPodAutoscaler", "*") not in world.kube.reads[reads:]
+    assert world.conditions()["ScalingActive"][1] != "ConflictingScaler"
+
+
+def test_of_a_deployment_only_who_scaled_it_is_kept() -> None:
+    fields = {"f:spec": {"f:replicas": {}}}
+    managers = [
+        {"manager": "throughline", "operation": "Apply", "fieldsV1": fields},
+        {"manager": "keda", "operation": "Update", "subresource": "scale", "fieldsV1": fields},
+    ]
+    kept = slim({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "m", "managedFields": managers}})
+    assert kept["metadata"]["managedFields"] == [{"manager": "keda", "subresource": "scale"}]
