@@ -51,7 +51,7 @@ def test_all_that_the_ledger_holds(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_wrong_comes_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = explained(capsys, "-f", str(FILE))
-    assert "Accepted: No listed pool can hold spec.scaling.minReplicas." in out
+    assert "Accepted: No listed pool can hold spec.scaling.minReplicas: its nodes are full, tainted" in out
     assert "gpu can hold 4" in out
     assert "What to do: Add nodes" in out
     # Healthy ones have nothing to say, and a reason of another version is passed on.
@@ -93,7 +93,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert data["status"]["decisions"][0]["alternatives"][0]["costPerHour"] == "7.07"
     assert len(data["status"]["decisions"]) == 1
     accepted = next(c for c in data["conditions"] if c["type"] == "Accepted")
-    assert accepted["action"].startswith("Add nodes")
+    assert accepted["action"].startswith("Do what the message says of each pool; else add nodes")
 
 
 def test_a_new_resource(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
