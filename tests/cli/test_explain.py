@@ -53,7 +53,7 @@ def test_what_is_wrong_comes_with_what_to_do(capsys: pytest.CaptureFixture[str])
     _, out, _ = explained(capsys, "-f", str(FILE))
     assert "Accepted: No listed pool can hold spec.scaling.minReplicas: its nodes are full, tainted" in out
     assert "gpu can hold 4" in out
-    assert "What to do: Add nodes" in out
+    assert "What to do: Do what the message says of each pool" in out
     # Healthy ones have nothing to say, and a reason of another version is passed on.
     assert "\nReady:" not in out
     assert "\nStalled:" not in out
