@@ -77,6 +77,28 @@ async def test_another_autoscaler_is_named_and_not_fought_with(
         assert word in world.message("ScalingActive")
 
 
+async def test_an_autoscaler_is_found_before_the_operator_has_scaled(world: World) -> None:
+    """The API server records no manager of the scale subresource while nobody manages spec.replicas."""
+    passing = await served(world)
+    world.add(hpa())
+    found = world.live("Deployment", "m")
+    world.add({**found, "spec": {**found["spec"], "replicas": 2}})
+    await passing(KEY)
+    assert world.conditions()["ScalingActive"] == ("False", "ConflictingScaler")
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 2
+
+
+async def test_replicas_of_the_operators_own_are_not_asked_about(world: World) -> None:
+    passing = await served(world)
+    found = world.live("Deployment", "m")
+    managers = [{"manager": "throughline-scaler", "operation": "Apply", "fieldsV1": {}}]
+    metadata = {**found["metadata"], "managedFields": managers}
+    world.add({**found, "metadata": metadata, "spec": {**found["spec"], "replicas": 2}})
+    reads = len(world.kube.reads)
+    await passing(KEY)
+    assert ("HorizontalPodAutoscaler", "*") not in world.kube.reads[reads:]
+
+
 async def test_once_the_other_is_gone_the_operator_scales_again(world: World) -> None:
     passing = await served(world)
     world.add(hpa())

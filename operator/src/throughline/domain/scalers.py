@@ -15,6 +15,8 @@ from throughline.domain.manifests import deployment_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+# The field manager under which the operator writes the replicas of a Deployment.
+SCALER = "throughline-scaler"
 # Field managers under which the HorizontalPodAutoscaler's controller and KEDA write the scale subresource.
 AUTOSCALERS = frozenset({"kube-controller-manager", "keda"})
 SCALED_OBJECT_LABEL = "scaledobject.keda.sh/name"
@@ -28,9 +30,18 @@ class OtherScaler(NamedTuple):
 
 
 def wrote_replicas(deployment: Mapping[str, Any] | None) -> bool:
-    """Whether an autoscaler was the last to set the replicas by the scale subresource."""
-    managers = ((deployment or {}).get("metadata") or {}).get("managedFields") or ()
-    return any(m.get("subresource") == "scale" and m.get("manager") in AUTOSCALERS for m in managers)
+    """Whether an autoscaler may have been the last to set the replicas by the scale subresource.
+
+    The field managers tell it, but for a field that had none: the API server (1.36) records no manager of an update of
+    scale while nobody manages spec.replicas, as before the operator has scaled for the first time. Then a number that
+    is not the API's default of 1 tells it.
+    """
+    found = deployment or {}
+    managers = (found.get("metadata") or {}).get("managedFields") or ()
+    scaled = {m.get("manager") for m in managers if m.get("subresource") == "scale"}
+    if scaled or any(m.get("manager") == SCALER for m in managers):
+        return bool(scaled & AUTOSCALERS)
+    return (found.get("spec") or {}).get("replicas") not in {None, 1}
 
 
 def targeting(autoscalers: Iterable[Mapping[str, Any]], service: str) -> OtherScaler | None:

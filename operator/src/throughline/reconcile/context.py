@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Key = tuple[str, str]  # namespace, name
 
 FIELD_MANAGER = "throughline"
-SCALER = "throughline-scaler"
 STATUS_MANAGER = "throughline-status"
 
 

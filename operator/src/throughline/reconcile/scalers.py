@@ -1,4 +1,4 @@
-"""Whether another autoscaler scales the Deployment: asked only where the Deployment shows that one did."""
+"""Whether another autoscaler scales the Deployment: asked only where the Deployment shows that one may have."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ from throughline.domain.decision import ConditionUpdate
 from throughline.domain.evaluation import monitoring
 from throughline.domain.manifests import deployment_name, replicas_patch
 from throughline.domain.placement import Refusal
+from throughline.domain.scalers import SCALER
 from throughline.ports import ApiError
 from throughline.reconcile import batch, children, scalers, secret, status
-from throughline.reconcile.context import SCALER, ServiceState
+from throughline.reconcile.context import ServiceState
 from throughline.reconcile.evaluation.judgement import judge
 from throughline.reconcile.gather import gather, live_status, parse_spec, parse_status
 

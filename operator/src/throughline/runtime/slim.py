@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from throughline.domain.scalers import SCALER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 DROPPED_METADATA = frozenset({"managedFields", "resourceVersion", "selfLink"})
-# Kinds of which it matters who wrote their scale subresource
+# Kinds of which it matters who set their replicas
 SCALED_KINDS = frozenset({"Deployment"})
 DROPPED_ANNOTATIONS = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
 
@@ -30,7 +32,11 @@ def _metadata(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scale_writers(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
     managers = obj["metadata"].get("managedFields") or ()
-    return [_pick(m, "manager", "subresource") for m in managers if m.get("subresource") == "scale"]
+    return [
+        _pick(m, "manager", "subresource")
+        for m in managers
+        if m.get("subresource") == "scale" or m.get("manager") == SCALER
+    ]
 
 
 def _pick(source: Mapping[str, Any] | None, *fields: str) -> dict[str, Any]:
