@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 NAMESPACE = "monitoring"
 URL = f"http://prometheus.{NAMESPACE}.svc:9090"
+SECURED = "prometheus-secured"
+SECURED_HOST = f"{SECURED}.{NAMESPACE}.svc"
 SCRAPE_SECONDS = 5
 LABELS = {"app.kubernetes.io/name": "prometheus"}
 
@@ -21,25 +23,30 @@ _POD_LABELS = [
 ]
 
 
-def _config() -> dict[str, Any]:
+def _pods(job: str) -> dict[str, Any]:
+    """Every pod with the annotations."""
     annotation = "__meta_kubernetes_pod_annotation_prometheus_io"
+    return {
+        "job_name": job,
+        "kubernetes_sd_configs": [{"role": "pod"}],
+        "relabel_configs": [
+            {"source_labels": [f"{annotation}_scrape"], "action": "keep", "regex": "true"},
+            {"source_labels": ["__meta_kubernetes_pod_phase"], "action": "keep", "regex": "Running"},
+            {
+                "source_labels": ["__meta_kubernetes_pod_ip", f"{annotation}_port"],
+                "separator": ":",
+                "target_label": "__address__",
+            },
+            *_POD_LABELS,
+        ],
+    }
+
+
+def _config(*jobs: str) -> dict[str, Any]:
     return {
         "global": {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": "4s"},
         "scrape_configs": [
-            {
-                "job_name": "pods",
-                "kubernetes_sd_configs": [{"role": "pod"}],
-                "relabel_configs": [
-                    {"source_labels": [f"{annotation}_scrape"], "action": "keep", "regex": "true"},
-                    {"source_labels": ["__meta_kubernetes_pod_phase"], "action": "keep", "regex": "Running"},
-                    {
-                        "source_labels": ["__meta_kubernetes_pod_ip", f"{annotation}_port"],
-                        "separator": ":",
-                        "target_label": "__address__",
-                    },
-                    *_POD_LABELS,
-                ],
-            },
+            *(_pods(job) for job in jobs),
             {
                 "job_name": "cadvisor",
                 "scheme": "https",
@@ -115,7 +122,7 @@ def manifests(image: str) -> list[dict[str, Any]]:
             "kind": "ConfigMap",
             "metadata": meta,
             # JSON is YAML, which is all that Prometheus asks of its configuration.
-            "data": {"prometheus.json": json.dumps(_config())},
+            "data": {"prometheus.json": json.dumps(_config("pods"))},
         },
         {
             "apiVersion": "apps/v1",
@@ -137,14 +144,43 @@ def manifests(image: str) -> list[dict[str, Any]]:
     ]
 
 
+def secured(image: str, certificate: str, key: str, user: str, bcrypt: str, probe: str) -> list[dict[str, Any]]:
+    """A second one beside it, behind TLS and basic auth, that finds each pod twice. `probe`: basic auth of the kubelet.
+
+    PEM texts; the account is the first one's.
+    """
+    text = json.dumps(manifests(image)[4:]).replace(
+        '"name": "prometheus", "namespace"', f'"name": "{SECURED}", "namespace"'
+    )
+    configuration, deployment, service = json.loads(text)
+    web = {
+        "tls_server_config": {"cert_file": "/config/tls.crt", "key_file": "/config/tls.key"},
+        "basic_auth_users": {user: bcrypt},
+    }
+    configuration["data"] = {
+        "prometheus.json": json.dumps(_config("pods", "pods-again")),
+        "web.json": json.dumps(web),
+        "tls.crt": certificate,
+        "tls.key": key,
+    }
+    labels = {"app.kubernetes.io/name": SECURED}
+    spec = deployment["spec"]
+    spec["selector"]["matchLabels"] = spec["template"]["metadata"]["labels"] = service["spec"]["selector"] = labels
+    pod = spec["template"]["spec"]
+    pod["volumes"][0]["configMap"]["name"] = SECURED
+    (container,) = pod["containers"]
+    container["args"].append("--web.config.file=/config/web.json")
+    authorization = {"name": "Authorization", "value": f"Basic {probe}"}
+    container["readinessProbe"]["httpGet"] |= {"scheme": "HTTPS", "httpHeaders": [authorization]}
+    return [configuration, deployment, service]
+
+
 def install(cluster: Cluster) -> None:
     """Apply it and wait until it answers."""
     apply(cluster, manifests(cluster.images["prometheus"]))
     until("Prometheus", lambda: ready(cluster), seconds=90)
 
 
-def ready(cluster: Cluster) -> bool:
-    out = cluster.kubectl(
-        "get", "deployment", "prometheus", "-n", NAMESPACE, "-o", "jsonpath={.status.readyReplicas}"
-    ).stdout
+def ready(cluster: Cluster, name: str = "prometheus") -> bool:
+    out = cluster.kubectl("get", "deployment", name, "-n", NAMESPACE, "-o", "jsonpath={.status.readyReplicas}").stdout
     return out == "1"

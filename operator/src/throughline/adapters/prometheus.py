@@ -173,12 +173,13 @@ class Prometheus:
 
     def _report_annotations(self, reply: Reply) -> tuple[str, ...]:
         """Log the warnings and infos of the answers, each when it is new. Returns the warnings that mean that an answer
-        lacks a part, such as those of Thanos of a store that it cannot reach.
+        lacks a part, such as those of Thanos of a store that it cannot reach. Hints are not for the user: Prometheus
+        has one for each of Triton's counters, since their names do not end in _total.
         """
         texts = {self._access.redact(text)[:ANNOTATION_LENGTH] for text in (*reply.warnings, *reply.infos)}
         hints = {text for text in texts if text.startswith(HINTS)}
         for text in sorted(texts - self._annotations):
-            (log.info if text in hints else log.warning)("annotation of an answer", annotation=text)
+            (log.debug if text in hints else log.warning)("annotation of an answer", annotation=text)
         self._annotations = frozenset(texts)
         return tuple(sorted(texts - hints))[:WARNINGS_KEPT]
 

@@ -66,10 +66,6 @@ class Access:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
     @property
-    def sends_secrets(self) -> bool:
-        return self.authenticates or bool(self.headers_directory)
-
-    @property
     def authenticates(self) -> bool:
         return bool(self.bearer_token_file or self.username or in_url(self.url))
 
@@ -217,11 +213,11 @@ def connect(access: Access, timeout_seconds: float) -> Any:
 
     class Client(PrometheusConnect):  # type: ignore[misc] # the library has no types
         def version(self) -> str | None:
-            """Of Prometheus. None where the server does not tell: Thanos, Mimir, and releases before 2.14."""
+            """Of Prometheus. None where the server does not tell: Thanos, Mimir, releases before 2.14."""
             response = self._session.get(f"{self.url}/api/v1/status/buildinfo", auth=self.auth, timeout=self._timeout)
             try:
                 body = response.json() if response.status_code == requests.codes.ok else {}
-                return str(body["data"]["version"])
+                return str(body["data"]["version"]) or None
             except (ValueError, LookupError, TypeError):
                 return None
 

@@ -112,7 +112,8 @@ _TABLE = (
         "CrashLooping",
         _F,
         "The server ends again and again.",
-        "Read the reason with `kubectl logs POD -c triton --previous`; out of memory is the most frequent.",
+        "Read the reason with `kubectl logs POD -c triton --previous`; out of memory is the most frequent. "
+        "A Triton before 2.46.0 (container 24.05) begins with `unrecognized option`.",
     ),
     Meaning(
         WORKLOAD_READY,
