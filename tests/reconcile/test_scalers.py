@@ -124,6 +124,20 @@ async def test_without_the_right_to_list_autoscalers_the_conflict_is_told_all_th
     assert "kubectl get hpa,scaledobject" in world.message("ScalingActive")
 
 
+async def test_without_that_right_nobody_is_blamed_where_nothing_shows_an_autoscaler(world: World) -> None:
+    """A person may have set replicas that nobody managed: the operator goes on scaling."""
+    passing = await served(world)
+    found = world.live("Deployment", "m")
+    world.add({**found, "spec": {**found["spec"], "replicas": 2}})
+
+    async def forbidden(*_: Any, **__: Any) -> Any:
+        raise ApiError(403, "Forbidden", "cannot list")
+
+    world.kube.list = forbidden  # type: ignore[method-assign]
+    await passing(KEY)
+    assert world.conditions()["ScalingActive"][1] != "ConflictingScaler"
+
+
 @pytest.mark.parametrize(("manager", "mode"), [("kubectl", "Auto"), ("kube-controller-manager", "Off")])
 async def test_a_person_and_a_service_in_mode_off_are_no_conflict(world: World, manager: str, mode: str) -> None:
     passing = await served(world, mode=mode)

@@ -29,19 +29,19 @@ class OtherScaler(NamedTuple):
     command: str | None
 
 
-def wrote_replicas(deployment: Mapping[str, Any] | None) -> bool:
-    """Whether an autoscaler may have been the last to set the replicas by the scale subresource.
+def wrote_replicas(deployment: Mapping[str, Any] | None) -> bool | None:
+    """Whether an autoscaler was the last to set the replicas by the scale subresource; None: nothing tells.
 
     The field managers tell it, but for a field that had none: the API server (1.36) records no manager of an update of
     scale while nobody manages spec.replicas, as before the operator has scaled for the first time. Then a number that
-    is not the API's default of 1 tells it.
+    is not the API's default of 1 shows that somebody has set it.
     """
     found = deployment or {}
     managers = (found.get("metadata") or {}).get("managedFields") or ()
     scaled = {m.get("manager") for m in managers if m.get("subresource") == "scale"}
     if scaled or any(m.get("manager") == SCALER for m in managers):
         return bool(scaled & AUTOSCALERS)
-    return (found.get("spec") or {}).get("replicas") not in {None, 1}
+    return None if (found.get("spec") or {}).get("replicas") not in {None, 1} else False
 
 
 def targeting(autoscalers: Iterable[Mapping[str, Any]], service: str) -> OtherScaler | None:

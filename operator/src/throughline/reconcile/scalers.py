@@ -28,21 +28,25 @@ async def other(
     deps: Deps, state: ServiceState, view: ServiceView, deployment: Mapping[str, Any] | None
 ) -> OtherScaler | None:
     """Who else scales the Deployment that the operator is to scale; None: nobody."""
-    if view.spec.scaling.mode is not ScalingMode.AUTO or not scalers.wrote_replicas(deployment):
+    wrote = scalers.wrote_replicas(deployment)
+    if view.spec.scaling.mode is not ScalingMode.AUTO or wrote is False:
         state.other_scaler = None
         return None
     if state.other_scaler is None or deps.clock() - state.other_scaler[0] >= CHECK_SECONDS:
-        state.other_scaler = (deps.clock(), await _ask(deps, view))
+        state.other_scaler = (deps.clock(), await _ask(deps, view, certain=wrote is True))
     return state.other_scaler[1]
 
 
-async def _ask(deps: Deps, view: ServiceView) -> OtherScaler | None:
+async def _ask(deps: Deps, view: ServiceView, *, certain: bool) -> OtherScaler | None:
+    """`certain`: the Deployment shows that one wrote its replicas, also where its name cannot be read."""
     try:
         found = await deps.kube.list("autoscaling/v2", "HorizontalPodAutoscaler", view.namespace)
     except ApiError as error:
         if not error.terminal:
             raise
         log.warning("autoscalers not read", namespace=view.namespace, error=str(error))
+        if not certain:
+            return None
         return scalers.OtherScaler("another autoscaler (`kubectl get hpa,scaledobject` lists them)", None)
     return scalers.targeting(found, view.name)
 

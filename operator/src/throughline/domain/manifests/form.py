@@ -56,11 +56,11 @@ def kept(
     if form is None:
         return None
     in_form = replace(options, pods_evaluator_image=form.evaluator_image, template_version=form.version)
-    rendered = [deployment(in_form, surge) for surge in (True, False)]
-    if recorded is not None:
-        was_applied = _annotations(rendered[0])[ANNOTATION] == recorded
+    if recorded is not None:  # of the template alone, which no strategy changes
+        was_applied = _annotations(deployment(in_form, True))[ANNOTATION] == recorded
     else:
-        was_applied = _annotations(live).get(APPLIED_HASH) in [_hash_of_first(manifest) for manifest in rendered]
+        applied = _annotations(live).get(APPLIED_HASH)
+        was_applied = any(_hash_of_first(deployment(in_form, surge)) == applied for surge in (True, False))
     return in_form if was_applied else None
 
 
