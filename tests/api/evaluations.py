@@ -38,8 +38,17 @@ BAD_EVALUATIONS: dict[str, tuple[tuple[Change, ...], str, str]] = {
     ),
     "the same suite twice": (_with(suites=[SUITE, SUITE]), "spec.evaluation.suites[1]", "remove or rename"),
     "a suite's name": (_suite(name="Census"), "spec.evaluation.suites[0].name", "not valid"),
-    "a suite's schedule in words": (_suite(schedule="weekly"), "spec.evaluation.suites[0].schedule", "not valid"),
-    "a schedule of six parts": (_suite(schedule="0 0 3 * * 1"), "spec.evaluation.suites[0].schedule", "not valid"),
+    "a suite's schedule in words": (
+        _suite(schedule="weekly"),
+        "spec.evaluation.suites[0].schedule",
+        "must have 5 fields",
+    ),
+    "a schedule of six parts": (_suite(schedule="0 0 3 * * 1"), "spec.evaluation.suites[0].schedule", "has 6"),
+    "an hour of a suite's schedule": (
+        _suite(schedule="0 25 * * *"),
+        "spec.evaluation.suites[0].schedule",
+        "hour 25 is not from 0 to 23; write minute, hour",
+    ),
     "a time zone's name": (_suite(timeZone="Mars Olympus"), "spec.evaluation.suites[0].timeZone", "not valid"),
     "unknown gate": (_with(gate="Warn"), "spec.evaluation.gate", "one of Report, Enforce"),
     "unknown approval": (_with(approval="Optional"), "spec.evaluation.approval", "one of NotRequired, Required"),
@@ -76,10 +85,10 @@ EVALUATION_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
 }
 # What the API server cannot know.
 ONLY_OFFLINE: dict[str, tuple[tuple[Change, ...], str, str]] = {
-    "an hour of a suite's schedule": (
-        _suite(schedule="0 25 * * *"),
+    "a suite's schedule that ends before it begins": (
+        _suite(schedule="0 20-8 * * *"),
         "spec.evaluation.suites[0].schedule",
-        "bad hour; write minute, hour",
+        "ends before it begins; write minute, hour",
     ),
     "a time zone of a suite": (
         _suite(timeZone="Mars/Olympus"),

@@ -86,7 +86,7 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "a schedule's words": (
         (("spec/scaling", {"schedules": [{**SCHEDULE, "schedule": "every day"}]}),),
         "spec.scaling.schedules[0].schedule",
-        "not valid",
+        "must have 5 fields",
     ),
     "the same schedule twice": (
         (("spec/scaling", {"schedules": [SCHEDULE, SCHEDULE]}),),

@@ -77,7 +77,11 @@ def test_quantity_value(text: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("change", "field", "message"),
     [
-        ({"schedule": "0 25 * * *"}, "spec.scaling.schedules[0].schedule", "bad hour; write minute, hour"),
+        (
+            {"schedule": "0 25 * * *"},
+            "spec.scaling.schedules[0].schedule",
+            "hour 25 is not from 0 to 23; write minute, hour",
+        ),
         ({"timeZone": "Mars/Olympus"}, "spec.scaling.schedules[0].timeZone", "not in the IANA"),
     ],
 )

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from throughline.api import cron
 from throughline.api.base import Label, Resource
 
-_ANY = datetime(2024, 1, 1, tzinfo=UTC)
 _FOLD_SECONDS = 7200  # no clock is put back by more
-
-
-def cron_problem(text: str) -> str | None:
-    """What is wrong with the expression and how it is written, in words; None when it is right."""
-    try:
-        CronSim(text, _ANY)
-    except CronSimError as error:
-        return (
-            f'"{text}": {str(error).lower()}; write minute, hour, day of month, month, day of week, as in "0 8 * * 1-5"'
-        )
-    return None
 
 
 def is_time_zone(name: str) -> bool:
@@ -43,23 +32,29 @@ def last_start_seconds(schedule: str, time_zone: str, minute: int) -> float:
     Daylight saving as in Debian's cron (cronsim): a start in the hour that is skipped comes right after it, one in the
     hour that comes twice comes once.
     """
+    times = cron.parse(schedule)
+    if isinstance(times, cron.Every):
+        return float(minute * 60 // times.seconds * times.seconds)
     # The search begins before its time, and this minute is to be found, too.
     at = datetime.fromtimestamp(minute * 60 + 1, ZoneInfo(time_zone))
     if at.fold:  # read as the first of the two hours, so look from behind both
         at = datetime.fromtimestamp(minute * 60 + 1 + _FOLD_SECONDS, ZoneInfo(time_zone))
-    starts = (start.timestamp() for start in CronSim(schedule, at, reverse=True))
+    starts = (start.timestamp() for start in CronSim(times.expression, at, reverse=True))
     return next((start for start in starts if start <= minute * 60), float("-inf"))
 
 
 def next_start_seconds(schedule: str, time_zone: str, now_seconds: float) -> float:
     """Unix time of the first start after now; inf where there is none."""
+    times = cron.parse(schedule)
+    if isinstance(times, cron.Every):
+        return float((now_seconds // times.seconds + 1) * times.seconds)
     at = datetime.fromtimestamp(now_seconds, ZoneInfo(time_zone))
     # In the second of two hours cronsim names a start of the first, which has passed.
-    return next((s.timestamp() for s in CronSim(schedule, at) if s.timestamp() > now_seconds), float("inf"))
+    return next((s.timestamp() for s in CronSim(times.expression, at) if s.timestamp() > now_seconds), float("inf"))
 
 
 def _known_cron(text: str) -> str:
-    problem = cron_problem(text)
+    problem = cron.problem(text)
     if problem is not None:
         raise PydanticCustomError("cron", "{problem}", {"problem": problem})
     return text
@@ -76,7 +71,7 @@ def _known_time_zone(text: str) -> str:
 
 
 CronText = Annotated[
-    str, Field(pattern=r"^[-0-9A-Z*,/#]+( [-0-9A-Z*,/#]+){4}$", max_length=100), AfterValidator(_known_cron)
+    str, AfterValidator(_known_cron), Field(max_length=cron.MAX_LENGTH, json_schema_extra={"pattern": cron.PATTERN})
 ]
 TimeZone = Annotated[
     str,
@@ -91,7 +86,9 @@ class Schedule(Resource):
     name: Label
     schedule: Annotated[
         CronText,
-        Field(description="When it begins, as in a CronJob: minute, hour, day of month, month, day of week."),
+        Field(
+            description="When it begins, as in a CronJob: minute, hour, day of month, month, day of week; or @daily."
+        ),
     ]
     time_zone: TimeZone = "Etc/UTC"
     duration_minutes: Annotated[int, Field(ge=1, le=10_080)]
