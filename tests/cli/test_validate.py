@@ -199,3 +199,43 @@ def test_a_character_that_no_yaml_has_is_said(file: Path, capsys: pytest.Capture
     code, out, _ = validated(capsys, str(file))
     assert code == output.INVALID
     assert "is no valid YAML: unacceptable character" in out
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "words"),
+    [
+        ("{resource: nvidia.com/gpu.shared, countPerReplica: 2}", "a share of a GPU"),
+        ("{resource: nvidia.com/mig-1g.10gb, countPerReplica: 2}", "shows one MIG device"),
+    ],
+)
+def test_more_than_one_share_of_a_gpu_is_a_warning_and_no_error(
+    file: Path, capsys: pytest.CaptureFixture[str], accelerator: str, words: str
+) -> None:
+    file.write_text(f"{GOOD}  accelerator: {accelerator}\n")
+    code, out, err = validated(capsys, str(file))
+    assert code == output.OK
+    assert out.startswith(f"{file}:8:")
+    assert ": warning: ServingPool/cpu: spec.accelerator" in out
+    assert words in out
+    assert "1 checked, no errors, 1 warning" in err
+    code, out, _ = validated(capsys, "-o", "json", str(file))
+    report = json.loads(out)
+    assert (code, report["valid"], report["errors"]) == (output.OK, True, [])
+    assert words in report["warnings"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "accelerator",
+    [
+        "{resource: nvidia.com/gpu, countPerReplica: 2}",
+        "{resource: nvidia.com/gpu.shared}",
+        "{resource: nvidia.com/mig-1g.10gb}",
+    ],
+)
+def test_whole_gpus_and_single_shares_are_no_warning(
+    file: Path, capsys: pytest.CaptureFixture[str], accelerator: str
+) -> None:
+    file.write_text(f"{GOOD}  accelerator: {accelerator}\n")
+    code, out, err = validated(capsys, str(file))
+    assert (code, out) == (output.OK, "")
+    assert "1 checked, no errors\n" in err

@@ -75,6 +75,24 @@ class Accelerator(Resource):
     ]
     count_per_replica: Annotated[int, Field(ge=1, le=16, description="How many of it one replica takes.")] = 1
 
+    @property
+    def shared(self) -> bool:
+        """Whether a unit is a share of a device in time: NVIDIA's device plugin names it so."""
+        return self.resource.endswith(".shared")
+
+    @property
+    def mig(self) -> bool:
+        """Whether a unit is a part of a device in space."""
+        return "/mig-" in self.resource
+
+    @property
+    def devices(self) -> int:
+        """How many devices the server of one replica executes on. Shares and MIG devices are one, however many a
+        replica asks for; of units of memory or of cores nobody can tell, so they are one device, too.
+        """
+        measured = any(unit in self.resource.rpartition("/")[2] for unit in ("mem", "core", "percent"))
+        return 1 if self.shared or self.mig or measured else self.count_per_replica
+
 
 class PoolCapacity(Resource):
     """What the pool can grow to, when its nodes of this moment do not tell (a node autoscaler adds more)."""
@@ -123,6 +141,11 @@ class ServingPoolSpec(Resource):
     region: Annotated[str | None, Field(max_length=63)] = None
     tier: Tier = Tier.CLOUD
     capacity: PoolCapacity | None = None
+
+    @property
+    def devices(self) -> int:
+        """How many devices the server of one replica executes on; without an accelerator the CPU is the one."""
+        return self.accelerator.devices if self.accelerator else 1
 
 
 class ServingPoolStatus(Resource):

@@ -137,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
     report, resources = validate.read_and_check(args.files)
     for finding in report.findings:
         print(finding, file=sys.stderr)
+    for warning in report.warnings:
+        print(warning.as_warning(), file=sys.stderr)
     if report.code != output.OK:
         if not report.findings:
             print("error: no object of throughline.io in these files", file=sys.stderr)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from throughline.api import validation
+from throughline.api.advisories import warnings
 from throughline.cli import documents, output
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One error, and where it stands."""
+    """One error or warning, and where it stands."""
 
     file: str
     line: int
@@ -27,9 +28,16 @@ class Finding:
 
     def __str__(self) -> str:
         """As compilers print it, so that editors jump to it."""
+        return self._text("")
+
+    def as_warning(self) -> str:
+        """As compilers print a warning."""
+        return self._text("warning")
+
+    def _text(self, severity: str) -> str:
         where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         field = "" if self.message.startswith(self.field) else self.field
-        return ": ".join(part for part in (where, self.object, field, self.message) if part)
+        return ": ".join(part for part in (where, severity, self.object, field, self.message) if part)
 
     def to_wire(self) -> dict[str, Any]:
         """For -o json."""
@@ -43,6 +51,7 @@ class Report:
     findings: tuple[Finding, ...]
     checked: int
     skipped: int
+    warnings: tuple[Finding, ...] = ()  # accepted, and of no use: they change no exit code
 
     @property
     def code(self) -> int:
@@ -58,7 +67,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "validate",
         help="check resources offline: every error with line, field and fix",
         description="Checks every kind of throughline.io as the API server would, "
-        "without a cluster. Objects of other kinds are passed over. Exit code: 0 valid, 1 not, 2 nothing to check.",
+        "without a cluster. Objects of other kinds are passed over. A warning names what is accepted and of no use; it "
+        "changes no exit code. Exit code: 0 valid, 1 not, 2 nothing to check.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON file, directory, or - for the input")
     output.add_output_flag(parser)
@@ -73,13 +83,15 @@ def run(args: argparse.Namespace) -> int:
         print(
             output.structured(
                 {"valid": report.code == output.OK, "checked": report.checked, "skipped": report.skipped}
-                | {"errors": findings},
+                | {"errors": findings, "warnings": [warning.to_wire() for warning in report.warnings]},
                 "json",
             )
         )
         return report.code
     for finding in report.findings:
         print(finding)
+    for warning in report.warnings:
+        print(warning.as_warning())
     print(_summary(report), file=sys.stderr)
     return report.code
 
@@ -88,8 +100,12 @@ def _summary(report: Report) -> str:
     if not report.checked and not report.findings:
         return "nothing to check: no object of throughline.io in these files"
     skipped = f", {report.skipped} of other kinds passed over" if report.skipped else ""
-    errors = len(report.findings)
-    return f"{report.checked} checked, {errors or 'no'} error{'' if errors == 1 else 's'}{skipped}"
+    warned = f", {_count(len(report.warnings), 'warning')}" if report.warnings else ""
+    return f"{report.checked} checked, {_count(len(report.findings), 'error')}{warned}{skipped}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
 def check(sources: Sequence[str]) -> Report:
@@ -100,6 +116,7 @@ def check(sources: Sequence[str]) -> Report:
 def read_and_check(sources: Sequence[str]) -> tuple[Report, list[dict[str, Any]]]:
     """The report, and the objects of our group; the input can be read only once."""
     findings: list[Finding] = []
+    warned: list[Finding] = []
     ours: list[dict[str, Any]] = []
     skipped = 0
     try:
@@ -108,21 +125,30 @@ def read_and_check(sources: Sequence[str]) -> tuple[Report, list[dict[str, Any]]
                 skipped += document.data is not None
                 continue
             ours.append(document.data)
-            findings += sorted(_findings(document), key=lambda f: (f.line, f.column))
+            found = sorted(_findings(document), key=lambda f: (f.line, f.column))
+            findings += found
+            if not found:
+                warned += sorted(_warnings(document), key=lambda f: (f.line, f.column))
     except documents.UnreadableError as error:
         findings.append(Finding(error.source, error.line, error.column, "", "", error.message))
-    return Report(tuple(findings), len(ours), skipped), ours
+    return Report(tuple(findings), len(ours), skipped, tuple(warned)), ours
 
 
-def _findings(document: documents.Document) -> Iterator[Finding]:
+def _finding(document: documents.Document, problem: validation.Problem, position: tuple[int, int]) -> Finding:
     data = document.data
     metadata = data.get("metadata") if isinstance(data.get("metadata"), dict) else {}
     name = "/".join(str(part) for part in (data.get("kind"), metadata.get("namespace"), metadata.get("name")) if part)
+    return Finding(document.source, *position, name, problem.field, problem.message)
 
-    def finding(path: validation.Path, position: tuple[int, int], message: str) -> Finding:
-        return Finding(document.source, *position, name, validation.dotted(path), message)
 
+def _findings(document: documents.Document) -> Iterator[Finding]:
     for path, position in document.repeated():
-        yield finding(path, position, "stands twice in the same map; remove one")
-    for problem in validation.check(data):
-        yield finding(problem.path, document.position(problem.path), problem.message)
+        problem = validation.Problem(path, "stands twice in the same map; remove one")
+        yield _finding(document, problem, position)
+    for problem in validation.check(document.data):
+        yield _finding(document, problem, document.position(problem.path))
+
+
+def _warnings(document: documents.Document) -> Iterator[Finding]:
+    for problem in warnings(document.data):
+        yield _finding(document, problem, document.position(problem.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from throughline.api.advisories import undivided_accelerator
 from throughline.api.base import ConditionStatus
 from throughline.domain.condition_types import READY
 from throughline.domain.decision import ConditionUpdate
@@ -53,8 +54,9 @@ def closed_nodes(nodes: Iterable[Mapping[str, Any]], pool: ServingPoolSpec) -> C
 
 def pool_ready(spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNodes | None) -> ConditionUpdate:
     """The condition Ready of a pool. `units`: what its open nodes offer of its resource, by node."""
+    useless = undivided_accelerator(spec)
     if spec.capacity is not None:
-        return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", "")
+        return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", useless or "")
     if not units and closed is not None:
         return ConditionUpdate(
             READY, ConditionStatus.FALSE, closed.reason, f"no node takes a replica: {closed.message}"
@@ -70,7 +72,8 @@ def pool_ready(spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNo
             f"describe node {min(units)}` shows what a node offers), or correct spec.accelerator.resource"
         )
         return ConditionUpdate(READY, ConditionStatus.FALSE, "NoAccelerator", text)
-    return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", closed.message if closed is not None else "")
+    remarks = [closed.message if closed is not None else None, useless]
+    return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", "; ".join(r for r in remarks if r))
 
 
 def _sort(found: _Sorted, node: Mapping[str, Any], pool: ServingPoolSpec) -> None:

@@ -445,7 +445,12 @@ _TABLE = (
 )
 # The one condition of a ServingPool.
 _POOL_TABLE = (
-    Meaning(READY, "NodesReady", _G, "Nodes of the pool can take replicas."),
+    Meaning(
+        READY,
+        "NodesReady",
+        _G,
+        "Nodes of the pool can take replicas. A message names what spec.accelerator asks for in vain.",
+    ),
     Meaning(
         READY,
         "NoNodes",
