@@ -57,7 +57,7 @@ async def swept(place: Place, load: Load, grid: Sequence[Settings], failed: list
     found = []
     for size, delay, instances in grid:
         wanted = BatchSettings(max_batch_size=size, max_queue_delay_microseconds=delay, instances=instances)
-        config = triton_config(place.spec.model, NAME, wanted, accelerated=place.pool.accelerator is not None)
+        config = triton_config(place.spec.model, NAME, wanted, accelerator=place.pool.accelerator)
         await port().load(ADDRESS, NAME, config, key=KEY)
         assert await port().settings(ADDRESS, NAME, key=KEY) == wanted
         await asyncio.sleep(SETTLE_SECONDS)

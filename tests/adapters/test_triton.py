@@ -16,6 +16,7 @@ from throughline.adapters.triton import (
     parse_queue,
     parse_settings,
     parse_statistics,
+    probe_inputs,
 )
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.manifests import CONTROL_KEY_HEADER
@@ -57,6 +58,7 @@ class Server:
         self.infer_answer: tuple[int, str] = (200, "")
         self.loads: list[Any] = []
         self.inferred: list[bytes] = []
+        self.config_more: dict[str, Any] = {}
         self.port = 0
 
     def _allowed(self, request: web.Request) -> None:
@@ -74,9 +76,8 @@ class Server:
     async def about(self, _request: web.Request) -> web.Response:
         return web.json_response({"name": "triton", "version": "2.51.0", "extensions": []})
 
-    async def config(self, request: web.Request) -> web.Response:
-        self._allowed(request)
-        return web.json_response(CONFIG)
+    async def config(self, _: web.Request) -> web.Response:
+        return web.json_response({**CONFIG, **self.config_more})
 
     async def index(self, request: web.Request) -> web.Response:
         self._allowed(request)
@@ -166,6 +167,31 @@ async def test_a_probe_sends_zeros_of_every_input(server: Server) -> None:
     server.infer_answer = (400, "unexpected shape")
     with pytest.raises(TritonRefused, match="unexpected shape"):
         await client(server).probe("127.0.0.1", "m", 1)
+
+
+def _header(body: bytes) -> Any:
+    return json.JSONDecoder().raw_decode(body.decode("latin-1"))[0]
+
+
+@pytest.mark.parametrize(
+    ("optional", "sent"), [(("t",), ["x"]), ((), ["x", "t"]), (("x", "t"), ["x", "t"])], ids=["one", "none", "all"]
+)
+async def test_a_probe_leaves_optional_inputs_out(server: Server, optional: tuple[str, ...], sent: list[str]) -> None:
+    server.config_more = {"input": [{"name": name, "optional": name in optional} for name in ("x", "t")]}
+    await client(server).probe("127.0.0.1", "m", 1)
+    assert [i["name"] for i in _header(server.inferred[0])["inputs"]] == sent
+
+
+def test_a_probe_asks_for_no_size_of_zero() -> None:
+    config = {"input": [{"name": "sizes", "is_shape_tensor": True}, {"name": "x"}]}
+    tensors = [{"name": "sizes", "datatype": "INT32", "shape": [2]}, {"name": "x", "datatype": "FP32", "shape": [-1]}]
+    assert [values.tolist() for _, values in probe_inputs({"inputs": tensors}, config)] == [[1, 1], [0.0]]
+
+
+async def test_a_decoupled_model_is_not_asked_for_an_inference_over_http(server: Server) -> None:
+    server.config_more = {"model_transaction_policy": {"decoupled": True}}
+    await client(server).probe("127.0.0.1", "m", 1)
+    assert server.inferred == []
 
 
 async def test_the_queue_is_read_from_the_servers_own_metrics(server: Server) -> None:

@@ -60,6 +60,50 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
     "a null is absent": (("spec/scaling", None), ("spec/batching", {"mode": None})),
     "schedules": (("spec/scaling", {"schedules": [SCHEDULE, {**SCHEDULE, "name": "late", "timeZone": "Asia/Tokyo"}]}),),
     "configmap": (("spec/model/storage/uri", "configmap://fraud-model"),),
+    "inputs as Triton has them": (
+        (
+            "spec/model/inputs",
+            [
+                {"name": "a", "dataType": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}},
+                {"name": "b", "dataType": "TYPE_INT32", "dims": [-1], "optional": True, "allowRaggedBatch": True},
+                {"name": "c", "dataType": "TYPE_INT32", "dims": [2], "isShapeTensor": True},
+                {"name": "d", "dataType": "TYPE_FP32", "dims": [3, 8, 8], "format": "FORMAT_NCHW"},
+            ],
+        ),
+        (
+            "spec/model/outputs",
+            [{"name": "y", "dataType": "TYPE_FP32", "dims": [10], "labelFilename": "labels.txt"}],
+        ),
+    ),
+    "a model that spans the GPUs": (("spec/model/instanceKind", "KIND_MODEL"),),
+    "queue policy": (
+        (
+            "spec/model/dynamicBatching",
+            {
+                "priorityLevels": 2,
+                "defaultPriorityLevel": 2,
+                "defaultQueuePolicy": {
+                    "timeoutAction": "DELAY",
+                    "defaultTimeoutMicroseconds": 50_000,
+                    "allowTimeoutOverride": True,
+                    "maxQueueSize": 100,
+                },
+            },
+        ),
+    ),
+    "ordered answers": (("spec/model/dynamicBatching", {"preserveOrdering": True, "defaultQueuePolicy": {}}),),
+    "flags of the server": (
+        (
+            "spec/runtime/args",
+            [
+                "--http-max-input-size=268435456",
+                "--grpc-infer-response-compression-level=low",
+                "--backend-config=python,shm-default-byte-size=1048576",
+                "--http-header-forward-pattern=X-.*$",
+                "--log-verbose=1",
+            ],
+        ),
+    ),
     **GOOD_EVALUATIONS,
     **GOOD_MONITORING,
 }
@@ -75,6 +119,16 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "latency zero": ((("spec/slo/latencyP99Milliseconds", 0),), "spec.slo.latencyP99Milliseconds", "at least 1"),
     "latency a fraction": ((("spec/slo/latencyP99Milliseconds", 1.5),), "spec.slo.latencyP99Milliseconds", "whole"),
     "unknown type": ((("spec/model/inputs/0/dataType", "FP32"),), "spec.model.inputs[0].dataType", "TYPE_FP32"),
+    "label file elsewhere": (
+        (("spec/model/outputs", [{"name": "y", "dataType": "TYPE_FP32", "dims": [1], "labelFilename": "../labels"}]),),
+        "spec.model.outputs[0].labelFilename",
+        "not valid",
+    ),
+    "an output that is optional": (
+        (("spec/model/outputs", [{"name": "y", "dataType": "TYPE_FP32", "dims": [1], "optional": True}]),),
+        "spec.model.outputs[0].optional",
+        "unknown field",
+    ),
     "dims below -1": ((("spec/model/inputs/0/dims", [-2]),), "spec.model.inputs[0].dims[0]", "at least -1"),
     "same input twice": (
         (("spec/model/inputs/1", {"name": "x", "dataType": "TYPE_FP32", "dims": [1]}),),
@@ -107,8 +161,91 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     **BAD_MONITORING,
 }
 
+_QUEUE = "spec/model/dynamicBatching"
+# Flags that open an API, contradict the operator's own, or are none of Triton's as it reads them.
+_REFUSED_FLAGS = (
+    "--allow-http=false", "--http-port=80", "--model-repository=/x", "--load-model=*", "--model-control-mode=poll",
+    "--http-restricted-api=x:y=z", "--grpc-use-ssl=true", "--metrics-config=counter_latencies=false",
+    "--trace-config=triton,file=/tmp/x", "--cache-config=local,size=1", "--log-file=/x", "--log-verbose",
+    "--log-verbose=", "--log-verbose=high", "log-verbose=1", "--log-info=1\n--http-port=1", "--exit-on-error=true",
+    "--backend-config=default-max-batch-size=4", "--backend-config=onnxruntime,default-max-batch-size=4",
+    "--repository-poll-secs=1",
+)  # fmt: skip
+_BACKENDS = {
+    "onnxruntime_onnx": "did you mean onnxruntime?",
+    "onnx": "did you mean onnxruntime?",
+    "tensorrt_plan": "did you mean tensorrt?",
+    "pytorch_libtorch": "did you mean pytorch?",
+    "tensorflow_savedmodel": "did you mean tensorflow?",
+    "tensorflow_graphdef": "did you mean tensorflow?",
+    "ensemble": "an ensemble is not served",
+}
+
 # Wrong by a rule: CEL's part, with the exact message in both places.
 RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
+    **{
+        f"backend {name}": ((("spec/model/backend", name),), "spec.model.backend", words)
+        for name, words in _BACKENDS.items()
+    },
+    **{
+        f"flag {flag}": ((("spec/runtime/args", ["--log-verbose=1", flag]),), "spec.runtime.args", "--flag=value")
+        for flag in _REFUSED_FLAGS
+    },
+    "an old platform": (
+        (("spec/model/platform", "tensorrt_plan"),),
+        "spec.model.platform",
+        "name the backend in spec.model.backend",
+    ),
+    "an ensemble's steps": (
+        (("spec/model/ensembleScheduling", {"step": [{"modelName": "a"}]}),),
+        "spec.model.ensembleScheduling",
+        "an ensemble is not served",
+    ),
+    "a stateful model": (
+        (("spec/model/sequenceBatching", {"maxSequenceIdleMicroseconds": 5_000_000}),),
+        "spec.model.sequenceBatching",
+        "would lose their state",
+    ),
+    "a decoupled model": (
+        (("spec/model/modelTransactionPolicy", {"decoupled": True}),),
+        "spec.model.modelTransactionPolicy",
+        "a decoupled model is not served",
+    ),
+    "a dimension of 0": (
+        (("spec/model/inputs/0/dims", [3, 0]),),
+        "spec.model.inputs[0].dims",
+        "Triton refuses 0",
+    ),
+    "an output's dimension of 0": (
+        (("spec/model/outputs", [{"name": "y", "dataType": "TYPE_FP32", "dims": [0]}]),),
+        "spec.model.outputs[0].dims",
+        "Triton refuses 0",
+    ),
+    "a reshape to 0": (
+        (("spec/model/inputs/0/reshape", {"shape": [0]}),),
+        "spec.model.inputs[0].reshape.shape",
+        "Triton refuses 0",
+    ),
+    "priorities without a default": (
+        ((_QUEUE, {"priorityLevels": 2}),),
+        "spec.model.dynamicBatching.defaultPriorityLevel",
+        "from 1 to",
+    ),
+    "a default above the priorities": (
+        ((_QUEUE, {"priorityLevels": 2, "defaultPriorityLevel": 3}),),
+        "spec.model.dynamicBatching.defaultPriorityLevel",
+        "from 1 to",
+    ),
+    "ordered answers with priorities": (
+        ((_QUEUE, {"preserveOrdering": True, "priorityLevels": 2, "defaultPriorityLevel": 1}),),
+        "spec.model.dynamicBatching.preserveOrdering",
+        "out of order",
+    ),
+    "ordered answers with delays": (
+        ((_QUEUE, {"preserveOrdering": True, "defaultQueuePolicy": {"timeoutAction": "DELAY"}}),),
+        "spec.model.dynamicBatching.preserveOrdering",
+        "out of order",
+    ),
     "min above max": (
         (("spec/scaling", {"minReplicas": 3, "maxReplicas": 2}),),
         "spec.scaling.minReplicas",

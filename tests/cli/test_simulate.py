@@ -176,6 +176,12 @@ def test_without_a_pool_one_is_assumed_and_said(run: Run) -> None:
     assert "no ServingPool was given: gpu is taken to hold 10 replicas at 1 an hour" in note
 
 
+def test_a_replica_with_two_gpus_is_simulated_with_one_and_said(run: Run) -> None:
+    two = POOL.rstrip("\n") + "\n  accelerator: {resource: nvidia.com/gpu, countPerReplica: 2}\n"
+    found = run.document(*SHORT, *COST, "--no-alternatives", text=f"{two}---\n{SERVICE}")
+    assert any("has 2 devices and is simulated with one" in note for note in found["notes"])
+
+
 def test_a_pool_too_small_for_the_least_count(run: Run) -> None:
     code, _ = run(*SHORT, *COST, "--pool-replicas", "1", text=f"{SERVICE}  scaling: {{minReplicas: 2}}\n")
     assert code == 1

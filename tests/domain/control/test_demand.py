@@ -52,9 +52,13 @@ def test_a_busy_server_within_its_slo_is_not_short_of_anything():
 
 
 def test_utilization_is_the_busy_share_of_the_instances():
-    assert utilization(pod("a", full())) == pytest.approx(1.0, rel=0.01)
-    assert utilization(pod("a", metrics(120, compute_us=4166))) == pytest.approx(0.5, rel=0.01)
-    assert utilization(pod("a")) == 0.0
+    assert utilization(pod("a", full()), 1) == pytest.approx(1.0, rel=0.01)
+    assert utilization(pod("a", metrics(120, compute_us=4166)), 1) == pytest.approx(0.5, rel=0.01)
+    assert utilization(pod("a"), 1) == 0.0
+
+
+def test_on_two_gpus_there_are_twice_as_many_instances_to_be_busy():
+    assert utilization(pod("a", full()), 2) == pytest.approx(0.5, rel=0.01)
 
 
 def test_a_pod_that_gets_no_load_is_named_once_it_had_time():

@@ -179,3 +179,23 @@ def test_batches_take_no_less_beside_others_than_alone_and_more_the_more_there_a
 
 def test_where_instances_do_not_contend_longer_executions_do_not_either():
     assert Curve(4000, 200, 0.0, contended_us=5000).on(2, 64) == (4000, 200)
+
+
+@pytest.mark.parametrize("contention", [0.0, 1.0])
+def test_an_instance_on_each_of_two_gpus_serves_as_two_that_share_nothing(contention):
+    """Triton counts instances for each GPU, and those on different GPUs do not contend."""
+    two_gpus, free = Curve(4000, 200, contention, devices=2), Curve(4000, 200)
+    for size in (1, 16):
+        here, there = settings(size, 0, 1), settings(size, 0, 2)
+        assert saturation_per_second(two_gpus, here) == pytest.approx(saturation_per_second(free, there))
+        assert p99_us(two_gpus, here, 150) == pytest.approx(p99_us(free, there, 150))
+        assert closed_loop_per_second(two_gpus, here, 24) == pytest.approx(closed_loop_per_second(free, there, 24))
+        assert capacity_per_second(two_gpus, here, 50_000) == pytest.approx(capacity_per_second(free, there, 50_000))
+
+
+def test_two_gpus_contend_each_by_itself():
+    shared = Curve(4000, 200, 1.0)
+    two_gpus = Curve(4000, 200, 1.0, devices=2)
+    for instances in (1, 2, 4):
+        here = settings(8, 0, instances)
+        assert saturation_per_second(two_gpus, here) == pytest.approx(2 * saturation_per_second(shared, here))

@@ -35,7 +35,7 @@ def test_recovers_the_curve_from_two_batch_sizes_and_two_instance_counts(alpha, 
     curve = Curve(alpha, beta, contention)
     learner = observe(Learner(), [pod(rows(curve, (1, 4, 16), 1))], 1.0)
     learner = observe(learner, [pod(rows(curve, (4, 16), 2), instances=2, uid="b")], 2.0)
-    found = Curve.of(estimate(learner, None))
+    found = Curve.of(estimate(learner, None), 1)
     for batch, instances in ((1, 1), (8, 1), (32, 1), (8, 2)):
         assert found.service_us(batch, instances) == pytest.approx(curve.service_us(batch, instances), rel=0.02, abs=2)
 
@@ -45,7 +45,7 @@ def test_recovers_the_curve_when_only_the_unbatched_time_is_known_of_one_instanc
     curve = Curve(alpha, beta, contention)
     learner = observe(Learner(), [pod(rows(curve, (1,), 1))], 1.0)
     learner = observe(learner, [pod(rows(curve, (2, 8), 2), instances=2, uid="b")], 2.0)
-    found = Curve.of(estimate(learner, None))
+    found = Curve.of(estimate(learner, None), 1)
     assert found.service_us(32, 2) == pytest.approx(curve.service_us(32, 2), rel=0.03, abs=2)
 
 
@@ -95,7 +95,7 @@ def test_old_observations_fade_so_that_a_model_that_got_slower_is_noticed():
         statistics = [(b, n, slow.service_us(b, 1)) for b in (1, 8, 16)]
         learner = observe(learner, [pod(statistics, uid=f"p{step}")], 60.0 * step)
         known = estimate(learner, known)
-    assert Curve.of(known).service_us(8, 1) == pytest.approx(slow.service_us(8, 1), rel=0.05)
+    assert Curve.of(known, 1).service_us(8, 1) == pytest.approx(slow.service_us(8, 1), rel=0.05)
 
 
 def test_a_small_batch_that_waits_for_the_device_behind_a_large_one_is_not_taken_for_contention():
@@ -111,7 +111,7 @@ def test_shorter_executions_contend_less_than_those_that_contention_was_learned_
     curve = Curve(4000, 2000)
     learner = observe(Learner(), [pod(rows(curve, (1, 4, 8, 16), 1))], 1.0)
     learner = observe(learner, [pod([(16, 300, 2 * 33_000.0)], instances=2, uid="b")], 2.0)
-    found = parts(learner, Curve.of(estimate(learner, None)))
+    found = parts(learner, Curve.of(estimate(learner, None), 1))
     for batch in (2, 4, 8, 16, 32):
         alone_us = curve.service_us(batch, 1)
         assert found.contention_of(alone_us) == pytest.approx(2 * (alone_us - 3000) / alone_us - 1, abs=0.01)

@@ -49,8 +49,8 @@ def queries(window: int) -> dict[str, str]:
     def rate(metric: str, labels: str = OWN) -> str:
         return f"sum by ({BY})(max by ({labels})(rate({metric}[{window}s])))"
 
-    def memory(metric: str) -> str:
-        return f"sum by ({BY_POD})(max by ({BY_POD},gpu_uuid)({metric}))"
+    def gpu(metric: str) -> str:
+        return f"max by ({BY_POD},gpu_uuid)({metric})"
 
     return {
         "success": rate("nv_inference_request_success"),
@@ -68,7 +68,8 @@ def queries(window: int) -> dict[str, str]:
         "pending_growth": f"sum by ({BY})(avg by ({OWN})(deriv(nv_inference_pending_request_count[{window}s])))",
         "age": f"time() - max by ({BY})(timestamp(nv_inference_request_success))",
         "p99": f'max by ({BY})(nv_inference_request_summary_us{{quantile="0.99"}})',
-        "gpu_memory": f"{memory('nv_gpu_memory_used_bytes')} / {memory('nv_gpu_memory_total_bytes')}",
+        # Of the fullest of a pod's GPUs.
+        "gpu_memory": f"max by ({BY_POD})({gpu('nv_gpu_memory_used_bytes')} / {gpu('nv_gpu_memory_total_bytes')})",
         "memory": (
             'max by (namespace,pod)(container_memory_working_set_bytes{container="triton"}) / '
             'max by (namespace,pod)(container_spec_memory_limit_bytes{container="triton"} > 0)'

@@ -77,12 +77,14 @@ class Triton:
         from tritonclient.http import InferInput  # noqa: PLC0415
 
         async with self._client(ip, self._timeout, "probe") as client:
+            config = await client.get_model_config(model)
+            if (config.get("model_transaction_policy") or {}).get("decoupled"):
+                return  # HTTP has no stream of answers; that the configuration is there is all that can be asked
             metadata = await client.get_model_metadata(model, str(version))
             inputs = []
-            for tensor in metadata.get("inputs") or ():
-                shape = [1 if d < 0 else d for d in map(int, tensor["shape"])]
-                data = InferInput(tensor["name"], shape, tensor["datatype"])
-                data.set_data_from_numpy(_zeros(shape, tensor["datatype"]))
+            for tensor, values in probe_inputs(metadata, config):
+                data = InferInput(tensor["name"], list(values.shape), tensor["datatype"])
+                data.set_data_from_numpy(values)
                 inputs.append(data)
             await client.infer(model, inputs, model_version=str(version))
 
@@ -114,6 +116,21 @@ def _host(ip: str, port: int) -> str:
 
 def _headers(key: str) -> dict[str, str]:
     return {KEY_HEADER: key} if key else {}
+
+
+def probe_inputs(metadata: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Any]]:
+    """The inputs of the smallest request, with their values: every size that varies is 1, every value 0.
+
+    Optional inputs are left out, unless there are no others. What a shape tensor holds are sizes, of which none is 0.
+    """
+    declared = {tensor["name"]: tensor for tensor in config.get("input") or ()}
+    tensors = metadata.get("inputs") or ()
+    required = [t for t in tensors if not declared.get(t["name"], {}).get("optional")]
+    found = []
+    for tensor in required or tensors:
+        values = _zeros([1 if d < 0 else d for d in map(int, tensor["shape"])], tensor["datatype"])
+        found.append((tensor, values + 1 if declared.get(tensor["name"], {}).get("is_shape_tensor") else values))
+    return found
 
 
 def _zeros(shape: Sequence[int], datatype: str) -> Any:

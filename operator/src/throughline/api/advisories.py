@@ -43,8 +43,8 @@ def undivided_accelerator(spec: ServingPoolSpec) -> str | None:
     if accelerator.shared or spec.node_selector.get("nvidia.com/gpu.sharing-strategy") in {"time-slicing", "mps"}:
         return (
             f"spec.accelerator asks for {count} of {resource} for each replica, and each is a share of a GPU that "
-            "others use, too: more shares bring neither more time nor more memory, and the device plugin may refuse the pod; "
-            "set spec.accelerator.countPerReplica to 1"
+            "others use, too: more shares bring neither more time nor more memory, and the device plugin may refuse "
+            "the pod; set spec.accelerator.countPerReplica to 1"
         )
     if accelerator.mig:
         return (

@@ -35,7 +35,7 @@ class Rule:
         def value(match: re.Match[str]) -> str:
             name = match[1]
             default = defaults[name]
-            literal = f"'{default}'" if isinstance(default, str) else str(default)
+            literal = f"'{default}'" if isinstance(default, str) else str(default).lower()  # true, not True
             return f"(has(self.{name}) ? self.{name} : {literal})"
 
         entry = {"rule": re.sub(r"\$(\w+)", value, self.cel), "message": self.message}

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api import compute
+from throughline.api import compute, serverflags, unserved
 from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map
 from throughline.api.compute import ComputeResources
+from throughline.api.dynamicbatching import DynamicBatching
 from throughline.api.evaluation import Evaluation
 from throughline.api.monitoring import Monitoring
 from throughline.api.schedules import Schedule
+from throughline.api.tensors import InputTensor, OutputTensor
+from throughline.api.unserved import Unserved
+
+if TYPE_CHECKING:
+    from throughline.api.servingpool import ServingPoolSpec
 
 
-class DataType(StrEnum):
-    """Tensor types as Triton's model configuration spells them."""
+class InstanceKind(StrEnum):
+    """Kinds of Triton's instance_group."""
 
-    BOOL = "TYPE_BOOL"
-    UINT8 = "TYPE_UINT8"
-    UINT16 = "TYPE_UINT16"
-    UINT32 = "TYPE_UINT32"
-    UINT64 = "TYPE_UINT64"
-    INT8 = "TYPE_INT8"
-    INT16 = "TYPE_INT16"
-    INT32 = "TYPE_INT32"
-    INT64 = "TYPE_INT64"
-    FP16 = "TYPE_FP16"
-    FP32 = "TYPE_FP32"
-    FP64 = "TYPE_FP64"
-    BF16 = "TYPE_BF16"
-    STRING = "TYPE_STRING"
-
-
-class Tensor(Resource):
-    """An input or output, without the batch dimension (as in Triton's model configuration)."""
-
-    name: Annotated[str, Field(min_length=1, max_length=253)]
-    data_type: DataType
-    dims: Annotated[
-        list[Annotated[int, Field(ge=-1)]],
-        Field(min_length=1, max_length=16, json_schema_extra=ATOMIC_LIST, description="-1 is a size that varies."),
-    ]
+    AUTO = "KIND_AUTO"
+    CPU = "KIND_CPU"
+    MODEL = "KIND_MODEL"
 
 
 class Parameter(Resource):
@@ -76,6 +60,8 @@ class Probe(StrEnum):
 class Model(Resource):
     """The model as Triton is to load it."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = unserved.RULES
+
     name: Annotated[
         str | None,
         Field(
@@ -91,15 +77,34 @@ class Model(Resource):
     ]
     version: Annotated[int, Field(ge=1, le=2_147_483_647, description="The version folder to serve.")] = 1
     inputs: Annotated[
-        list[Tensor],
+        list[InputTensor],
         Field(max_length=64, json_schema_extra=list_map("name"), description="Empty: Triton completes them itself."),
     ] = []
-    outputs: Annotated[list[Tensor], Field(max_length=64, json_schema_extra=list_map("name"))] = []
+    outputs: Annotated[list[OutputTensor], Field(max_length=64, json_schema_extra=list_map("name"))] = []
     parameters: Annotated[list[Parameter], Field(max_length=64, json_schema_extra=list_map("name"))] = []
     probe: Annotated[
         Probe,
         Field(description="After each load a pod is asked for its configuration, and for an inference of zeros."),
     ] = Probe.INFERENCE
+    instance_kind: Annotated[
+        InstanceKind,
+        Field(
+            description="KIND_AUTO executes on each device of a replica, `instances` times; KIND_CPU keeps the model "
+            "off them; KIND_MODEL leaves all of them to each instance, for a model that spans several GPUs."
+        ),
+    ] = InstanceKind.AUTO
+    dynamic_batching: Annotated[
+        DynamicBatching | None,
+        Field(description="Order, priorities and limits of the queue; the operator keeps them through every change."),
+    ] = None
+    platform: Annotated[str | None, Field(max_length=63, description="Not read: name the backend.")] = None
+    ensemble_scheduling: Annotated[Unserved | None, Field(description="Ensembles are not served.")] = None
+    sequence_batching: Annotated[Unserved | None, Field(description="Stateful models are not served.")] = None
+    model_transaction_policy: Annotated[Unserved | None, Field(description="Decoupled models are not served.")] = None
+
+    def devices(self, pool: ServingPoolSpec) -> int:
+        """On how many devices of one replica the model executes: Triton counts instances for each of them."""
+        return pool.devices if self.instance_kind is InstanceKind.AUTO else 1
 
 
 class SLO(Resource):
@@ -230,7 +235,7 @@ class MaxQueueDelayBounds(Resource):
 
 
 class InstancesBounds(Resource):
-    """Bounds of the count of Triton's instance_group."""
+    """Bounds of the count of Triton's instance_group: instances on each device of a replica."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -319,12 +324,23 @@ class EnvVar(Resource):
 class Runtime(Resource):
     """How the server's pod is built. All optional."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (serverflags.RULE,)
+
     image: Annotated[
         str | None, Field(max_length=512, description="Triton image; else the pool's, else the operator's default.")
     ] = None
     image_pull_secrets: Annotated[list[PoolReference], Field(max_length=8, json_schema_extra=list_map("name"))] = []
     resources: ResourceRequirements = ResourceRequirements()
     env: Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=list_map("name"))] = []
+    args: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=512)]],
+        Field(
+            max_length=32,
+            json_schema_extra=ATOMIC_LIST,
+            description=f"Further flags of tritonserver as --flag=value. Allowed are {', '.join(serverflags.FLAGS)}; "
+            "the others open an API, or contradict what the operator sets or measures.",
+        ),
+    ] = []
     service_account_name: Annotated[
         Label | None, Field(description="An existing ServiceAccount; else one without any right is made.")
     ] = None

@@ -84,6 +84,12 @@ def service(resources: Sequence[dict[str, Any]], args: argparse.Namespace) -> Se
     name, pool, most = _pool(spec, pools, status.pool, args, notes)
     if args.price is not None:
         pool = pool.model_copy(update={"cost_per_hour": f"{args.price:.9f}"})
+    if pool.accelerator is not None and (devices := spec.model.devices(pool)) > 1:
+        # The simulated replica has one device, and the core must reckon with what is there.
+        pool = pool.model_copy(update={"accelerator": pool.accelerator.model_copy(update={"count_per_replica": 1})})
+        notes.append(
+            f"a replica has {devices} devices and is simulated with one; a real one carries about {devices} times that"
+        )
     environment = Environment(
         pod_start_seconds=args.start_seconds,
         model_load_seconds=args.load_seconds,

@@ -156,6 +156,11 @@ class ServiceView:
     model: str = ""  # its name on the wire, and so in the metrics
 
     @property
+    def devices(self) -> int:
+        """On how many devices of one replica the model executes."""
+        return 1 if self.pool is None else self.spec.model.devices(self.pool.spec)
+
+    @property
     def serving(self) -> tuple[PodView, ...]:
         """Pods of the current revision that take traffic."""
         return tuple(p for p in self.pods if p.ready and not p.terminating)

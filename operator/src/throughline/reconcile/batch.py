@@ -97,7 +97,7 @@ async def _load_one(
     pod: PodView,
     settings: BatchSettings,
 ) -> None:
-    config = triton_config(spec.model, model, settings, accelerated=pool.spec.accelerator is not None)
+    config = triton_config(spec.model, model, settings, accelerator=pool.spec.accelerator)
     if state.key is None or pod.ip is None:
         raise TritonError("the control key or the pod's address is not known")
     log.info("load", pod=pod.name, settings=settings.to_wire())

@@ -30,7 +30,7 @@ def from_config_map(config_map: Mapping[str, Any]) -> BatchSettings | None:
 
 def as_reported(model: Model, settings: BatchSettings) -> BatchSettings:
     """What a server reports that was given these settings: without a dynamic batcher there is no queue delay."""
-    config = triton_config(model, "m", settings, accelerated=False)
+    config = triton_config(model, "m", settings, accelerator=None)
     return settings if "dynamic_batching" in config else settings.model_copy(update={"max_queue_delay_microseconds": 0})
 
 

@@ -299,7 +299,7 @@ def _predicted(
     """The context with the problem that is to be solved."""
     view, memory, settings, ready = context.view, context.memory, context.settings, len(context.serving)
     before = memory.problem
-    fitted = parts(memory.learner, Curve.of(learned))
+    fitted = parts(memory.learner, Curve.of(learned, view.devices))
     curve = rounded(fitted, before.curve if before else None)
     disp = dispersion(memory.looks, before.dispersion if before else 0.0)
     errors = memory.errors

@@ -22,6 +22,7 @@ class Curve:
     """s_k(b) in microseconds. `parts`: (largest batch, α, β) of the lines that fit batches up to there better, where
     one line for all does not: a kernel that spills, a cache that is too small, padding to the next power of two.
     `contended_us`: how long the executions that `contention` was learned from take alone, in the mean; 0: unknown.
+    `devices`: of one replica. Instances are counted on each, and contend only with those on their own.
     """
 
     alpha_us: float
@@ -29,6 +30,7 @@ class Curve:
     contention: float = 0.0
     parts: tuple[tuple[int, float, float], ...] = ()
     contended_us: float = 0.0
+    devices: int = 1
 
     def upto(self, limit: int) -> Curve:
         """The line for batches up to `limit`."""
@@ -39,7 +41,7 @@ class Curve:
         if limit > self.parts[-1][0]:
             return replace(self, parts=())
         _, alpha_us, beta_us = below[-1] if below else self.parts[0]
-        return Curve(alpha_us, beta_us, self.contention, contended_us=self.contended_us)
+        return replace(self, alpha_us=alpha_us, beta_us=beta_us, parts=())
 
     def contention_of(self, alone_us: float) -> float:
         """γ of executions that take so long alone.
@@ -63,7 +65,7 @@ class Curve:
         return self.contention * self.contended_us + share * (alone_us - self.contended_us)
 
     def on(self, instances: int, limit: int) -> tuple[float, float]:
-        """(α, β) in microseconds of batches up to `limit` on so many instances that are all busy."""
+        """(α, β) in microseconds of batches up to `limit` on so many instances of a device that are all busy."""
         line, more = self.upto(limit), instances - 1
         inflation = 1.0 + self.contention * more
         largest_us = line.alpha_us + line.beta_us * limit
@@ -79,7 +81,10 @@ class Curve:
         return (self.alpha_us + self.beta_us * batch) * (1.0 + self.contention * (instances - 1))
 
     @classmethod
-    def of(cls, learned: ServiceTime) -> Curve:
+    def of(cls, learned: ServiceTime, devices: int) -> Curve:
         return cls(
-            float(learned.alpha_microseconds), float(learned.beta_microseconds), learned.contention_permille / 1000
+            float(learned.alpha_microseconds),
+            float(learned.beta_microseconds),
+            learned.contention_permille / 1000,
+            devices=devices,
         )

@@ -54,13 +54,13 @@ class Demand(NamedTuple):
         return self.requests_per_second + self.failures_per_second < 0.01 and self.in_flight < 1
 
 
-def utilization(pod: PodView) -> float:
-    """Busy share of a pod's instances: executions per second times the mean time of one."""
+def utilization(pod: PodView, devices: int) -> float:
+    """Busy share of a pod's instances on all its devices: executions per second times the mean time of one."""
     m = pod.metrics
     if m is None or pod.settings is None or m.success_rate <= 0:
         return 0.0
     execution_seconds = m.compute_us_rate / m.success_rate / 1e6
-    return m.executions_rate * execution_seconds / pod.settings.instances
+    return m.executions_rate * execution_seconds / (pod.settings.instances * devices)
 
 
 def _spread(judged: Sequence[tuple[str, float]], mean_rate: float) -> tuple[tuple[str, ...], float]:
@@ -85,6 +85,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     # above it where one pod is worse than the others. The worst pod's alone grows with the number of pods by chance.
     p99_sum = p99_weight = 0.0
     saturated = False
+    devices = view.devices
     count = 0
     judged: list[tuple[str, float]] = []
     for pod in view.serving if serving is None else serving:
@@ -108,7 +109,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
             weight = max(success, 1e-9)
             p99_sum += m.p99_us * weight
             p99_weight += weight
-        saturated = saturated or utilization(pod) > SATURATED_UTILIZATION
+        saturated = saturated or utilization(pod, devices) > SATURATED_UTILIZATION
     if count == 0:
         return None
     per_request = items / requests if requests > 0 else 1.0

@@ -34,5 +34,5 @@ def rounded(curve: Curve, before: Curve | None) -> Curve:
     alpha, beta = (before.alpha_us, before.beta_us) if before else (0.0, 0.0)
     return Curve(
         near(curve.alpha_us, GRID, alpha), near(curve.beta_us, GRID, beta), round(curve.contention, 1), tuple(lines),
-        near(curve.contended_us, IN_FLIGHT_GRID, before.contended_us if before else 0.0),
+        near(curve.contended_us, IN_FLIGHT_GRID, before.contended_us if before else 0.0), curve.devices,
     )  # fmt: skip

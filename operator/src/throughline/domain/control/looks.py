@@ -139,13 +139,14 @@ def _gap_us(view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, d
     if demand is None or not (demand.saturated and demand.still) or seconds < MIN_LOOK_SECONDS:
         return known
     idle_us = executions = 0.0
+    devices = view.devices
     for pod in serving:
         seen = before.seen.get(pod.uid)
         if seen is None or seen.at_seconds != before.updated_seconds or pod.settings is None:
             continue
         grown = growth(seen, Seen(pod.settings, pod.batch_statistics))
         count, busy_us = sum(n for _, n, _ in grown), sum(us for _, _, us in grown)
-        whole_us = 1e6 * seconds * pod.settings.instances
+        whole_us = 1e6 * seconds * pod.settings.instances * devices
         if count >= MIN_EXECUTIONS and busy_us >= KEPT_BUSY * whole_us:
             idle_us += max(0.0, whole_us - busy_us)
             executions += count

@@ -7,6 +7,7 @@ shows, and what it shows is kept.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.inferenceservice import BatchingMode, PlacementStrategy, ScalingMode
@@ -83,12 +84,16 @@ def _place(ctx: Context, problem: Problem, pool: PoolView, known: ServiceTime | 
     most = spec.scaling.max_replicas
     if pool.capacity_replicas is not None:
         most = min(most, pool.capacity_replicas)
+    devices = spec.model.devices(pool.spec)
     there = problem._replace(
-        price_per_hour=price_of(pool.spec.cost_per_hour), max_replicas=max(most, 1), min_replicas=ctx.min_replicas
+        curve=replace(problem.curve, devices=devices),
+        price_per_hour=price_of(pool.spec.cost_per_hour),
+        max_replicas=max(most, 1),
+        min_replicas=ctx.min_replicas,
     )
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
     if known is not None:
-        curve, seen = Curve.of(known), known.largest_batch
+        curve, seen = Curve.of(known, devices), known.largest_batch
         there = there._replace(curve=curve, errors=(), usual_error=max(1.0, known.error_permille / 1000))
     option = evaluate(there, ctx.settings)
     if spec.batching.mode is BatchingMode.AUTO:

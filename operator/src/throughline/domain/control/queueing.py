@@ -36,24 +36,24 @@ def saturation_per_second(curve: Curve, settings: BatchSettings) -> float:
     """Items per second with every batch full and every instance busy."""
     batch = largest_batch(settings)
     alpha_us, beta_us = curve.on(settings.instances, batch)
-    return 1e6 * settings.instances * batch / max(1.0, alpha_us + beta_us * batch)
+    return 1e6 * settings.instances * curve.devices * batch / max(1.0, alpha_us + beta_us * batch)
 
 
 class _Server(NamedTuple):
     """What the formulas need of a curve and settings, worked out once for many rates."""
 
-    alpha_us: float  # of k instances that share the device
+    alpha_us: float  # of instances that share their device
     beta_us: float
     limit: int
-    k: int
+    k: int  # instances of the replica, on all its devices
     delay_us: float
     dispersion: float
     saturation: float
 
     @classmethod
     def of(cls, curve: Curve, settings: BatchSettings, dispersion: float) -> _Server:
-        limit, k = largest_batch(settings), settings.instances
-        alpha_us, beta_us = curve.on(k, limit)
+        limit, k = largest_batch(settings), settings.instances * curve.devices
+        alpha_us, beta_us = curve.on(settings.instances, limit)
         delay = float(settings.max_queue_delay_microseconds) if limit > 1 else 0.0
         return cls(
             alpha_us, beta_us, limit, k, delay, dispersion,
@@ -165,7 +165,7 @@ def closed_loop_per_second(curve: Curve, settings: BatchSettings, in_flight: flo
     answered come back too late for it. An instance is idle while its group has merged with another, and for `gap_us`
     after each execution, and does not contend for the device meanwhile: where the others fill that, nothing is lost.
     """
-    limit, k = largest_batch(settings), settings.instances
+    limit, k = largest_batch(settings), settings.instances * curve.devices
     curve, in_flight = curve.upto(limit), max(1.0, in_flight)
     delay_us = settings.max_queue_delay_microseconds if limit > 1 else 0
     groups = k + 1.0 + (_CLOSED_EARLY if delay_us else 0.0)
@@ -174,7 +174,7 @@ def closed_loop_per_second(curve: Curve, settings: BatchSettings, in_flight: flo
     busy = min(float(k), in_flight / batch) * alone_us / (alone_us + gap_us)  # instances
     if k > 1 and 1.0 < batch < limit:
         busy *= _even_share(in_flight, limit, k)
-    contended = 1.0 + curve.contention_of(alone_us) * max(0.0, busy - 1.0)
+    contended = 1.0 + curve.contention_of(alone_us) * max(0.0, busy / curve.devices - 1.0)
     reached = 1e6 * busy * batch / (alone_us * contended)
     if delay_us and batch < limit:  # each waits for the delay at least
         reached = min(reached, 1e6 * in_flight / (alone_us + delay_us))

@@ -98,7 +98,7 @@ def inputs(identity: Identity, spec: InferenceServiceSpec, pool: ServingPoolSpec
         instances=bounds.instances.min,
     )
     model = served_name(spec, identity.name)
-    config = triton_config(spec.model, model, settings, accelerated=pool.accelerator is not None)
+    config = triton_config(spec.model, model, settings, accelerator=pool.accelerator)
     suite = {
         "apiVersion": API_VERSION,
         "kind": "EvaluationSuite",

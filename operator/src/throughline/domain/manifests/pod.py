@@ -182,7 +182,7 @@ def _container(
         "image": image(spec, pool, options),
         # By name, through PATH: images differ in where the server lies, and their entry points only print a banner.
         "command": ["tritonserver"],
-        "args": _arguments(model),
+        "args": _arguments(model, spec.runtime),
         "env": _environment(identity, spec.runtime),
         "ports": [
             {"name": "grpc", "containerPort": names.GRPC_PORT, "protocol": "TCP"},
@@ -204,7 +204,7 @@ def _container(
     return container
 
 
-def _arguments(model: str) -> list[str]:
+def _arguments(model: str, runtime: Runtime) -> list[str]:
     """Every flag was run against Triton 2.51.
 
     - exit-on-error=false: a model that does not load leaves a live server that says why, instead of a crash loop;
@@ -227,6 +227,8 @@ def _arguments(model: str) -> list[str]:
         "--grpc-max-connection-age=5000",
         "--grpc-max-connection-age-grace=600000",
         f"--exit-timeout-secs={EXIT_TIMEOUT_SECONDS}",
+        # The kubelet would put variables, the key among them, in for $(NAME), and one $ for two.
+        *(flag.replace("$", "$$") for flag in runtime.args),
     ]
 
 

@@ -12,15 +12,21 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from throughline.api.inferenceservice import InstanceKind
+from throughline.api.tensors import InputFormat
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec, Model, Tensor
+    from throughline.api.dynamicbatching import DynamicBatching
+    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec, Model
+    from throughline.api.servingpool import Accelerator
+    from throughline.api.tensors import InputTensor, OutputTensor, Tensor
 
 HASH_DIGITS = 10
 # These batch in flight, by themselves; a scheduler in front of them would only add delay.
 IN_FLIGHT_BATCHING = frozenset({"vllm", "tensorrtllm"})
-_ENUM_FIELDS = frozenset({"data_type", "kind"})
+_ENUM_FIELDS = frozenset({"data_type", "format", "kind", "timeout_action"})
 _MAP_FIELDS = frozenset({"parameters"})
 _ESCAPES = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _ESCAPES |= {code: f"\\{code:03o}" for code in (*range(32), 127) if code not in _ESCAPES}
@@ -42,32 +48,85 @@ def model_hash(spec: InferenceServiceSpec, model_name: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
-def triton_config(model: Model, model_name: str, settings: BatchSettings, *, accelerated: bool) -> dict[str, Any]:
+def triton_config(
+    model: Model, model_name: str, settings: BatchSettings, *, accelerator: Accelerator | None
+) -> dict[str, Any]:
     """The configuration in protobuf's JSON form, as `parameters.config` of the load API takes it.
 
-    `accelerated`: whether the pool has an accelerator. KIND_AUTO then leaves it to the backend, which also serves
-    on a node whose accelerator is shared or absent; without one, KIND_CPU keeps a stray GPU out of it.
+    `accelerator`: the pool's. KIND_AUTO then leaves it to the backend, which also serves on a node whose accelerator is
+    shared or absent; without one, KIND_CPU keeps a stray GPU out of it.
     """
     config: dict[str, Any] = {
         "name": model_name,
         "backend": model.backend,
         "max_batch_size": settings.max_batch_size,
         "version_policy": {"specific": {"versions": [model.version]}},
-        "instance_group": [{"count": settings.instances, "kind": "KIND_AUTO" if accelerated else "KIND_CPU"}],
+        "instance_group": [{"count": settings.instances, **_placement(model, accelerator)}],
     }
     if model.inputs:
-        config["input"] = [_tensor(t) for t in model.inputs]
+        config["input"] = [_input(t) for t in model.inputs]
     if model.outputs:
-        config["output"] = [_tensor(t) for t in model.outputs]
-    if settings.max_batch_size > 1 and model.backend not in IN_FLIGHT_BATCHING:
-        config["dynamic_batching"] = {"max_queue_delay_microseconds": settings.max_queue_delay_microseconds}
+        config["output"] = [_output(t) for t in model.outputs]
+    batched = settings.max_batch_size > 1 and model.backend not in IN_FLIGHT_BATCHING
+    if batched or model.dynamic_batching is not None:  # a queue policy exists only with dynamic_batching
+        config["dynamic_batching"] = {
+            "max_queue_delay_microseconds": settings.max_queue_delay_microseconds,
+            **_queue(model.dynamic_batching),
+        }
     if model.parameters:
         config["parameters"] = {p.name: {"string_value": p.value} for p in model.parameters}
     return config
 
 
+def _placement(model: Model, accelerator: Accelerator | None) -> dict[str, Any]:
+    """`kind` of the instance group, and the GPUs where there are several: a server that sees fewer then refuses the
+    model, where it would otherwise have fewer instances than are counted on.
+    """
+    if model.instance_kind is not InstanceKind.AUTO:
+        return {"kind": model.instance_kind.value}
+    if accelerator is None:
+        return {"kind": InstanceKind.CPU.value}
+    if accelerator.devices == 1:
+        return {"kind": InstanceKind.AUTO.value}
+    return {"kind": "KIND_GPU", "gpus": list(range(accelerator.devices))}
+
+
+def _input(tensor: InputTensor) -> dict[str, Any]:
+    config = _tensor(tensor)
+    if tensor.format is not InputFormat.NONE:
+        config["format"] = tensor.format.value
+    if tensor.optional:
+        config["optional"] = True
+    if tensor.allow_ragged_batch:
+        config["allow_ragged_batch"] = True
+    return config
+
+
+def _output(tensor: OutputTensor) -> dict[str, Any]:
+    return {**_tensor(tensor), **({"label_filename": tensor.label_filename} if tensor.label_filename else {})}
+
+
 def _tensor(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "data_type": tensor.data_type.value, "dims": list(tensor.dims)}
+    config: dict[str, Any] = {"name": tensor.name, "data_type": tensor.data_type.value, "dims": list(tensor.dims)}
+    if tensor.reshape is not None:
+        config["reshape"] = {"shape": list(tensor.reshape.shape)}
+    if tensor.is_shape_tensor:
+        config["is_shape_tensor"] = True
+    return config
+
+
+def _queue(given: DynamicBatching | None) -> dict[str, Any]:
+    """What the model's owner says of the queue; what is left out has Triton's default, which is ours."""
+    if given is None:
+        return {}
+    config: dict[str, Any] = {
+        field: value
+        for field in ("preserve_ordering", "priority_levels", "default_priority_level")
+        if (value := getattr(given, field))
+    }
+    if given.default_queue_policy is not None:
+        config["default_queue_policy"] = given.default_queue_policy.model_dump(mode="json", exclude_defaults=True)
+    return config
 
 
 def config_pbtxt(config: Mapping[str, Any]) -> str:
@@ -95,6 +154,8 @@ def _block(name: str, message: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def _scalar(name: str, value: str | int) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return value if name in _ENUM_FIELDS else f'"{value.translate(_ESCAPES)}"'
     return str(value)

@@ -72,7 +72,7 @@ def config_map(
     """
     model = triton_config.served_name(spec, identity.name)
     revision = triton_config.model_hash(spec, model)
-    config = triton_config.triton_config(spec.model, model, settings, accelerated=pool.accelerator is not None)
+    config = triton_config.triton_config(spec.model, model, settings, accelerator=pool.accelerator)
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
