@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from throughline.api.base import API_VERSION
 
 from e2e.stack import models
 from e2e.stack.objects import apply, condition, get, until
@@ -68,25 +69,50 @@ def test_a_quotas_own_words_say_why_pods_are_missing(api: Api) -> None:
     api.cluster.kubectl("delete", "inferenceservice", LIMITED, "-n", api.namespace, "--wait=false")
 
 
-def test_another_autoscaler_on_the_deployment_is_named(api: Api) -> None:
-    """A HorizontalPodAutoscaler below its minReplicas scales up without any metric."""
+def autoscaler(api: Api, name: str, api_version: str, kind: str, target: str, **bounds: int) -> dict[str, Any]:
+    """One outside of whose bounds the count is: it scales without any metric."""
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
+    reference = {"apiVersion": api_version, "kind": kind, "name": target}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name, "namespace": api.namespace},
+        "spec": {"scaleTargetRef": reference, "metrics": [cpu], **bounds},
+    }
+
+
+def test_autoscalers_are_named_where_they_interfere_and_obeyed_in_mode_off(api: Api) -> None:
     apply(api.cluster, [service(api, SHARED, scaling={"minReplicas": 1, "maxReplicas": 3})])
     api.until_condition(SHARED, "Accepted", "True")
     api.until("the Deployment", lambda: api.objects("deployments", SHARED, "/apis/apps/v1"), SHARED)
-    target = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "name": api.objects("deployments", SHARED, "/apis/apps/v1")[0]["metadata"]["name"],
-    }
-    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}
-    spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 4, "metrics": [cpu]}
-    meta = {"name": "second", "namespace": api.namespace}
-    hpa = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta, "spec": spec}
-    apply(api.cluster, [hpa])
+    deployment = api.objects("deployments", SHARED, "/apis/apps/v1")[0]["metadata"]["name"]
+
+    def replicas() -> int:
+        return int(api.deployment(deployment)["spec"]["replicas"])
+
+    def kubectl(*arguments: str) -> str:
+        return api.cluster.kubectl(*arguments, "-n", api.namespace).stdout
+
+    apply(api.cluster, [autoscaler(api, "second", "apps/v1", "Deployment", deployment, minReplicas=2, maxReplicas=4)])
     said = api.until_condition(SHARED, "ScalingActive", "False", "ConflictingScaler")
     assert f"kubectl delete hpa second -n {api.namespace}" in said["message"]
-    assert api.deployment(target["name"])["spec"]["replicas"] == 2
-    api.cluster.kubectl("delete", "inferenceservice", SHARED, "-n", api.namespace, "--wait=false")
+    assert replicas() == 2
+    kubectl("delete", "hpa", "second")
+
+    # What kubectl and an autoscaler write through the scale subresource is obeyed.
+    kubectl("patch", "tis", SHARED, "--type=merge", "-p", '{"spec":{"scaling":{"mode":"Off"}}}')
+    kubectl("scale", f"tis/{SHARED}", "--replicas=5")
+    until("the count of kubectl scale", lambda: replicas() == 5, seconds=60)
+    apply(
+        api.cluster,
+        [autoscaler(api, "ours", API_VERSION, "InferenceService", SHARED, minReplicas=1, maxReplicas=2)],
+    )
+    until("the count of the autoscaler", lambda: replicas() == 2, seconds=60)
+    api.until_condition(SHARED, "ScalingActive", "True", "Off")
+    kubectl("patch", "tis", SHARED, "--type=merge", "-p", '{"spec":{"scaling":{"mode":"Auto"}}}')
+    said = api.until_condition(SHARED, "ScalingActive", "False", "ConflictingScaler")
+    assert f"HorizontalPodAutoscaler ours scales InferenceService {SHARED}" in said["message"]
+    kubectl("delete", "inferenceservice", SHARED, "--wait=false")
 
 
 def test_a_tainted_node_is_named_with_the_toleration_that_opens_it(api: Api) -> None:

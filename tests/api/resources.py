@@ -44,6 +44,7 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
     "as it is": (),
     "bounds equal": (("spec/scaling", {"minReplicas": 3, "maxReplicas": 3}),),
     "min at the default max": (("spec/scaling/minReplicas", 10),),
+    "replicas set from outside": (("spec/scaling", {"mode": "Off", "replicas": 0}),),
     "no batch dimension": (("spec/batching/maxBatchSize", {"min": 0, "max": 0}),),
     "fixed": (("spec/batching", {"mode": "Fixed", "fixed": {"maxBatchSize": 8}}),),
     "quantities as numbers": (("spec/runtime/resources", {"requests": {"cpu": 2}, "limits": {"cpu": 2}}),),
@@ -136,6 +137,7 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "remove or rename",
     ),
     "misspelt": ((("spec/scaling/minReplica", 1),), "spec.scaling.minReplica", "did you mean minReplicas?"),
+    "replicas below zero": ((("spec/scaling/replicas", -1),), "spec.scaling.replicas", "at least 0"),
     "too many replicas": ((("spec/scaling/maxReplicas", 1001),), "spec.scaling.maxReplicas", "at most 1000"),
     "a schedule's words": (
         (("spec/scaling", {"schedules": [{**SCHEDULE, "schedule": "every day"}]}),),

@@ -51,13 +51,12 @@ async def served(world: World, **scaling: Any) -> ServiceReconciler:
     ("other", "words"),
     [
         (hpa(), ("HorizontalPodAutoscaler cpu", "kubectl delete hpa cpu -n default")),
-        (hpa(kind="InferenceService"), ("HorizontalPodAutoscaler cpu",)),
         (
             hpa("keda-hpa-m", **{"scaledobject.keda.sh/name": "queue"}),
             ("ScaledObject queue", "kubectl delete scaledobject queue -n default"),
         ),
     ],
-    ids=["of the Deployment", "of the service", "of KEDA"],
+    ids=["of the Deployment", "of KEDA"],
 )
 async def test_another_autoscaler_is_named_and_not_fought_with(
     world: World, other: dict[str, Any], words: tuple[str, ...]
@@ -147,6 +146,79 @@ async def test_a_person_and_a_service_in_mode_off_are_no_conflict(world: World, 
     await passing(KEY)
     assert ("HorizontalPodAutoscaler", "*") not in world.kube.reads[reads:]
     assert world.conditions()["ScalingActive"][1] != "ConflictingScaler"
+
+
+def requested(world: World, replicas: int | None, mode: str = "Off") -> None:
+    """As `kubectl scale`, an HPA or KEDA leaves the service."""
+    found = world.live("InferenceService", "m")
+    scaling = {"mode": mode, "maxReplicas": 3, **({} if replicas is None else {"replicas": replicas})}
+    spec, generation = {**found["spec"], "scaling": scaling}, found["metadata"]["generation"] + 1
+    world.add({**found, "spec": spec, "metadata": {**found["metadata"], "generation": generation}})
+
+
+async def test_in_mode_off_the_replicas_that_were_set_reach_the_deployment_with_one_write(world: World) -> None:
+    passing = await served(world, mode="Off")
+    requested(world, 3)
+    await passing(KEY)
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 3
+    assert world.live("InferenceService", "m")["spec"]["scaling"]["replicas"] == 3
+    await passing(KEY)
+    writes = len(world.kube.writes)
+    for _ in range(4):
+        world.now += 15
+        await passing(KEY)
+    assert world.kube.writes[writes:] == []
+
+
+async def test_the_status_has_the_selector_of_the_scale_subresource(world: World) -> None:
+    await served(world, mode="Off")
+    selector = world.live("InferenceService", "m")["status"]["selector"]
+    match = world.live("Deployment", "m")["spec"]["selector"]["matchLabels"]
+    assert selector == ",".join(f"{k}={v}" for k, v in match.items())
+
+
+async def test_an_autoscaler_of_the_service_is_obeyed_in_mode_off(world: World) -> None:
+    passing = await served(world, mode="Off")
+    world.add(hpa(kind="InferenceService"))
+    requested(world, 5)
+    await passing(KEY)
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 5
+    assert world.conditions()["ScalingActive"] == ("True", "Off")
+
+
+async def test_an_autoscaler_of_the_service_is_named_in_mode_auto_and_the_operator_goes_on_scaling(
+    world: World,
+) -> None:
+    passing = await served(world)
+    world.add(hpa("keda-hpa-m", kind="InferenceService", **{"scaledobject.keda.sh/name": "queue"}))
+    requested(world, 5, mode="Auto")
+    found = world.live("Deployment", "m")
+    managers = [{"manager": "throughline-scaler", "operation": "Apply", "fieldsV1": {}}]
+    world.add(
+        {
+            **found,
+            "metadata": {**found["metadata"], "managedFields": managers},
+            "spec": {**found["spec"], "replicas": 9},
+        }
+    )
+    await passing(KEY)
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 3, "spec.scaling.maxReplicas"
+    assert world.conditions()["ScalingActive"] == ("False", "ConflictingScaler")
+    message = world.message("ScalingActive")
+    assert "ScaledObject queue scales InferenceService m, which has no effect in mode Auto" in message
+    assert "set spec.scaling.mode to Off" in message
+
+
+async def test_replicas_that_were_set_are_not_fought_over_with_an_autoscaler_of_the_deployment(world: World) -> None:
+    passing = await served(world, mode="Off")
+    requested(world, 3)
+    await passing(KEY)
+    world.add(hpa())
+    scaled(world, 5)
+    await passing(KEY)
+    assert world.live("Deployment", "m")["spec"]["replicas"] == 5
+    assert world.conditions()["ScalingActive"] == ("False", "ConflictingScaler")
+    assert "remove spec.scaling.replicas" in world.message("ScalingActive")
 
 
 def test_of_a_deployment_only_who_scaled_it_is_kept() -> None:

@@ -48,6 +48,45 @@ def test_mode_off_leaves_the_replicas_alone():
     assert world.replicas == 1
 
 
+@pytest.mark.parametrize("mode", ["Off", "Recommend"])
+def test_replicas_that_were_set_are_obeyed_beyond_the_bounds_once(mode):
+    """As kubectl scale, an HPA or KEDA writes them; after that nothing is reported again."""
+    world = World(ONE_AT_A_TIME, 20, spec=spec(scaling={"mode": mode, "maxReplicas": 2}))
+    world.run(20)
+    world.spec = world.spec.model_validate(spec(scaling={"mode": mode, "maxReplicas": 2, "replicas": 3}))
+    world.run(30)
+    assert world.replicas == 3
+    lines = [d for d in world.status.decisions if d.reason == "ReplicasRequested"]
+    assert [line.message for line in lines] == ["1 → 3 replicas: spec.scaling.replicas was set"]
+    world.spec = world.spec.model_validate(spec(scaling={"mode": mode, "maxReplicas": 2, "replicas": 0}))
+    world.run(10)
+    assert world.replicas == 0
+
+
+def test_mode_off_says_where_the_count_comes_from():
+    world = World(ONE_AT_A_TIME, 20, spec=spec(scaling={"mode": "Off"}))
+    world.run(10)
+    assert "kubectl scale tis/" in world.condition("ScalingActive").message
+    world.spec = world.spec.model_validate(spec(scaling={"mode": "Off", "replicas": 2}))
+    world.run(10)
+    assert "spec.scaling.replicas, 2" in world.condition("ScalingActive").message
+
+
+def test_replicas_that_were_set_have_no_effect_in_mode_auto_and_the_condition_says_so():
+    world = World(ONE_AT_A_TIME, 133, spec=spec(scaling={"replicas": 7}))
+    world.run(180)
+    assert world.replicas not in {1, 7}
+    scaling = world.condition("ScalingActive")
+    assert scaling.status == "True"
+    assert "spec.scaling.replicas: 7 has no effect in mode Auto" in scaling.message
+
+
+def test_a_new_deployment_starts_with_the_replicas_that_were_set():
+    world = World(ONE_AT_A_TIME, 20, spec=spec(scaling={"mode": "Off", "replicas": 4}))
+    decision, _ = decide(dataclasses.replace(world.view(), replicas=None), world.memory)
+    assert decision.replicas == 4
+
+
 def test_mode_fixed_keeps_the_fixed_settings():
     fixed = {"maxBatchSize": 4, "instances": 1}
     world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Fixed", "fixed": fixed}))

@@ -65,6 +65,7 @@ class Kind:
     columns: tuple[Schema, ...]
     name_rule: Rule
     immutable: bool = False  # the spec is a record: what was written stays
+    scale: Mapping[str, str] | None = None  # paths of the scale subresource
 
     @property
     def crd_name(self) -> str:
@@ -105,6 +106,11 @@ INFERENCE_SERVICE = Kind(
         63,
         "lower-case letters, digits and '-', starting with a letter",
     ),
+    scale={
+        "specReplicasPath": ".spec.scaling.replicas",
+        "statusReplicasPath": ".status.replicas.ready",
+        "labelSelectorPath": ".status.selector",
+    },
 )
 
 SERVING_POOL = Kind(
@@ -337,13 +343,17 @@ def definition(kind: Kind) -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    **({"subresources": {"status": {}}} if kind.status is not None else {}),
+                    **({"subresources": _subresources(kind)} if kind.status is not None else {}),
                     "additionalPrinterColumns": list(kind.columns),
                     "schema": {"openAPIV3Schema": schema},
                 }
             ],
         },
     }
+
+
+def _subresources(kind: Kind) -> Schema:
+    return {"status": {}, **({"scale": dict(kind.scale)} if kind.scale is not None else {})}
 
 
 class _Dumper(yaml.SafeDumper):

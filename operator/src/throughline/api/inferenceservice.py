@@ -172,6 +172,16 @@ class Scaling(Resource):
             description="Auto sets replicas; Recommend only says what it would do; Off leaves them to you or an HPA."
         ),
     ] = ScalingMode.AUTO
+    replicas: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=1000,
+            description="Replica count in mode Off or Recommend, as `kubectl scale`, a HorizontalPodAutoscaler or KEDA "
+            "writes it. It is obeyed as it is: minReplicas, maxReplicas and schedules do not apply to it. If absent, "
+            "the replicas of the Deployment are left as they are. Has no effect in mode Auto.",
+        ),
+    ] = None
     min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     max_replicas: Annotated[int, Field(ge=1, le=1000)] = 10
     scale_down_stabilization_seconds: Annotated[
@@ -185,6 +195,11 @@ class Scaling(Resource):
             description="Times that are known to need replicas. Outside of them the demand alone decides.",
         ),
     ] = ()
+
+    @property
+    def requested_replicas(self) -> int | None:
+        """The count that a user or another autoscaler has set and the operator obeys."""
+        return None if self.mode is ScalingMode.AUTO else self.replicas
 
 
 class BatchingMode(StrEnum):

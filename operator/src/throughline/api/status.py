@@ -180,6 +180,9 @@ class InferenceServiceStatus(Resource):
     pool: Annotated[str, Field(max_length=253)] = ""
     url: Annotated[str, Field(max_length=512, description="gRPC address inside the cluster; HTTP is on 8000.")] = ""
     replicas: ReplicaStatus = ReplicaStatus()
+    selector: Annotated[
+        str, Field(max_length=512, description="Label selector of the pods, for the scale subresource.")
+    ] = ""
     batch: BatchStatus = BatchStatus()
     slo: SLOStatus = SLOStatus()
     control: ControlStatus = ControlStatus()

@@ -365,14 +365,15 @@ def _compared(manifest: Mapping[str, Any], wanted: Mapping[str, Any], live: Mapp
 
 
 def _purposes(spec: InferenceServiceSpec, settings: BatchSettings, origin: str, revision: str) -> dict[str, str]:
+    requested = spec.scaling.requested_replicas
+    first = spec.scaling.min_replicas if requested is None else requested
     return {
         "ServiceAccount": "an account without any right, for the pods",
         "ConfigMap": f"config.pbtxt of model revision {revision}: {settings_text(settings)} ({origin})",
         "NetworkPolicy": "who may reach the servers",
         "Service": "one address for all replicas",
         "PodDisruptionBudget": "a node drain takes one replica at a time",
-        "Deployment": f"the servers; starts with {spec.scaling.min_replicas} "
-        f"replica{'s' if spec.scaling.min_replicas > 1 else ''}",
+        "Deployment": f"the servers; starts with {first} replica{'' if first == 1 else 's'}",
         "PodMonitor": "for the Prometheus operator",
     }
 

@@ -379,7 +379,12 @@ _TABLE = (
         "`throughline explain NAME` shows what was weighed; look for CPU pressure, network and large inputs.",
     ),
     Meaning(SCALING_ACTIVE, "Steady", _G, "The replicas follow the demand."),
-    Meaning(SCALING_ACTIVE, "Off", _G, "spec.scaling.mode is Off: replicas are left to you."),
+    Meaning(
+        SCALING_ACTIVE,
+        "Off",
+        _G,
+        "spec.scaling.mode is Off: the replicas are those of spec.scaling.replicas, or left as they are.",
+    ),
     Meaning(
         SCALING_ACTIVE,
         "Recommending",
@@ -391,7 +396,8 @@ _TABLE = (
         SCALING_ACTIVE,
         "ConflictingScaler",
         _U,
-        "A HorizontalPodAutoscaler or ScaledObject scales the same Deployment; the replicas are left to it.",
+        "A HorizontalPodAutoscaler or ScaledObject scales the Deployment too, and its replicas are left to it; or it "
+        "scales the InferenceService, which has no effect in spec.scaling.mode Auto.",
         "Delete it, or set spec.scaling.mode to Off.",
     ),
     Meaning(SCALING_ACTIVE, "Learning", _P, "How long the model takes is not learned yet."),

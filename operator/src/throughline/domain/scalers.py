@@ -1,6 +1,7 @@
-"""Another autoscaler on the Deployment that the operator scales: found by who wrote its replicas, named by its target.
+"""Another autoscaler on what the operator scales: found by who wrote the replicas, named by its target.
 
-Two scalers of one Deployment undo each other's steps. The operator holds, since the other cannot.
+Two scalers of one Deployment undo each other's steps. The operator holds, since the other cannot. An autoscaler on the
+InferenceService writes spec.scaling.replicas, which the operator obeys in modes Off and Recommend and ignores in Auto.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.api.base import ConditionStatus
+from throughline.api.inferenceservice import ScalingMode
 from throughline.domain.condition_types import SCALING_ACTIVE
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.manifests import deployment_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from throughline.api.inferenceservice import Scaling
 
 # The field manager under which the operator writes the replicas of a Deployment.
 SCALER = "throughline-scaler"
@@ -27,6 +31,12 @@ class OtherScaler(NamedTuple):
 
     name: str
     command: str | None
+    on_service: bool = False  # its target is the InferenceService, whose Deployment it does not touch
+
+
+def scales(scaling: Scaling) -> bool:
+    """Whether the operator sets the replicas of the Deployment."""
+    return scaling.mode is ScalingMode.AUTO or scaling.requested_replicas is not None
 
 
 def wrote_replicas(deployment: Mapping[str, Any] | None) -> bool | None:
@@ -44,28 +54,43 @@ def wrote_replicas(deployment: Mapping[str, Any] | None) -> bool | None:
     return None if (found.get("spec") or {}).get("replicas") not in {None, 1} else False
 
 
-def targeting(autoscalers: Iterable[Mapping[str, Any]], service: str) -> OtherScaler | None:
-    """The HorizontalPodAutoscaler of the service's namespace whose target is the service or its Deployment."""
-    targets = {("Deployment", deployment_name(service)), ("InferenceService", service)}
-    for found in autoscalers:
-        target = (found.get("spec") or {}).get("scaleTargetRef") or {}
-        if (target.get("kind"), target.get("name")) in targets:
-            metadata = found["metadata"]
-            namespace, keda = metadata["namespace"], (metadata.get("labels") or {}).get(SCALED_OBJECT_LABEL)
-            if keda:
-                return OtherScaler(f"ScaledObject {keda}", f"kubectl delete scaledobject {keda} -n {namespace}")
-            name = metadata["name"]
-            return OtherScaler(f"HorizontalPodAutoscaler {name}", f"kubectl delete hpa {name} -n {namespace}")
+def targeting(autoscalers: Iterable[Mapping[str, Any]], service: str, scaling: Scaling) -> OtherScaler | None:
+    """The HorizontalPodAutoscaler in the service's namespace that interferes: one whose target is the Deployment, or in
+    mode Auto one whose target is the InferenceService.
+    """
+    targets = [("Deployment", deployment_name(service))]
+    if scaling.mode is ScalingMode.AUTO:
+        targets.append(("InferenceService", service))
+    found = list(autoscalers)
+    for target in targets:
+        for autoscaler in found:
+            reference = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+            if (reference.get("kind"), reference.get("name")) == target:
+                return _named(autoscaler["metadata"])._replace(on_service=target[0] == "InferenceService")
     return None
 
 
-def conflict(other: OtherScaler, service: str) -> ConditionUpdate:
-    """ScalingActive while the operator leaves the replicas to the other."""
+def _named(metadata: Mapping[str, Any]) -> OtherScaler:
+    namespace, keda = metadata["namespace"], (metadata.get("labels") or {}).get(SCALED_OBJECT_LABEL)
+    if keda:
+        return OtherScaler(f"ScaledObject {keda}", f"kubectl delete scaledobject {keda} -n {namespace}")
+    name = metadata["name"]
+    return OtherScaler(f"HorizontalPodAutoscaler {name}", f"kubectl delete hpa {name} -n {namespace}")
+
+
+def conflict(other: OtherScaler, service: str, scaling: Scaling) -> ConditionUpdate:
+    """ScalingActive while another autoscaler scales the service or its Deployment."""
     command = f" (`{other.command}`)" if other.command else ""
+    off = "set spec.scaling.mode to Off" if scaling.mode is ScalingMode.AUTO else ""
+    if other.on_service:
+        text = f"{other.name} scales InferenceService {service}, which has no effect in mode Auto"
+    else:
+        text = f"{other.name} scales Deployment {deployment_name(service)}, too, so its replicas are left as they are"
+        if scaling.replicas is not None:
+            off = " and ".join(filter(None, (off, "remove spec.scaling.replicas")))
     return ConditionUpdate(
         SCALING_ACTIVE,
         ConditionStatus.FALSE,
         "ConflictingScaler",
-        f"{other.name} scales Deployment {deployment_name(service)}, too, so its replicas are left as they are: "
-        f"delete it{command}, or set spec.scaling.mode to Off to leave them to it",
+        f"{text}: delete it{command}, or {off} to leave the replicas to it",
     )

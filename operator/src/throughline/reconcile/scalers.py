@@ -1,4 +1,4 @@
-"""Whether another autoscaler scales the Deployment: asked only where the Deployment shows that one may have."""
+"""Whether another autoscaler scales the same: asked only where the service or its Deployment shows that one may."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ CHECK_SECONDS = 60.0
 async def other(
     deps: Deps, state: ServiceState, view: ServiceView, deployment: Mapping[str, Any] | None
 ) -> OtherScaler | None:
-    """Who else scales the Deployment that the operator is to scale; None: nobody."""
-    wrote = scalers.wrote_replicas(deployment)
-    if view.spec.scaling.mode is not ScalingMode.AUTO or wrote is False:
+    """Who else scales what the operator is to scale; None: nobody."""
+    scaling, wrote = view.spec.scaling, scalers.wrote_replicas(deployment)
+    on_service = scaling.mode is ScalingMode.AUTO and scaling.replicas is not None  # somebody wrote the count
+    if not scalers.scales(scaling) or (wrote is False and not on_service):
         state.other_scaler = None
         return None
     if state.other_scaler is None or deps.clock() - state.other_scaler[0] >= CHECK_SECONDS:
@@ -48,20 +49,22 @@ async def _ask(deps: Deps, view: ServiceView, *, certain: bool) -> OtherScaler |
         if not certain:
             return None
         return scalers.OtherScaler("another autoscaler (`kubectl get hpa,scaledobject` lists them)", None)
-    return scalers.targeting(found, view.name)
+    return scalers.targeting(found, view.name, view.spec.scaling)
 
 
 def held(view: ServiceView, by: OtherScaler | None) -> ServiceView:
-    """The view to decide upon: while another scales, the replicas are left alone, as in mode Off."""
-    if by is None:
+    """The view to decide upon: while another scales the Deployment, its replicas are left alone, as in mode Off."""
+    if by is None or by.on_service:
         return view
-    scaling = view.spec.scaling.model_copy(update={"mode": ScalingMode.OFF})
+    scaling = view.spec.scaling
+    mode = ScalingMode.OFF if scaling.mode is ScalingMode.AUTO else scaling.mode
+    scaling = scaling.model_copy(update={"mode": mode, "replicas": None})
     return replace(view, spec=view.spec.model_copy(update={"scaling": scaling}))
 
 
-def told(conditions: Sequence[ConditionUpdate], by: OtherScaler | None, service: str) -> list[ConditionUpdate]:
+def told(conditions: Sequence[ConditionUpdate], by: OtherScaler | None, view: ServiceView) -> list[ConditionUpdate]:
     """The conditions, with the conflict in place of what the loop says of scaling."""
     if by is None:
         return list(conditions)
-    update = scalers.conflict(by, service)
+    update = scalers.conflict(by, view.name, view.spec.scaling)
     return [update if c.type == update.type else c for c in conditions]

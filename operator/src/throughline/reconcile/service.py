@@ -102,7 +102,7 @@ class ServiceReconciler:
             delay = max(delay, NOTHING_SERVES_SECONDS)  # pods wake it when they come
         updates = [
             *workload_conditions(replace(seen.view, replicas=replicas), refusal, storage_missing=seen.storage_missing),
-            *scalers.told(decision.conditions, other, seen.view.name),
+            *scalers.told(decision.conditions, other, seen.view),
         ]
         after = status.with_decision(seen.view, decision, updates, judgement, replicas=replicas)
         await status.write(deps, service, seen.view.status, after, [*decision.records, *judgement.records])

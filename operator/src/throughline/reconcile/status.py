@@ -21,7 +21,7 @@ from throughline.domain.conditions import (
     resolve,
 )
 from throughline.domain.control.text import rfc3339, settings_text, with_records
-from throughline.domain.manifests import service_name
+from throughline.domain.manifests import selector_text, service_name
 from throughline.reconcile import writes
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def with_decision(
             recommended=decision.recommended_replicas,
             summary=f"{len(view.serving)}/{replicas or 0}",
         ),
+        selector=selector_text(view.name),
         batch=BatchStatus(
             settings=settings, summary=settings_text(settings)[:64], recommended=decision.recommended_settings
         ),

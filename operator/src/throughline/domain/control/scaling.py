@@ -95,6 +95,11 @@ def _hold(ctx: Context, current: int, needed: int | None = None, message: str = 
     return ScaleStep(bounded, ctx.memory, (line,), changed=True, needed=needed)
 
 
+def _requested(ctx: Context, current: int, replicas: int | None) -> DecisionRecord:
+    text = f"{current} → {replicas} replicas: spec.scaling.replicas was set"
+    return record(ctx.now, Action.SCALE, "ReplicasRequested", text, replicas=replicas or 0)
+
+
 def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int, action: Action) -> DecisionRecord:
     assert ctx.demand is not None  # noqa: S101 - every caller has measured
     predicted = ""
@@ -245,14 +250,18 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
 def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     """The replica count of this pass."""
     view = ctx.view
+    mode = view.spec.scaling.mode
+    requested = view.spec.scaling.requested_replicas
     if view.replicas is None:
-        # A Deployment that is made anew starts with what it had, or with the least.
+        # A new Deployment starts with the count that was set, with what it had before, or with the least.
         first = bounded(ctx, max(ctx.min_replicas, view.status.replicas.desired))
-        return ScaleStep(first, ctx.memory)
-    if view.spec.scaling.mode is ScalingMode.OFF:
-        return ScaleStep(None, ctx.memory, message="spec.scaling.mode is Off")
+        return ScaleStep(first if requested is None else requested, ctx.memory)
+    changed = requested is not None and requested != view.replicas
+    if mode is ScalingMode.OFF:
+        lines = (_requested(ctx, view.replicas, requested),) if changed else ()
+        return ScaleStep(requested, ctx.memory, lines, changed=changed, message="spec.scaling.mode is Off")
     result = _auto(ctx, batch, view.replicas)
-    if view.spec.scaling.mode is ScalingMode.AUTO:
+    if mode is ScalingMode.AUTO:
         return result
     recommended = result.replicas
     news = tuple(
@@ -261,9 +270,10 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
         if view.status.replicas.recommended != recommended
     )
     return ScaleStep(
-        None,
+        requested,
         result.memory,
-        news,
+        (*news, _requested(ctx, view.replicas, requested)) if changed else news,
+        changed=changed,
         recommended=recommended,
         needed=result.needed,
         message="spec.scaling.mode is Recommend",

@@ -5,6 +5,7 @@ Their messages carry no live number, so that a steady service is not written aga
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from throughline.api.base import ConditionStatus
@@ -52,13 +53,17 @@ def _fastest_us(ctx: Context) -> float | None:
     return min(1.0, ctx.problem.usual_error) * p99_us(ctx.problem.curve, smallest, 1e-6)
 
 
+def _scale_command(ctx: Context, replicas: int | str) -> str:
+    return f"type `kubectl scale tis/{ctx.view.name} -n {ctx.view.namespace} --replicas={replicas}`"
+
+
 def _lacking(ctx: Context, needed: int) -> tuple[str, str] | None:
     """Why the replicas that are needed do not come; None: they may."""
     spec = ctx.view.spec
     if spec.scaling.mode is not ScalingMode.AUTO:
         return "NotAutomatic", (
-            f"{needed} replicas are needed, and spec.scaling.mode is {spec.scaling.mode}; set replicas "
-            "yourself or set the mode to Auto"
+            f"{needed} replicas are needed, and spec.scaling.mode is {spec.scaling.mode}; "
+            f"{_scale_command(ctx, needed)}, or set the mode to Auto"
         )
     if needed > ctx.max_replicas:
         if ctx.max_replicas < spec.scaling.max_replicas:
@@ -119,10 +124,27 @@ def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate
 
 
 def scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
+    """Whether the replicas follow the demand, and what spec.scaling.replicas has to do with it."""
+    update = _scaling_active(ctx, scale)
+    scaling = ctx.view.spec.scaling
+    if scaling.replicas is None or scaling.mode is not ScalingMode.AUTO:
+        return update
+    ignored = (
+        f"; spec.scaling.replicas: {scaling.replicas} has no effect in mode Auto: set spec.scaling.mode to Off to have "
+        "it obeyed, or remove it"
+    )
+    return replace(update, message=update.message + ignored)
+
+
+def _scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
     kind = "ScalingActive"
-    mode = ctx.view.spec.scaling.mode
+    mode, requested = ctx.view.spec.scaling.mode, ctx.view.spec.scaling.replicas
     if mode is ScalingMode.OFF:
-        return ConditionUpdate(kind, TRUE, "Off", "spec.scaling.mode is Off: replicas are left to you")
+        if requested is not None:
+            text = f"spec.scaling.mode is Off: the replicas are those of spec.scaling.replicas, {requested}"
+        else:
+            text = f"spec.scaling.mode is Off: replicas are left to you; {_scale_command(ctx, 'N')} to set them"
+        return ConditionUpdate(kind, TRUE, "Off", text)
     if ctx.demand is None:
         return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "holding the replicas until metrics are back")
     if scale.needed is not None and scale.needed > ctx.max_replicas:

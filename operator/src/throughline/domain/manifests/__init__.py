@@ -15,6 +15,7 @@ from throughline.domain.manifests.names import (
     label_value,
     secret_name,
     selector,
+    selector_text,
     service_account_name,
     service_name,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "replicas_patch",
     "secret_name",
     "selector",
+    "selector_text",
     "served_name",
     "service_account_name",
     "service_name",

@@ -93,6 +93,11 @@ def selector(name: str) -> dict[str, str]:
     return {SERVICE_LABEL: label_value(name)}
 
 
+def selector_text(name: str) -> str:
+    """The selector as clients write it."""
+    return ",".join(f"{label}={value}" for label, value in selector(name).items())
+
+
 def labels(name: str) -> dict[str, str]:
     """The recommended labels, and ours."""
     return {
