@@ -87,7 +87,9 @@ class PoolKnowledge(Resource):
 
 
 class ControlStatus(Resource):
-    """The loop's memory: enough to go on after a crash as if nothing had happened."""
+    """What the loop keeps across a restart: what it learned of the model, a trial, settings that were taken back, and
+    when it last changed something. What it saw of the traffic it learns again: until then it does not scale down.
+    """
 
     pool: Annotated[str, Field(max_length=253)] = ""
     model_hash: Annotated[str, Field(max_length=64, description="What was learned holds for this model only.")] = ""
