@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from throughline.cli import explain, output
+from throughline import exits
+from throughline.cli import explain
 
 FILE = Path(__file__).parent / "explained.yaml"
 
@@ -26,7 +27,7 @@ def lines(text: str) -> list[str]:
 
 def test_all_that_the_ledger_holds(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = explained(capsys, "resnet50", "-f", str(FILE))
-    assert code == output.OK
+    assert code == exits.OK
     found = lines(out)
     for line in (
         "InferenceService vision/resnet50",
@@ -101,7 +102,7 @@ def test_a_new_resource(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     resource["status"] = {"observedGeneration": -1}
     (tmp_path / "new.yaml").write_text(yaml.safe_dump(resource))
     code, out, _ = explained(capsys, "-f", str(tmp_path / "new.yaml"))
-    assert code == output.OK
+    assert code == exits.OK
     assert "not seen this version" in out
     assert "Is it running?" in out
     assert "nothing yet" in out
@@ -117,7 +118,7 @@ def test_a_new_resource(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_errors_say_what_to_do(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
     code, out, err = explained(capsys, *arguments)
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert out == ""
     assert message in err
 
@@ -127,7 +128,7 @@ def test_a_status_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixtu
     resource["status"]["invented"] = 1
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(resource))
     code, _, err = explained(capsys, "-f", str(tmp_path / "x.yaml"))
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert "not of this version" in err
     assert "invented" in err
 
@@ -136,5 +137,5 @@ def test_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
     code, _, err = explained(capsys, "x", "-n", "y")
-    assert code == output.NO_ANSWER
+    assert code == exits.NO_ANSWER
     assert "no cluster is configured: set KUBECONFIG" in err

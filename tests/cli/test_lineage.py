@@ -12,7 +12,8 @@ import pytest
 import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from throughline.cli import main, output
+from throughline import exits
+from throughline.cli import main
 from throughline.lineage import canonical, digest
 
 from tests.api.modelrevisions import MODEL_REVISION
@@ -72,10 +73,10 @@ def row(out: str, part: str) -> str:
 
 def test_sign_and_verify(laptop: Laptop) -> None:
     code, out, _ = laptop.sign("--name", "fraud")
-    assert code == output.OK, out
+    assert code == exits.OK, out
     assert "census (Failed)" in row(out, "result")
     code, out, _ = laptop.verify("--strict")
-    assert code == output.OK, out
+    assert code == exits.OK, out
     assert [line.split()[0] for line in out.splitlines()[1:9]] == [
         *("signature", "statement", "model", "data", "suite", "result", "approval", "bom")
     ]
@@ -86,20 +87,20 @@ def test_sign_and_verify(laptop: Laptop) -> None:
 
 def test_the_bill_of_materials_is_valid(laptop: Laptop) -> None:
     laptop.bundle.bom.unlink()
-    assert laptop.sign()[0] == output.OK
+    assert laptop.sign()[0] == exits.OK
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(laptop.bundle.bom.read_text()) is None
 
 
 def test_what_is_not_given_is_never_ok(laptop: Laptop) -> None:
     laptop.sign()
     code, out, _ = laptop.verify(parts=["--data", laptop.bundle.data])
-    assert code == output.OK
+    assert code == exits.OK
     for part in ("model", "suite", "result", "approval", "bom"):
         assert "not checked" in row(out, part)
         assert " ok " not in row(out, part)
     assert " ok" in row(out, "data")
     assert out.splitlines()[-1] == "Verified, but for what was not checked: 5 of 8 parts"
-    assert laptop.verify("--strict", parts=["--data", laptop.bundle.data])[0] == output.INVALID
+    assert laptop.verify("--strict", parts=["--data", laptop.bundle.data])[0] == exits.REFUSED
 
 
 @pytest.mark.parametrize("part", ["data", "suite", "result", "approval", "bom"])
@@ -111,7 +112,7 @@ def test_one_edit_is_named(laptop: Laptop, part: str) -> None:
     assert before in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(before, after))
     code, out, _ = laptop.verify()
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert [line.split()[0] for line in out.splitlines() if "FAILED" in line] == [part]
     assert out.splitlines()[-1].startswith(f"NOT VERIFIED: {part}")
 
@@ -122,7 +123,7 @@ def test_each_file_of_the_model_is_named(laptop: Laptop) -> None:
     (laptop.bundle.model / "1/model.onnx").write_bytes(b"poisons")
     (laptop.bundle.model / "1/extra").write_bytes(b"")
     code, out, _ = laptop.verify()
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     for told in ("1/extra was added", "1/model.onnx was changed", "config.pbtxt is missing"):
         assert told in out
 
@@ -134,7 +135,7 @@ def test_json(laptop: Laptop) -> None:
     assert told["predicate"]["evaluations"][0]["verdict"] == "Failed"
     laptop.bundle.data.write_bytes(b"")
     code, out, _ = laptop.verify("-o", "json", parts=["--data", laptop.bundle.data])
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     report = json.loads(out)
     assert (report["verified"], report["complete"]) == (False, False)
     data = next(check for check in report["checks"] if check["part"] == "data")
@@ -154,7 +155,7 @@ def test_a_tampered_statement_says_nothing(laptop: Laptop) -> None:
     laptop.statement.write_bytes(content)
     code, out, _ = laptop.verify("-o", "json")
     report = json.loads(out)
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert report["predicate"] is None
     assert {check["status"] for check in report["checks"]} == {"FAILED", "not checked"}
 
@@ -165,25 +166,25 @@ def test_rotation(laptop: Laptop) -> None:
     folder = laptop.folder
     laptop.run("keys", "generate", folder / "b.key", "--algorithm", "ed25519")
     only_new = ("verify", "--statement", laptop.statement, "-k", folder / "b.pub")
-    assert laptop.run(*only_new)[0] == output.INVALID
-    assert laptop.run(*only_new, "-k", folder / "a.pub")[0] == output.OK
+    assert laptop.run(*only_new)[0] == exits.REFUSED
+    assert laptop.run(*only_new, "-k", folder / "a.pub")[0] == exits.OK
     again = ("sign", "--add-to", laptop.statement, "-k", folder / "b.key", "--out", laptop.statement)
-    assert laptop.run(*again)[0] == output.OK
-    assert laptop.run(*only_new)[0] == output.OK
-    assert laptop.verify(parts=[])[0] == output.OK
-    assert laptop.run(*only_new, "-k", folder / "a.pub", "--threshold", "2")[0] == output.OK
+    assert laptop.run(*again)[0] == exits.OK
+    assert laptop.run(*only_new)[0] == exits.OK
+    assert laptop.verify(parts=[])[0] == exits.OK
+    assert laptop.run(*only_new, "-k", folder / "a.pub", "--threshold", "2")[0] == exits.OK
     code, _, err = laptop.run(*only_new, "--threshold", "2")
-    assert (code, err) == (output.FAILED, "error: --threshold 2: must be 1 to 1, the --keys\n")
+    assert (code, err) == (exits.UNUSABLE, "error: --threshold 2: must be 1 to 1, the --keys\n")
 
 
 def test_nothing_else_is_signed_with_a_second_signature(laptop: Laptop) -> None:
     laptop.sign()
     code, _, err = laptop.sign("--add-to", laptop.statement)
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert "leave --model out" in err
     laptop.folder.joinpath("x").write_text("{}")
     code, _, err = laptop.sign("--add-to", laptop.folder / "x", parts=[])
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert "is no DSSE envelope" in err
 
 
@@ -217,7 +218,7 @@ def test_what_does_not_fit_together_is_not_signed(laptop: Laptop, part: str, cha
     else:
         edit(path, change)
     code, _, err = laptop.sign()
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert err.startswith("not signed: ")
     assert message in err
     assert not laptop.statement.exists()
@@ -229,7 +230,7 @@ def test_a_revision_is_recorded(laptop: Laptop) -> None:
     revision = changed(MODEL_REVISION, ("spec/artifact/digest", own), ("spec/variant", "int8"))
     path.write_text(yaml.safe_dump(revision))
     code, out, err = laptop.sign("--revision", path, "-o", "json")
-    assert code == output.OK, err
+    assert code == exits.OK, err
     predicate = json.loads(out)["predicate"]
     assert {k: predicate[k] for k in ("service", "revision", "variant", "pool", "specHash", "parent")} == {
         "service": "fraud",
@@ -244,15 +245,15 @@ def test_a_revision_is_recorded(laptop: Laptop) -> None:
     assert "is of revision fraud-1a2b3c4d of fraud, not of another" in laptop.sign("--revision", path)[2]
     path.write_text(yaml.safe_dump(MODEL_REVISION))
     code, _, err = laptop.sign("--revision", path)
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert "but the model's is" in err
 
 
 def test_one_version_alone(laptop: Laptop) -> None:
-    assert laptop.sign("--model-version", 1, parts=["--model", laptop.bundle.model])[0] == output.OK
+    assert laptop.sign("--model-version", 1, parts=["--model", laptop.bundle.model])[0] == exits.OK
     (laptop.bundle.model / "config.pbtxt").unlink()
     code, out, _ = laptop.verify(parts=["--model", laptop.bundle.model])
-    assert code == output.OK
+    assert code == exits.OK
     assert "1 file of version 1" in row(out, "model")
 
 
@@ -266,18 +267,18 @@ def test_two_suites_are_named(laptop: Laptop) -> None:
     suites = ["--model", b.model, "--suite", b.suite, "--suite", second]
     named = [*suites, "--data", f"census={b.data}", "--data", f"b={b.data}"]
     named += ["--result", f"census={b.result}", "--result", f"b={result}"]
-    assert laptop.sign(parts=named)[0] == output.OK
-    assert laptop.verify(parts=named)[0] == output.OK
+    assert laptop.sign(parts=named)[0] == exits.OK
+    assert laptop.verify(parts=named)[0] == exits.OK
     exchanged = ["--result", f"census={result}", "--result", f"b={b.result}"]
     code, out, _ = laptop.verify(parts=exchanged)
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert out.count("FAILED") == 2
     for command in (laptop.sign, laptop.verify):
         code, _, err = command(parts=[*suites, "--data", b.data, "--result", b.result])
-        assert code == output.FAILED
+        assert code == exits.UNUSABLE
         assert "=FILE" in err
     code, _, err = laptop.sign(parts=[*named, "--data", f"c={b.data}"])
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert "there is no suite c" in err
 
 
@@ -299,7 +300,7 @@ def test_wrong_usage_is_no_tampering(
     laptop.sign()
     monkeypatch.chdir(laptop.folder)
     code, out, err = laptop.verify(*arguments, parts=[])
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert out == ""
     assert message in err
 
@@ -307,7 +308,7 @@ def test_wrong_usage_is_no_tampering(
 def test_a_key_that_others_may_read_signs_nothing(laptop: Laptop) -> None:
     (laptop.folder / "a.key").chmod(0o644)
     code, _, err = laptop.sign()
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert "others may use this private key" in err
     assert not laptop.statement.exists()
 
@@ -320,17 +321,17 @@ def test_an_encrypted_key(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> No
     assert laptop.run("keys", "id", laptop.folder / "c.pub")[1].strip() == made["keyId"]
     only = ["--model", laptop.bundle.model]
     sign = ("sign", *only, "-k", laptop.folder / "c.key", "--out", laptop.statement)
-    assert laptop.run(*sign)[0] == output.OK
+    assert laptop.run(*sign)[0] == exits.OK
     monkeypatch.delenv("THROUGHLINE_KEY_PASSPHRASE")
     code, _, err = laptop.run(*sign)
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert "passphrase" in err
-    assert laptop.run("keys", "id", laptop.folder / "c.key")[0] == output.FAILED
+    assert laptop.run("keys", "id", laptop.folder / "c.key")[0] == exits.UNUSABLE
 
 
 def test_a_key_is_not_overwritten(laptop: Laptop) -> None:
     code, _, err = laptop.run("keys", "generate", laptop.folder / "a.key")
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert "not overwritten" in err
 
 

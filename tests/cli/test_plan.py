@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from throughline.cli import output, plan
+from throughline import exits
+from throughline.cli import plan
 from throughline.domain.diff import with_hash
 from throughline.ports import ApiError
 
@@ -232,14 +233,14 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 
 def test_offline_text(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = printed(capsys, str(EXAMPLES / "gpu.yaml"), "--offline", "-n", "vision")
-    assert code == output.OK
+    assert code == exits.OK
     assert "9 to create" in out
     assert "Note: resnet50 goes to pool gpu-a10: the first listed pool that exists" in out
 
 
 def test_a_suite_is_planned_beside_the_service_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = printed(capsys, str(EXAMPLES / "evaluation.yaml"), "--offline", "-n", "people", "-o", "json")
-    assert code == output.OK, err
+    assert code == exits.OK, err
     objects = {o["kind"]: o for o in json.loads(out)["objects"]}
     assert objects["EvaluationSuite"]["why"] == "services may be judged by it"
     assert objects["EvaluationSuite"]["namespace"] == "people"
@@ -272,7 +273,7 @@ def test_invalid_files_are_not_planned(tmp_path: Path, capsys: pytest.CaptureFix
     file = tmp_path / "x.yaml"
     file.write_text(yaml.safe_dump_all([pool, service]))
     code, out, err = printed(capsys, str(file), "--offline")
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert out == ""
     assert "spec.scaling.minReplicas must not be above" in err
 
@@ -280,6 +281,6 @@ def test_invalid_files_are_not_planned(tmp_path: Path, capsys: pytest.CaptureFix
 def test_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     code, _, err = printed(capsys, str(EXAMPLES / "gpu.yaml"))
-    assert code == output.NO_ANSWER
+    assert code == exits.NO_ANSWER
     assert "set KUBECONFIG" in err
     assert "--offline" in err

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from throughline.cli import documents, output, validate
+from throughline import exits
+from throughline.cli import documents, validate
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
 GOOD = """\
@@ -69,7 +70,7 @@ def test_examples_are_valid(example: Path) -> None:
 def test_every_error_has_its_line_field_and_fix(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(f"{GOOD}---\n{BAD}")
     code, out, err = validated(capsys, str(file))
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     base = len(GOOD.splitlines()) + 1
     positions = [line.removeprefix(f"{file}:").split(": ", 2) for line in out.splitlines()]
     assert [(p[0], p[1]) for p in positions] == [
@@ -110,7 +111,7 @@ spec:
 def test_a_suite_is_checked_offline(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(SUITE)
     code, out, _ = validated(capsys, str(file))
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     governance, floor = out.splitlines()
     assert governance.startswith(f"{file}:6:3: EvaluationSuite/census: spec.dataset.governance: is required")
     assert floor.startswith(f"{file}:17:7: EvaluationSuite/census: spec.metrics[0].floor: ")
@@ -120,14 +121,14 @@ def test_a_suite_is_checked_offline(file: Path, capsys: pytest.CaptureFixture[st
         "    governance: {owner: a, purpose: b, legalBasis: Consent, regions: [r], retentionDays: 1}\n    labelColumn",
     )
     file.write_text(good)
-    assert validated(capsys, str(file))[0] == output.OK
+    assert validated(capsys, str(file))[0] == exits.OK
 
 
 def test_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(BAD)
     code, out, _ = validated(capsys, str(file), "-o", "json")
     report = json.loads(out)
-    assert (code, report["valid"], report["checked"]) == (output.INVALID, False, 1)
+    assert (code, report["valid"], report["checked"]) == (exits.REFUSED, False, 1)
     error = report["errors"][1]
     assert (error["file"], error["line"], error["field"]) == (str(file), 17, "spec.slo.latencyP99Milliseconds")
 
@@ -142,14 +143,14 @@ def test_a_field_that_stands_twice(file: Path) -> None:
 def test_other_kinds_are_passed_over(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text(f"{GOOD}---\napiVersion: v1\nkind: ConfigMap\n---\n# nothing\n")
     code, _, err = validated(capsys, str(file))
-    assert code == output.OK
+    assert code == exits.OK
     assert "1 checked, no errors, 1 of other kinds" in err
 
 
 def test_nothing_to_check_is_no_success(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text("apiVersion: v1\nkind: ConfigMap\n")
     code, _, err = validated(capsys, str(file))
-    assert code == output.FAILED
+    assert code == exits.UNUSABLE
     assert "nothing to check" in err
 
 
@@ -197,7 +198,7 @@ def test_anchors_and_dates() -> None:
 def test_a_character_that_no_yaml_has_is_said(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text("kind: \x7f")
     code, out, _ = validated(capsys, str(file))
-    assert code == output.INVALID
+    assert code == exits.REFUSED
     assert "is no valid YAML: unacceptable character" in out
 
 
@@ -213,14 +214,14 @@ def test_more_than_one_share_of_a_gpu_is_a_warning_and_no_error(
 ) -> None:
     file.write_text(f"{GOOD}  accelerator: {accelerator}\n")
     code, out, err = validated(capsys, str(file))
-    assert code == output.OK
+    assert code == exits.OK
     assert out.startswith(f"{file}:8:")
     assert ": warning: ServingPool/cpu: spec.accelerator" in out
     assert words in out
     assert "1 checked, no errors, 1 warning" in err
     code, out, _ = validated(capsys, "-o", "json", str(file))
     report = json.loads(out)
-    assert (code, report["valid"], report["errors"]) == (output.OK, True, [])
+    assert (code, report["valid"], report["errors"]) == (exits.OK, True, [])
     assert words in report["warnings"][0]["message"]
 
 
@@ -237,5 +238,5 @@ def test_whole_gpus_and_single_shares_are_no_warning(
 ) -> None:
     file.write_text(f"{GOOD}  accelerator: {accelerator}\n")
     code, out, err = validated(capsys, str(file))
-    assert (code, out) == (output.OK, "")
+    assert (code, out) == (exits.OK, "")
     assert "1 checked, no errors\n" in err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.api.base import API_VERSION, ConditionStatus
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
@@ -57,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
         explanation = Explanation(resource, last=max(0, args.last))
     except (CannotExplainError, documents.UnreadableError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return output.FAILED
+        return exits.UNUSABLE
     except (cluster.NoClusterError, ApiError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return output.NO_ANSWER
+        return exits.NO_ANSWER
     print(output.structured(explanation.to_wire(), "json") if args.output == "json" else explanation.text())
-    return output.OK
+    return exits.OK
 
 
 def _from_file(args: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from throughline import exits
 from throughline.cli import output
 from throughline.lineage import keys
 
@@ -52,7 +53,7 @@ def run_generate(args: argparse.Namespace) -> int:
         public, key_id = keys.generate(args.file, keys.Algorithm(args.algorithm), passphrase())
     except keys.KeyFileError as error:
         print(f"error: {error}", file=sys.stderr)
-        return output.FAILED
+        return exits.UNUSABLE
     encrypted = passphrase() is not None
     if args.output == "json":
         made = {"privateKey": str(args.file), "publicKey": str(public), "keyId": key_id, "encrypted": encrypted}
@@ -60,7 +61,7 @@ def run_generate(args: argparse.Namespace) -> int:
     else:
         protection = "encrypted" if encrypted else f"not encrypted: set {PASSPHRASE_VARIABLE} to encrypt it"
         print(f"private key   {args.file} ({protection})\npublic key    {public}\nkey id        {key_id}")
-    return output.OK
+    return exits.OK
 
 
 def run_id(args: argparse.Namespace) -> int:
@@ -69,8 +70,8 @@ def run_id(args: argparse.Namespace) -> int:
         print(keys.load_public(args.file).keyid)
     except keys.KeyFileError as error:
         print(f"error: {error}", file=sys.stderr)
-        return output.FAILED
-    return output.OK
+        return exits.UNUSABLE
+    return exits.OK
 
 
 def passphrase() -> bytes | None:

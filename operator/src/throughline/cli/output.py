@@ -6,14 +6,11 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from throughline import exits
 from throughline.api.crd import to_yaml
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
-
-OK, INVALID, FAILED, NO_ANSWER = exits.OK, exits.REFUSED, exits.UNUSABLE, exits.NO_ANSWER
 
 
 def add_output_flag(parser: argparse.ArgumentParser, *, formats: Sequence[str] = ("text", "json")) -> None:

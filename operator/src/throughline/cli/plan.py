@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from throughline import exits
 from throughline import settings as operator_settings
 from throughline.adapters.kube import resource_path
 from throughline.api.base import API_VERSION
@@ -139,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         print(finding, file=sys.stderr)
     for warning in report.warnings:
         print(warning.as_warning(), file=sys.stderr)
-    if report.code != output.OK:
+    if report.code != exits.OK:
         if not report.findings:
             print("error: no object of throughline.io in these files", file=sys.stderr)
         return report.code
@@ -147,9 +148,9 @@ def run(args: argparse.Namespace) -> int:
         plan = asyncio.run(_plan(args, resources))
     except (cluster.NoClusterError, ApiError) as error:
         print(f"error: {error} (--offline shows what is rendered)", file=sys.stderr)
-        return output.NO_ANSWER
+        return exits.NO_ANSWER
     _print(plan, args.output)
-    return output.INVALID if plan.refused else output.OK
+    return exits.REFUSED if plan.refused else exits.OK
 
 
 def _print(plan: Plan, form: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.api import validation
 from throughline.api.evaluationresult import EvaluationResult
 from throughline.api.modelrevision import ModelRevisionSpec
@@ -85,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
         _write(args.out, signed)
     except RefusedError as error:
         print(f"not signed: {error}", file=sys.stderr)
-        return output.INVALID
+        return exits.REFUSED
     except (InputError, keys.KeyFileError, digest.DigestError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return output.FAILED
+        return exits.UNUSABLE
     ids = [signer.public_key.keyid for signer in signers]
     if args.output == "json":
         told = {"statement": str(args.out), "digest": canonical.digest_bytes(signed), "keyIds": ids}
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(output.table(("PART", "NAME", "DIGEST"), _rows(predicate)))
         print(f"\nSigned by {', '.join(map(envelope.short, ids))} in {args.out}")
-    return output.OK
+    return exits.OK
 
 
 def _only_signature(args: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.adapters.history import HistoryError
 from throughline.cli import output, simulated, validate
 from throughline.cli.simulated import CannotSimulateError, Service
@@ -144,7 +145,7 @@ def _simulate(args: argparse.Namespace, service: Service) -> int:
     except comparison.NoSettingError as error:
         raise CannotSimulateError(
             f"{error}; raise spec.slo.latencyP99Milliseconds or widen spec.batching, or check --alpha-ms and --beta-ms",
-            output.INVALID,
+            exits.REFUSED,
         ) from error
     if args.picture is not None:
         from throughline.simulate import picture  # noqa: PLC0415
@@ -156,7 +157,7 @@ def _simulate(args: argparse.Namespace, service: Service) -> int:
             raise CannotSimulateError(f"{args.picture}: {error.strerror}") from error
     said = simulated.Report(service, case, found, args.picture)
     print(output.structured(said.to_wire(), "json") if args.output == "json" else said.text())
-    return output.OK
+    return exits.OK
 
 
 def _progress() -> Callable[[str], None]:
@@ -212,9 +213,9 @@ def _from_csv(args: argparse.Namespace, service: Service) -> Traffic:
     except OSError as error:
         raise CannotSimulateError(f"{args.trace}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CannotSimulateError(f"{args.trace}: is not UTF-8 text", output.INVALID) from error
+        raise CannotSimulateError(f"{args.trace}: is not UTF-8 text", exits.REFUSED) from error
     except (ValueError, csv.Error) as error:
-        raise CannotSimulateError(str(error), output.INVALID) from error
+        raise CannotSimulateError(str(error), exits.REFUSED) from error
     service.notes.append(recording.taken)
     if recording.gap_seconds:
         service.notes.append(_gap(recording.gap_seconds))
@@ -233,14 +234,14 @@ def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
         access = settings.load({"prometheus_url": args.prometheus}).prometheus_access
     except ValidationError as error:
         problems = "; ".join(p["msg"] for p in error.errors(include_url=False, include_input=False))
-        raise CannotSimulateError(f"--prometheus: {problems}", output.INVALID) from error
+        raise CannotSimulateError(f"--prometheus: {problems}", exits.REFUSED) from error
     try:
         history = from_prometheus(
             access, model=service.model, namespace=service.namespace, since_seconds=args.since,
             now_seconds=time.time(), query=args.query, rate_per_second=args.rate, seed=args.seed,
         )  # fmt: skip
     except HistoryError as error:
-        raise CannotSimulateError(str(error), output.NO_ANSWER) from error
+        raise CannotSimulateError(str(error), exits.NO_ANSWER) from error
     if history.gap_seconds > 0:
         service.notes.append(_gap(history.gap_seconds))
     return history.traffic

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from throughline import exits
 from throughline.api import quantities
 from throughline.api.inferenceservice import BatchingMode, InferenceServiceSpec, ScalingMode
 from throughline.api.servingpool import ServingPoolSpec
@@ -36,7 +37,7 @@ HEADERS = ("CONTENDER", "SETTINGS", "REPLICA-HOURS", "COST", "VS OURS", "OVER SL
 class CannotSimulateError(Exception):
     """There is nothing to tell; the message says why and what to do. `code`: the command's exit code."""
 
-    def __init__(self, message: str, code: int = output.FAILED) -> None:
+    def __init__(self, message: str, code: int = exits.UNUSABLE) -> None:
         super().__init__(message)
         self.code = code
 
@@ -75,7 +76,7 @@ def service(resources: Sequence[dict[str, Any]], args: argparse.Namespace) -> Se
         where = ".".join(("status", *(str(part) for part in first["loc"])))
         raise CannotSimulateError(
             f"{where}: {first['msg']}; leave the status out, or take it from a cluster of this version",
-            output.INVALID,
+            exits.REFUSED,
         ) from error
     notes: list[str] = []
     truth = _truth(args, status.control.service_time, notes)
@@ -173,7 +174,7 @@ def _pool(
         views[name] = PoolView(name=name, spec=pool, capacity_replicas=holds, nodes=1)
     choice = choose_pool(spec, views, current)
     if isinstance(choice, Refusal):
-        raise CannotSimulateError(choice.message, output.INVALID)
+        raise CannotSimulateError(choice.message, exits.REFUSED)
     if not assumed and given is None and choice.pool.spec.capacity is None:
         notes.append(
             f"ServingPool {choice.pool.name} declares no capacity: taken to hold spec.scaling.maxReplicas {most}"

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from throughline import exits
 from throughline.api import validation
 from throughline.api.advisories import warnings
 from throughline.cli import documents, output
@@ -57,8 +58,8 @@ class Report:
     def code(self) -> int:
         """0: all good; 1: something is wrong; 2: there was nothing to check."""
         if self.findings:
-            return output.INVALID
-        return output.OK if self.checked else output.FAILED
+            return exits.REFUSED
+        return exits.OK if self.checked else exits.UNUSABLE
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         findings = [finding.to_wire() for finding in report.findings]
         print(
             output.structured(
-                {"valid": report.code == output.OK, "checked": report.checked, "skipped": report.skipped}
+                {"valid": report.code == exits.OK, "checked": report.checked, "skipped": report.skipped}
                 | {"errors": findings, "warnings": [warning.to_wire() for warning in report.warnings]},
                 "json",
             )

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from throughline import exits
 from throughline.cli import output
 from throughline.cli.artifacts import InputError, named_files, progress_on_terminal, read_bytes, read_object
 from throughline.lineage import keys
@@ -61,13 +62,13 @@ def run(args: argparse.Namespace) -> int:
         report = _report(args)
     except (InputError, keys.KeyFileError, lineage.UnknownNameError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return output.FAILED
+        return exits.UNUSABLE
     bad = report.failed or (args.strict and not report.complete)
     if args.output == "json":
         print(output.structured(_wire(report, verified=not bad), "json"))
     else:
         print(_text(report))
-    return output.INVALID if bad else output.OK
+    return exits.REFUSED if bad else exits.OK
 
 
 def _report(args: argparse.Namespace) -> lineage.Report:
