@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from throughline.domain.observed import BatchStatistic
 
 NOW = 1_700_000_000.0
+KEYS = {"containers": "name", "initContainers": "name", "env": "name", "volumes": "name"}
 SERVICE = "throughline.io/inferenceservice"
 
 
@@ -38,8 +40,44 @@ def merge(live: Any, old: Any, new: Any) -> Any:
     return result
 
 
+def fields_of(name: str, value: Any) -> dict[str, Any]:
+    """Of what was applied, as FieldsV1: lists that are merged by a key in their items, all others as a whole."""
+    if isinstance(value, dict):
+        return {f"f:{k}": fields_of(k, v) for k, v in value.items()}
+    key = KEYS.get(name)
+    if not isinstance(value, list) or key is None:
+        return {}
+    return {f"k:{json.dumps({key: item[key]})}": {".": {}, **fields_of("", item)} for item in value}
+
+
+def _spec_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return fields_of("", {"spec": manifest.get("spec", {})})
+
+
+def edited(name: str, before: Any, after: Any) -> Any:
+    """The parts of `after` that `before` says otherwise."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return {k: edited(k, before.get(k), v) for k, v in after.items() if before.get(k) != v}
+    key = KEYS.get(name)
+    if key is None or not isinstance(before, list) or not isinstance(after, list):
+        return after
+    known = {item[key]: item for item in before}
+    return [{key: i[key], **edited("", known.get(i[key], {}), i)} for i in after if known.get(i[key]) != i]
+
+
+def without(fields: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
+    """What is left of owned fields when others have taken some over."""
+    left = {}
+    for name, below in fields.items():
+        if name not in taken or name == ".":
+            left[name] = below
+        elif taken[name] and (rest := without(below, taken[name])):
+            left[name] = rest
+    return left
+
+
 class FakeKube:
-    """KubePort. `writes` is what an audit log would show."""
+    """KubePort. `writes` is what an audit log would show, `admission` what changes an object before it is stored."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -48,6 +86,8 @@ class FakeKube:
         self.reads: list[tuple[str, str]] = []
         self.events: list[dict[str, Any]] = []
         self.logs: dict[tuple[str, str], str] = {}  # (namespace, pod)
+        self.edits: dict[tuple[str, str, str], dict[str, Any]] = {}  # what somebody else wrote, as FieldsV1
+        self.admission: Callable[[dict[str, Any]], None] = lambda _obj: None
         self.fail: Callable[[str, str, str], ApiError | None] = lambda _verb, _kind, _name: None
         self._version = 100
 
@@ -73,7 +113,23 @@ class FakeKube:
 
     async def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> dict[str, Any] | None:
         self.reads.append((kind, name))
-        return copy.deepcopy(self.objects.get((kind, namespace or "", name)))
+        ref = (kind, namespace or "", name)
+        return self._told(ref) if ref in self.objects else None
+
+    def _told(self, ref: tuple[str, str, str]) -> dict[str, Any]:
+        """The object as a reply shows it: with whose each field is."""
+        found = copy.deepcopy(self.objects[ref])
+        edits = self.edits.get(ref, {})
+        managers = [
+            {"manager": manager, "operation": "Apply", "fieldsV1": without(_spec_of(fields), edits)}
+            for (of, manager, subresource), fields in self.applied.items()
+            if of == ref and not subresource
+        ]
+        if managers and edits:
+            managers.append({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": edits})
+        if managers:
+            found["metadata"].setdefault("managedFields", managers)
+        return found
 
     async def list(
         self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
@@ -112,10 +168,13 @@ class FakeKube:
         merged = merge(live or {}, self.applied[(ref, field_manager, subresource)], fields)
         if live is None and kind == "Deployment":
             merged["spec"].setdefault("replicas", 1)
+        self.admission(merged)
         if live is not None and merged == live:
-            return copy.deepcopy(live)
+            return self._told(ref)
         self.applied[(ref, field_manager, subresource)] = fields
-        return copy.deepcopy(self.seed(merged))
+        self.edits.pop(ref, None)
+        self.seed(merged)
+        return self._told(ref)
 
     async def delete(self, api_version: str, kind: str, namespace: str | None, name: str, *, uid: str = "") -> None:
         self._write("delete", kind, name)
@@ -215,7 +274,11 @@ class World:
         self.add(pool("gpu"))
 
     def add(self, obj: dict[str, Any]) -> dict[str, Any]:
-        """Into the API server, and seen by the watch."""
+        """Into the API server by somebody else, and seen by the watch."""
+        ref = (obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        if ref in self.kube.objects:
+            before = self.kube.objects[ref].get("spec", {})
+            self.kube.edits[ref] = fields_of("", edited("", {"spec": before}, {"spec": obj.get("spec", {})}))
         stored = self.kube.seed(obj)
         self.store.put(stored)
         return stored
@@ -225,7 +288,7 @@ class World:
         self.store.delete({**gone, "metadata": {**gone["metadata"], "resourceVersion": self.kube._next()}})
 
     def live(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any]:
-        return self.kube.objects[(kind, namespace, name)]
+        return copy.deepcopy(self.kube.objects[(kind, namespace, name)])
 
     def sync(self) -> None:
         """The watch catches up with the API server."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.control.loop import decide
-from throughline.reconcile import service as service_module
+from throughline.reconcile import outlook
 from throughline.reconcile.service import SOON_SECONDS, ServiceReconciler
 
 from tests.reconcile.fakes import World, node, pool, service
@@ -54,7 +54,7 @@ async def test_the_next_pass_is_on_the_pool_and_surges(world: World, monkeypatch
         decision, memory = decide(view, memory)
         return replace(decision, pool="spot"), memory
 
-    monkeypatch.setattr(service_module, "decide", moving)
+    monkeypatch.setattr(outlook, "decide", moving)
     delay = await reconcile(KEY)
     assert delay is not None
     assert delay <= SOON_SECONDS
@@ -63,7 +63,7 @@ async def test_the_next_pass_is_on_the_pool_and_surges(world: World, monkeypatch
     template = world.live("Deployment", "m")["spec"]["template"]
     assert template["spec"]["nodeSelector"]["pool"] == "gpu", "not before it is written down"
 
-    monkeypatch.setattr(service_module, "decide", lambda v, m: seen.append(v) or decide(v, m))
+    monkeypatch.setattr(outlook, "decide", lambda v, m: seen.append(v) or decide(v, m))
     world.sync()
     await reconcile(KEY)
     assert [p.elsewhere for p in seen[-1].pods] == [True]
@@ -77,6 +77,6 @@ async def test_strategy_ordered_shows_no_other_pool(world: World, monkeypatch: p
     two_pools(world)
     world.add(service(placement={**LISTED, "strategy": "Ordered"}, generation=2))
     seen: list[ServiceView] = []
-    monkeypatch.setattr(service_module, "decide", lambda v, m: seen.append(v) or decide(v, m))
+    monkeypatch.setattr(outlook, "decide", lambda v, m: seen.append(v) or decide(v, m))
     await ServiceReconciler(world.deps)(KEY)
     assert seen[-1].pools == ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from throughline.api.base import GROUP
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from throughline.domain.observed import Manifest
+
+# A field's name; the key and its value of an item in a list that is merged by that key; the index in any other list.
+Step: TypeAlias = "str | tuple[str, str | int] | int"
+Path: TypeAlias = tuple[Step, ...]
 
 APPLIED_HASH = f"{GROUP}/applied-hash"
 HASH_DIGITS = 16
@@ -63,53 +67,65 @@ def needs_apply(
         return "it was not applied by this operator"
     if applied != wanted:
         return "what it should say has changed"
-    difference = next(_differences(desired, live, ""), None)
-    return None if difference is None else f"{difference} was changed by somebody else"
+    difference = next(paths(desired, live), None)
+    return None if difference is None else f"{text_of(difference)} was changed by somebody else"
 
 
 def differences(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
-    """Paths of `desired` that `live` does not confirm; for people, so our own hash is none of them."""
-    return [path for path in _differences(desired, live, "") if not path.startswith(f"metadata.annotations.{GROUP}/")]
+    """Paths of `desired` that `live` does not confirm; for people, so our own annotations are none of them."""
+    found = (text_of(path) for path in paths(desired, live))
+    return [path for path in found if not path.startswith(f"metadata.annotations.{GROUP}/")]
 
 
-def _differences(desired: Any, live: Any, path: str) -> Iterator[str]:
+def text_of(path: Path) -> str:
+    """As people write it: spec.template.spec.containers[triton].image."""
+    text = ""
+    for step in path:
+        if isinstance(step, str):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step[1] if isinstance(step, tuple) else step}]"
+    return text
+
+
+def paths(desired: Any, live: Any, path: Path = ()) -> Iterator[Path]:
     """Paths of `desired` that `live` does not confirm."""
     if isinstance(desired, dict) and isinstance(live, dict):
         if live and not desired:
             yield path
         for name, value in desired.items():
-            where = f"{path}.{name}" if path else name
+            where = (*path, name)
             if name not in live:
                 yield where
             elif isinstance(value, list) and isinstance(live[name], list):
-                yield from _list_differences(name, value, live[name], where)
+                yield from _list_paths(name, value, live[name], where)
             else:
-                yield from _differences(value, live[name], where)
+                yield from paths(value, live[name], where)
     elif isinstance(desired, list) and isinstance(live, list):
-        yield from _list_differences("", desired, live, path)
+        yield from _list_paths("", desired, live, path)
     elif type(desired) is not type(live) or desired != live:
         yield path
 
 
-def _list_differences(name: str, desired: Sequence[Any], live: Sequence[Any], path: str) -> Iterator[str]:
+def _list_paths(name: str, desired: Sequence[Any], live: Sequence[Any], path: Path) -> Iterator[Path]:
     key = _list_key(name, desired)
     if key is None:
         if len(desired) != len(live):
             yield path
             return
         for index, (wanted, found) in enumerate(zip(desired, live, strict=True)):
-            yield from _differences(wanted, found, f"{path}[{index}]")
+            yield from paths(wanted, found, (*path, index))
         return
     found_by_key = {
         item.get(key): item for item in live if isinstance(item, dict) and isinstance(item.get(key), str | int)
     }
     for wanted in desired:
-        where = f"{path}[{wanted[key]}]"
+        where = (*path, (key, wanted[key]))
         found = found_by_key.get(wanted[key])
         if found is None:
             yield where
         else:
-            yield from _differences(wanted, found, where)
+            yield from paths(wanted, found, where)
 
 
 def _list_key(name: str, items: Sequence[Any]) -> str | None:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from throughline.domain.diff import needs_apply, with_hash
+from throughline.domain import ownership
+from throughline.domain.changes import Action, Change, doubtful
+from throughline.domain.changes import changes as compared
+from throughline.domain.diff import with_hash
 from throughline.domain.manifests import (
     REVISION_LABEL,
     SERVICE_LABEL,
@@ -16,17 +19,20 @@ from throughline.domain.manifests import (
     label_value,
     render,
 )
+from throughline.domain.ownership import FIELD_MANAGER
 from throughline.reconcile import writes
-from throughline.reconcile.context import FIELD_MANAGER
 from throughline.reconcile.pods import pods_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.domain.decision import Decision
     from throughline.domain.manifests import Identity
     from throughline.domain.observed import PoolView
     from throughline.reconcile.context import Deps, ServiceState
+    from throughline.reconcile.evaluation.judgement import Judgement
+    from throughline.reconcile.gather import Gathered
 
 log = structlog.get_logger("children")
 
@@ -42,75 +48,80 @@ APPLIED_KINDS = (
 )
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """What the children are rendered from, beside the operator's own options."""
 
     identity: Identity
-    spec: InferenceServiceSpec
+    spec: InferenceServiceSpec  # with the model that may serve
     pool: PoolView
     settings: BatchSettings
     room: bool  # for one replica more than there are
-    digest: str | None
+    digest: str | None  # of the model's files, where each pod is to compare them
 
 
-async def apply(
-    deps: Deps,
-    state: ServiceState,
-    identity: Identity,
-    spec: InferenceServiceSpec,
-    pool: PoolView,
-    settings: BatchSettings,
-    *,
-    replicas: int | None,
-    digest: str | None = None,
-    moves: bool = False,
-) -> str | None:
-    """Make the children as rendered; returns the name conflict that stopped it, if one did.
-
-    `replicas` is what the pool must hold now, for the room of a rollout. `digest`: of the model's files, where each
-    pod is to compare them. `moves`: it comes from another pool.
-    """
+def wanted(seen: Gathered, judgement: Judgement, decision: Decision, pool: PoolView, settings: BatchSettings) -> Wanted:
+    """From what is read and decided."""
+    view = seen.view
     # A replica that fits nowhere gains nothing from one that leaves: what runs stays, and the new one waits. Nor does
     # one that comes from another pool, whose predecessor holds nothing of this one.
-    most = pool.capacity_replicas
-    room = most is None or most == 0 or most > (replicas or 1) or moves
-    wanted = _Wanted(identity, spec, pool, settings, room, digest)
+    most, replicas = pool.capacity_replicas, decision.replicas or view.replicas or 1
+    room = most is None or most == 0 or most > replicas or any(p.elsewhere for p in view.pods)
+    return Wanted(seen.identity, judgement.spec, pool, settings, room, judgement.digest)
+
+
+async def apply(deps: Deps, state: ServiceState, wanted: Wanted) -> str | None:
+    """Make the children as rendered; returns the name conflict that stopped it, if one did."""
     if state.agreed == _fingerprint(deps, state, wanted) and state.conflict is None:
         return None
-    manifests = _render(deps, wanted)
-    live = await asyncio.gather(*(look_up(deps, manifest) for manifest in manifests))
-    for manifest, found in zip(manifests, live, strict=True):
-        owner = foreign_owner(found, identity) if found is not None else None
-        if owner is not None:
-            metadata = manifest["metadata"]
-            return (
-                f"{manifest['kind']} {metadata['namespace']}/{metadata['name']} exists and is {owner}: "
-                "delete or rename it, or give the InferenceService another name"
-            )
+    found = await changes(deps, wanted)
+    refused = next((change for change in found if change.action is Action.REFUSE), None)
+    if refused is not None:
+        return refused.why
     reasons: dict[str, list[str]] = {}
-    for manifest, found in zip(manifests, live, strict=True):
-        why = needs_apply(manifest, found)
-        if why is not None:
-            reasons.setdefault(why, []).append(f"{manifest['kind']}/{manifest['metadata']['name']}")
-            deps.objects.put(await deps.kube.apply(manifest, field_manager=FIELD_MANAGER))
-    await _withdraw(deps, identity, {m["metadata"]["name"] for m in manifests if m["kind"] == "CronJob"})
+    rewritten: dict[str, tuple[str, ...]] = {}
+    for change in found:
+        name = f"{change.kind}/{change.name}"
+        admission = change.rewritten
+        if change.action in {Action.CREATE, Action.UPDATE}:
+            reasons.setdefault(change.why, []).append(name)
+            reply = await deps.kube.apply(change.manifest, field_manager=FIELD_MANAGER)
+            deps.objects.put(reply)
+            admission = tuple(ownership.rewritten(change.manifest, reply))
+        elif change.action is Action.DELETE:
+            await _withdraw(deps, change)
+        if admission:
+            rewritten[name] = admission
     for why, applied in reasons.items():
         log.info("applied", objects=applied, why=why)
+    if rewritten != state.rewritten and rewritten:
+        log.warning("admission rewrites what was applied; it is left so", fields=rewritten)
+    state.rewritten = rewritten
     state.agreed = _fingerprint(deps, state, wanted)
     return None
 
 
-async def _withdraw(deps: Deps, identity: Identity, rendered: set[str]) -> None:
-    """Delete what is declared no more and would go on by itself."""
-    for live in deps.objects.children(identity.namespace, identity.name, "CronJob"):
-        found = live["metadata"]
-        if found["name"] in rendered or foreign_owner(live, identity) is not None:
-            continue
-        log.info("delete", kind="CronJob", name=found["name"], why="spec.monitoring declares no drift and no labels")
-        await writes.delete(deps, "batch/v1", "CronJob", identity.namespace, found["name"], found["uid"])
+async def changes(deps: Deps, wanted: Wanted) -> list[Change]:
+    """What happens to each child, and why; writes nothing."""
+    identity = wanted.identity
+    deployment = deps.objects.get("Deployment", identity.namespace, deployment_name(identity.name))
+    manifests = _render(deps, wanted, deployment)
+    live = await asyncio.gather(*(look_up(deps, manifest) for manifest in manifests))
+    whole = next((one for one in live if one is not None and one["kind"] == "Deployment"), None)
+    if whole is not None and ownership.told(whole):
+        manifests = _render(deps, wanted, whole)  # its strategy depends on whether somebody edited it
+    cron_jobs = deps.objects.children(identity.namespace, identity.name, "CronJob")
+    return compared(identity, manifests, live, cron_jobs)
 
 
-def _fingerprint(deps: Deps, state: ServiceState, wanted: _Wanted) -> tuple[Any, ...]:
+async def _withdraw(deps: Deps, change: Change) -> None:
+    metadata = change.manifest["metadata"]
+    log.info("delete", kind=change.kind, name=change.name, why=change.why)
+    await writes.delete(
+        deps, str(change.manifest["apiVersion"]), change.kind, metadata["namespace"], change.name, metadata["uid"]
+    )
+
+
+def _fingerprint(deps: Deps, state: ServiceState, wanted: Wanted) -> tuple[Any, ...]:
     """Everything that rendering and comparing depend on; pods have no part in it. The model may be another than that
     of the generation: one that the gate has admitted. And samples may have to wait for their salt.
     """
@@ -121,21 +132,24 @@ def _fingerprint(deps: Deps, state: ServiceState, wanted: _Wanted) -> tuple[Any,
     return (*declared, pool.name, pool.spec, settings, room, digest, deps.options, children)
 
 
-def _render(deps: Deps, wanted: _Wanted) -> list[dict[str, Any]]:
+def _render(deps: Deps, wanted: Wanted, deployment: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """The manifests with their hashes."""
     identity, spec, pool, settings, room, digest = wanted
-    live = deps.objects.get("Deployment", identity.namespace, deployment_name(identity.name))
     rendered = render(
-        identity, spec, pool.name, pool.spec, settings, deps.options, surge=room, digest=digest, live=live
+        identity, spec, pool.name, pool.spec, settings, deps.options, surge=room, digest=digest, live=deployment
     )
     return [with_hash(manifest) for manifest in rendered]
 
 
 async def look_up(deps: Deps, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The object as it is. One that the watch does not show may be another's, without our label: it is asked for."""
+    """The object as it is. The API server is asked for one that the watch does not show: it may be another's, without
+    our label. And for one that differs from what was applied: what is watched is kept without its managedFields.
+    """
     kind, namespace, name = manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
     shown = deps.objects.get(kind, namespace, name)
-    return shown if shown is not None else await deps.kube.get(manifest["apiVersion"], kind, namespace, name)
+    if shown is not None and not doubtful(manifest, shown):
+        return shown
+    return await deps.kube.get(manifest["apiVersion"], kind, namespace, name)
 
 
 async def sweep(deps: Deps, state: ServiceState, identity: Identity, current: str) -> None:

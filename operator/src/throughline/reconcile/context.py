@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Key = tuple[str, str]  # namespace, name
 
-FIELD_MANAGER = "throughline"
 STATUS_MANAGER = "throughline-status"
 
 
@@ -127,6 +126,7 @@ class ServiceState:
     requests: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # of reconcile.requests, by pool
     salt: tuple[str, float, str | None] | None = None  # which, when it was asked for, and what is wrong with it
     conflict: str | None = None
+    rewritten: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by admission: object → fields
     # What the children were last seen to agree with; while it is the same, they need not be rendered again.
     agreed: tuple[Any, ...] | None = None
     swept: tuple[Any, ...] | None = None

@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from throughline.domain.manifests import foreign_owner, render_secret, secret_name
-from throughline.reconcile.context import FIELD_MANAGER
+from throughline.domain.ownership import FIELD_MANAGER
 
 if TYPE_CHECKING:
     from throughline.domain.manifests import Identity

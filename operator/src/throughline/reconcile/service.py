@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from throughline.api.base import ConditionStatus
-from throughline.domain.conditions import ACCEPTED, DRIFT_WITHIN_BOUNDS, workload_conditions
-from throughline.domain.control.loop import REQUEUE_SECONDS, decide
+from throughline.domain.conditions import ACCEPTED, workload_conditions
+from throughline.domain.control.loop import REQUEUE_SECONDS
 from throughline.domain.decision import ConditionUpdate
-from throughline.domain.evaluation import monitoring
 from throughline.domain.manifests import deployment_name, replicas_patch
 from throughline.domain.placement import Refusal
 from throughline.domain.scalers import SCALER
 from throughline.ports import ApiError
 from throughline.reconcile import batch, children, scalers, secret, status
 from throughline.reconcile.context import ServiceState
-from throughline.reconcile.evaluation.judgement import judge
-from throughline.reconcile.gather import gather, live_status, parse_spec, parse_status
+from throughline.reconcile.gather import parse_spec, parse_status
+from throughline.reconcile.outlook import look
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,17 +71,13 @@ class ServiceReconciler:
 
     async def _pass(self, state: ServiceState, service: Mapping[str, Any], spec: InferenceServiceSpec) -> float:
         deps, tuning = self._deps, self._deps.tuning
-        judgement = await judge(deps, state, service, spec, live_status(state, service))
-        spec = judgement.spec
-        seen = await gather(deps, state, service, spec, digest=judgement.digest)
-        judgement = judgement._replace(drift=_drift(judgement, seen.view))
-        other = await scalers.other(deps, state, seen.view, seen.deployment)
-        decision, state.memory = decide(scalers.held(seen.view, other), state.memory)
+        outlook = await look(deps, state, service, spec)
+        judgement, seen, other, decision = outlook
         state.newly_refused.clear()
         state.last_settings = decision.settings
         delay = min(tuning.decision_interval, decision.requeue_seconds)
 
-        replicas, refusal, rejected = seen.view.replicas, seen.refusal or judgement.refusal, None
+        replicas, refusal, rejected = seen.view.replicas, outlook.refusal, None
         if refusal is None and seen.view.pool is not None:
             self._reserve(seen.view, decision)
             try:
@@ -141,10 +136,8 @@ class ServiceReconciler:
             todo.remove(first)
         if (tried.refused or tried.unfinished) and view.settings is not None:
             durable = view.settings  # a restarted pod must not find what no server has taken
-        conflict = await children.apply(
-            deps, state, seen.identity, spec, pool, durable, replicas=decision.replicas or view.replicas,
-            digest=judgement.digest, moves=any(p.elsewhere for p in view.pods),
-        )  # fmt: skip
+        wanted = children.wanted(seen, judgement, decision, pool, durable)
+        conflict = await children.apply(deps, state, wanted)
         state.conflict = conflict
         if conflict is None and durable == decision.settings:
             rest = await batch.load(deps, state, spec, seen.model, pool, todo, until=until)
@@ -164,11 +157,6 @@ class ServiceReconciler:
         patch = replicas_patch(name, seen.identity.namespace, decision.replicas)
         self._deps.objects.put(await self._deps.kube.apply(patch, field_manager=SCALER))
         return decision.replicas
-
-
-def _drift(judgement: Judgement, view: ServiceView) -> ConditionUpdate:
-    before = next((c for c in view.status.conditions if c.type == DRIFT_WITHIN_BOUNDS), None)
-    return monitoring.with_servers(judgement.drift, judgement.spec.monitoring, view.pods, before)
 
 
 def _loading(view: ServiceView) -> bool:

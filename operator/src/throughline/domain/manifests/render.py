@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from throughline.domain.diff import differences
 from throughline.domain.manifests import drift, form, network, workload
+from throughline.domain.ownership import edited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,12 +57,14 @@ def _over(
     *,
     surge: bool,
 ) -> Manifest:
-    """The strategy of a rollout stays as it is, too, while there is nothing to roll out."""
+    """The strategy of a rollout stays as it is, too, while there is nothing to roll out: what admission rewrites is
+    as it should be.
+    """
     in_form = form.kept(options, live, deployment)
     if in_form is None:
         return deployment(options, surge)
     manifest = deployment(in_form, _surges(live))
-    rolls = differences({"spec": {"template": manifest["spec"]["template"]}}, live)
+    rolls = edited({"spec": {"template": manifest["spec"]["template"]}}, live)
     return deployment(in_form, surge) if rolls else manifest
 
 

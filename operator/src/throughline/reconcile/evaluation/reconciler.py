@@ -18,8 +18,9 @@ from throughline.domain.evaluation.records import surplus
 from throughline.domain.evaluation.views import SUCCEEDED
 from throughline.domain.manifests import Identity, evaluation
 from throughline.domain.manifests.names import metadata
+from throughline.domain.ownership import FIELD_MANAGER
 from throughline.reconcile import writes
-from throughline.reconcile.context import FIELD_MANAGER, ServiceState
+from throughline.reconcile.context import ServiceState
 from throughline.reconcile.evaluation import retraining, revisions, runs, statements
 from throughline.reconcile.evaluation.evidence import know
 from throughline.reconcile.evaluation.guard import LOOK_AGAIN_SECONDS

@@ -14,8 +14,8 @@ from throughline.api.evaluation import Decay
 from throughline.api.evaluationrun import RunReason
 from throughline.domain.evaluation.views import newest_ended
 from throughline.domain.manifests import evaluation
+from throughline.domain.ownership import FIELD_MANAGER
 from throughline.reconcile import writes
-from throughline.reconcile.context import FIELD_MANAGER
 
 if TYPE_CHECKING:
     from throughline.api.evaluation import Evaluation

@@ -12,8 +12,8 @@ from throughline.domain.control.text import rfc3339
 from throughline.domain.evaluation.admission import admission
 from throughline.domain.evaluation.records import new_revision, revision_name, revision_status
 from throughline.domain.manifests.names import metadata
+from throughline.domain.ownership import FIELD_MANAGER
 from throughline.reconcile import writes
-from throughline.reconcile.context import FIELD_MANAGER
 from throughline.reconcile.evaluation.evidence import approvals
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from throughline import exits
 from throughline.api.base import ConditionStatus
 from throughline.api.evaluationresult import EvaluationResult
+from throughline.domain.changes import Action, change
 from throughline.domain.control.text import rfc3339
 from throughline.domain.decision import ConditionUpdate
-from throughline.domain.diff import needs_apply, with_hash
+from throughline.domain.diff import with_hash
 from throughline.domain.evaluation.attempt import (
     MANIFEST_LINE,
     RESULT_LINE,
@@ -35,11 +36,11 @@ from throughline.domain.evaluation.attempt import (
 )
 from throughline.domain.evaluation.records import judged, run_status
 from throughline.domain.evaluation.views import SUCCEEDED
-from throughline.domain.manifests import REVISION_LABEL, evaluation, evaluation_pod, foreign_owner
+from throughline.domain.manifests import REVISION_LABEL, evaluation, evaluation_pod
+from throughline.domain.ownership import FIELD_MANAGER
 from throughline.lineage import canonical
 from throughline.ports import ApiError
 from throughline.reconcile import children, secret, storage, writes
-from throughline.reconcile.context import FIELD_MANAGER
 from throughline.reconcile.evaluation import jobs
 from throughline.reconcile.pods import pods_of
 
@@ -151,10 +152,10 @@ async def _begin(case: Case, step: Step, before: JobView | None, seconds: int) -
 
 async def _applied(deps: Deps, identity: Identity, manifest: Manifest) -> None:
     live = await children.look_up(deps, manifest)
-    owner = foreign_owner(live, identity) if live is not None else None
-    if owner is not None:
-        raise ApiError(409, "Conflict", f"{manifest['kind']} {manifest['metadata']['name']} exists and is {owner}")
-    if needs_apply(manifest, live) is not None:
+    found = change(identity, manifest, live)
+    if found.action is Action.REFUSE:
+        raise ApiError(409, "Conflict", found.why)
+    if found.action is not Action.KEEP:
         deps.objects.put(await deps.kube.apply(manifest, field_manager=FIELD_MANAGER))
 
 

@@ -17,10 +17,10 @@ from throughline.domain.control.text import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.evaluation.views import newest_ended
 from throughline.domain.manifests import evaluation
+from throughline.domain.ownership import FIELD_MANAGER
 from throughline.lineage import bom, canonical, envelope, statement
 from throughline.lineage.digest import FileDigest, Manifest
 from throughline.reconcile import writes
-from throughline.reconcile.context import FIELD_MANAGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
