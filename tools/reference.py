@@ -77,7 +77,7 @@ def conditions() -> str:
         "missed; else what else needs somebody; else `Serving`.\n"
     )
     parts = [
-        HEADER.format(source="operator/src/throughline/domain/condition_reasons.py"),
+        HEADER.format(source="operator/src/throughline/domain/reasons"),
         intro,
         "## InferenceService\n",
         *(f"### {kind}\n\n{CONDITIONS[kind]}\n\n{_reasons(by_type[kind])}" for kind in TYPES),

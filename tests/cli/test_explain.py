@@ -50,6 +50,19 @@ def test_all_that_the_ledger_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert "4 + 0.2·b ms, from 5120 executions of up to 16; measured p99 is 1.1 of the predicted" in learned
 
 
+def test_an_old_status_has_its_age(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Nobody writes it any more when the operator is gone: its numbers look like those of now."""
+    _, out, _ = explained(capsys, "-f", str(FILE))
+    assert any(line.startswith("Status last changed 2026-01-01T00:02:00Z, ") for line in lines(out)), out
+    resource = yaml.safe_load(FILE.read_text())
+    writer = {"subresource": "status", "time": "2026-01-01T00:05:00Z"}
+    resource["metadata"]["managedFields"] = [writer, {"time": "2026-01-01T00:09:00Z"}]
+    file = tmp_path / "service.yaml"
+    file.write_text(yaml.safe_dump(resource))
+    _, out, _ = explained(capsys, "-f", str(file))
+    assert any(line.startswith("Status last changed 2026-01-01T00:05:00Z, ") for line in lines(out)), out
+
+
 def test_what_is_wrong_comes_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = explained(capsys, "-f", str(FILE))
     assert "Accepted: No listed pool can hold spec.scaling.minReplicas: its nodes are full, tainted" in out

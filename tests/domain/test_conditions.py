@@ -164,7 +164,7 @@ def literals(call: str, position: int) -> Iterator[str]:
 
 
 def test_every_reason_that_the_code_can_give_is_in_the_table():
-    explain = "domain/condition_reasons.py must explain these"
+    explain = "domain/reasons must explain these"
     reasons = {line.reason for line in describe()} | set(TYPES)
     for speaker in SPEAKERS:
         words = set(camel_case_words(SOURCE / speaker))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from throughline.api.base import Condition, ConditionStatus
+from throughline.api.crd import INFERENCE_SERVICE
 from throughline.domain.conditions import (
     BATCH_TUNED,
     LOAD_BALANCED,
@@ -44,4 +45,15 @@ TRYING = condition(BATCH_TUNED, "False", reason_of(BATCH_TUNED, Nature.PROGRESS)
     ],
 )
 def test_headline(conditions: list[Condition], reason: str) -> None:
-    assert headline(conditions) == reason
+    shown = headline(conditions)
+    assert (shown.reason if shown else "") == reason
+
+
+def test_reason_and_message_of_a_line_are_of_one_condition() -> None:
+    missed = MISSED.model_copy(update={"message": "p99 is above the SLO"})
+    serving = SERVING.model_copy(update={"message": "2 pods serving"})
+    shown = headline([serving, missed])
+    assert shown is not None
+    assert (shown.reason, shown.message) == ("LatencyAboveTarget", "p99 is above the SLO")
+    columns = {c["name"]: c["jsonPath"] for c in INFERENCE_SERVICE.columns}
+    assert (columns["Reason"], columns["Message"]) == (".status.reason", ".status.message")

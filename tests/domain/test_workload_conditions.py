@@ -1,5 +1,7 @@
 """What is said of the pods of a service, situation by situation."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,9 @@ from throughline.domain.conditions import (
     RECONCILING,
     STALLED,
     WORKLOAD_READY,
+    headline,
     merge,
+    resolve,
     summary,
 )
 from throughline.domain.decision import ConditionUpdate
@@ -270,3 +274,27 @@ def test_a_long_message_of_triton_is_cut():
     found = verdicts(view(starting(load_error="x" * 9000)))
     assert len(found[MODEL_READY].message) <= 2048
     merge([], list(found.values()), 1, NOW)  # and the API accepts it
+
+
+def ready_of(seen: ServiceView) -> tuple[str, str]:
+    """Ready's status, and the reason on the printer line."""
+    updates = workload_conditions.workload_conditions(seen, None)
+    found = resolve([], updates, 1, NOW, served=workload_conditions.served(seen))
+    shown = headline(found)
+    assert shown is not None
+    return next(c.status for c in found if c.type == "Ready"), shown.reason
+
+
+def test_a_service_stays_ready_while_more_replicas_start() -> None:
+    assert ready_of(view(pod("a"), starting("b"), starting("c"), replicas=3)) == ("True", "Serving")
+    full = starting("b", unschedulable="0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+    assert ready_of(view(pod("a"), full, replicas=2)) == ("True", "Unschedulable")
+
+
+def test_a_service_is_not_ready_below_its_minimum_or_in_a_rollout() -> None:
+    below = view(pod("a"), starting("b"), replicas=2)
+    spec = below.spec.model_copy(update={"scaling": below.spec.scaling.model_copy(update={"min_replicas": 2})})
+    assert ready_of(dataclasses.replace(below, spec=spec)) == ("False", "MinimumReplicasUnavailable")
+    assert ready_of(view(starting("a"), replicas=1))[0] == "False"
+    assert ready_of(view(pod("a", revision=OLD), starting("b"), replicas=1))[0] == "False"
+    assert ready_of(view(pod("a"), starting("b", template_hash="t2"), replicas=2))[0] == "False"

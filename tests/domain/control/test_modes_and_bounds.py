@@ -109,6 +109,9 @@ def test_bounds_that_are_drawn_in_move_the_settings_and_the_replicas():
 def test_a_declared_throughput_is_held_ready_without_traffic():
     world = settle(World(ONE_AT_A_TIME, 5, spec=spec(slo={"throughputPerSecond": 120})))
     assert world.replicas >= 3
+    added = next(d for d in world.status.decisions if d.reason == "DemandAboveCapacity")
+    asked = "target demand 120/s (spec.slo.throughputPerSecond)"
+    assert (asked in added.message, asked in added.inputs, "wanted" in added.inputs) == (True, True, False)
 
 
 @pytest.mark.parametrize(("used", "moved"), [(None, True), (0.2, True), (0.6, False)])

@@ -131,7 +131,7 @@ def test_the_newest_window_decides_and_none_is_judged_twice(bed: Bed) -> None:
     bed.sample(700)
     assert bed.look() == 0
     assert [w.report.outcome for w in bed.result().windows] == ["Failed", "Passed"]
-    assert "1 earlier window(s) of this look had drifted" in bed.result().message
+    assert "1 earlier window of this check had drifted" in bed.result().message
     bed.sample(200)
     assert bed.look() == 0
     assert (bed.result().windows, bed.result().waiting_rows) == ([], 400)
@@ -321,6 +321,6 @@ def test_a_replica_that_is_not_sampled_is_told(bed: Bed) -> None:
     bed.store.note("pod-7", {"time": 0, "tracing": "ServerTooOld", "counts": {"dropped.noKey": 3, "stored": 1}})
     bed.sample(500)
     bed.look()
-    assert "1 replica(s) are not sampled" in bed.words().message
+    assert "1 replica not sampled" in bed.words().message
     (said,) = bed.result().samplers
     assert (said.pod, said.stored, said.dropped) == ("pod-7", 1, 3)

@@ -98,7 +98,7 @@ INFERENCE_SERVICE = Kind(
         _column("Target-P99", ".spec.slo.latencyP99Milliseconds", "integer", wide=True, description="In milliseconds."),
         _column("Backend", ".spec.model.backend", wide=True),
         _column("URL", ".status.url", wide=True),
-        _column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True),
+        _column("Message", ".status.message", wide=True, description="Of the condition that Reason is of."),
     ),
     # The Service carries the name, and so does the model's address: a DNS label that starts with a letter.
     name_rule=_name_rule(
@@ -170,7 +170,7 @@ EVALUATION_RUN = Kind(
         _column("Service", ".spec.service"),
         _column("Suite", ".spec.suite"),
         _column("Revision", ".spec.specHash"),
-        _column("Reason", ".spec.reason", description="Why it was begun."),
+        _column("Trigger", ".spec.reason", description="Why it was begun."),
         _condition_column("Succeeded", "Succeeded", "There is a verdict; whether it is a good one is Verdict."),
         _column("Verdict", ".status.verdict"),
         AGE,

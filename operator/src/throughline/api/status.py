@@ -179,6 +179,9 @@ class InferenceServiceStatus(Resource):
             description="Reason of the condition that needs attention most; of Ready when none does. For the column.",
         ),
     ] = ""
+    message: Annotated[
+        str, Field(max_length=2048, description="Message of the condition that `reason` is of. For the column.")
+    ] = ""
     pool: Annotated[str, Field(max_length=253)] = ""
     url: Annotated[str, Field(max_length=512, description="gRPC address inside the cluster; HTTP is on 8000.")] = ""
     replicas: ReplicaStatus = ReplicaStatus()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -14,12 +15,13 @@ from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import cluster, documents, output
 from throughline.domain.conditions import READY, RECONCILING, STALLED, Meaning, describe
-from throughline.domain.control.text import settings_text
+from throughline.domain.control.text import settings_text, unix_seconds
+from throughline.domain.formatting import age, plain
 from throughline.ports import ApiError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from throughline.api.base import Condition
     from throughline.api.inferenceservice import BatchSettings
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the explanation."""
     try:
         resource = _from_file(args) if args.file else asyncio.run(_from_cluster(args))
-        explanation = Explanation(resource, last=max(0, args.last))
+        explanation = Explanation(resource, last=max(0, args.last), now_seconds=time.time())
     except (CannotExplainError, documents.UnreadableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return exits.UNUSABLE
@@ -92,7 +94,7 @@ async def _from_cluster(args: argparse.Namespace) -> dict[str, Any]:
 class Explanation:
     """Everything worth knowing of one resource, for people and for programs."""
 
-    def __init__(self, resource: dict[str, Any], *, last: int) -> None:
+    def __init__(self, resource: dict[str, Any], *, last: int, now_seconds: float) -> None:
         metadata = resource.get("metadata") or {}
         self.name = str(metadata.get("name", ""))
         self.namespace = str(metadata.get("namespace", "default"))
@@ -108,6 +110,8 @@ class Explanation:
                 "`throughline validate` lists what is wrong in its spec"
             ) from error
         self.decisions = self.status.decisions[:last]
+        self.written = _written(metadata, self.status)
+        self._now_seconds = now_seconds
 
     def to_wire(self) -> dict[str, Any]:
         """For -o json: the status' own words, with what each condition means."""
@@ -115,6 +119,7 @@ class Explanation:
             "name": self.name,
             "namespace": self.namespace,
             "seen": self.seen,
+            "statusWritten": self.written,
             "slo": self.spec.slo.to_wire(),
             "status": self.status.model_copy(update={"decisions": self.decisions}).to_wire(),
             "conditions": [
@@ -140,6 +145,7 @@ class Explanation:
         advised = f" (recommended: {status.replicas.recommended})" if status.replicas.recommended is not None else ""
         better = f" (recommended: {_settings(status.batch.recommended)})" if status.batch.recommended else ""
         rows = [
+            ("Status", self._status_age()),
             ("SLO", f"p99 within {slo.latency_p99_milliseconds} ms{floor}"),
             ("Measured", f"p99 {status.slo.latency_p99}, throughput {status.slo.throughput}"),
             ("Cost", f"{status.slo.cost_per_thousand} for 1,000 inferences"),
@@ -157,6 +163,13 @@ class Explanation:
             yield f"  {label.ljust(width)}   {value}"
         if not self.seen:
             yield "  The operator has not seen this version of the spec yet: what follows is about an earlier one."
+
+    def _status_age(self) -> str:
+        """How old what follows is: a status that nobody writes any more looks like one of now."""
+        if self.written is None:
+            return "never written"
+        ago = age(self._now_seconds - unix_seconds(self.written))
+        return f"last changed {self.written}, {ago} ago; the operator writes it only when something changes"
 
     def _conditions(self) -> Iterator[str]:
         if not self.status.conditions:
@@ -242,6 +255,15 @@ def _alternative(alternative: Alternative) -> tuple[object, ...]:
     )
 
 
+def _written(metadata: Mapping[str, Any], status: InferenceServiceStatus) -> str | None:
+    """When the status was last written, by the API server; where a file does not say, the newest time in it."""
+    writers = (w for w in metadata.get("managedFields") or () if w.get("subresource") == "status" and w.get("time"))
+    times = [str(w["time"]) for w in writers]
+    if not times:
+        times = [*(c.last_transition_time for c in status.conditions), *(d.time for d in status.decisions)]
+    return max(times, key=unix_seconds, default=None)
+
+
 def _settings(settings: BatchSettings | None) -> str:
     return "-" if settings is None else settings_text(settings)
 
@@ -251,7 +273,7 @@ def _learned(time: ServiceTime | None) -> str:
         return "nothing yet"
     alpha, beta = time.alpha_microseconds / 1000, time.beta_microseconds / 1000
     return (
-        f"a batch of b takes {alpha:g} + {beta:g}·b ms, from {time.executions} executions of up to "
+        f"a batch of b takes {plain(alpha, 4)} + {plain(beta, 4)}·b ms, from {time.executions} executions of up to "
         f"{time.largest_batch}; "
-        f"measured p99 is {time.error_permille / 1000:g} of the predicted"
+        f"measured p99 is {plain(time.error_permille / 1000)} of the predicted"
     )

@@ -23,6 +23,7 @@ from throughline.cli import cluster, output, validate
 from throughline.domain.control.choose import clamp, lower_bounds
 from throughline.domain.control.text import settings_text
 from throughline.domain.diff import differences, needs_apply, with_hash
+from throughline.domain.formatting import count
 from throughline.domain.manifests import (
     Identity,
     RenderOptions,
@@ -374,7 +375,7 @@ def _purposes(spec: InferenceServiceSpec, settings: BatchSettings, origin: str, 
         "NetworkPolicy": "who may reach the servers",
         "Service": "one address for all replicas",
         "PodDisruptionBudget": "a node drain takes one replica at a time",
-        "Deployment": f"the servers; starts with {first} replica{'' if first == 1 else 's'}",
+        "Deployment": f"the servers; starts with {count(first, 'replica')}",
         "PodMonitor": "for the Prometheus operator",
     }
 

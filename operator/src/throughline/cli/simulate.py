@@ -22,6 +22,7 @@ from throughline import exits
 from throughline.adapters.history import HistoryError
 from throughline.cli import output, simulated, validate
 from throughline.cli.simulated import CannotSimulateError, Service
+from throughline.domain.formatting import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,8 +135,8 @@ def _simulate(args: argparse.Namespace, service: Service) -> int:
     traffic = _traffic(args, service)
     if traffic.arrivals.searchsorted(traffic.warmup_seconds) == traffic.arrivals.size:
         raise CannotSimulateError(
-            f"{traffic.name}: no request arrives after the first {traffic.warmup_seconds / 60:.3g} min, which are the "
-            "warm-up; give a longer trace or a higher --rate"
+            f"{traffic.name}: no request arrives after the first {plain(traffic.warmup_seconds / 60, 3)} min, which "
+            "are the warm-up; give a longer trace or a higher --rate"
         )
     case = Case(service.truth, service.environment, traffic, service.slo_us, args.seed)
     try:
@@ -150,7 +151,7 @@ def _simulate(args: argparse.Namespace, service: Service) -> int:
     if args.picture is not None:
         from throughline.simulate import picture  # noqa: PLC0415
 
-        title = f"{service.full_name} on {traffic.name}: p99 within {service.slo_us / 1e3:g} ms, simulated"
+        title = f"{service.full_name} on {traffic.name}: p99 within {plain(service.slo_us / 1e3, 6)} ms, simulated"
         try:
             picture.save(found, case, args.picture, title=title)
         except OSError as error:
@@ -223,7 +224,7 @@ def _from_csv(args: argparse.Namespace, service: Service) -> Traffic:
 
 
 def _gap(seconds: float) -> str:
-    return f"for {seconds / 60:.3g} min nothing was recorded; there the rate before was held"
+    return f"for {plain(seconds / 60, 3)} min nothing was recorded; there the rate before was held"
 
 
 def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
@@ -254,7 +255,7 @@ def _shape(args: argparse.Namespace, service: Service) -> Traffic:
     rate, seed = args.rate, args.seed
     length = 3600.0 * (args.hours or (DAY_HOURS if args.shape == "diurnal" else HOURS))
     if length > LONGEST_DAYS * 86_400.0:
-        raise CannotSimulateError(f"--hours {length / 3600.0:g} is more than {LONGEST_DAYS:g} days; lower it")
+        raise CannotSimulateError(f"--hours {plain(length / 3600.0, 6)} is more than {LONGEST_DAYS:g} days; lower it")
     if rate * length > MAX_REQUESTS:
         raise CannotSimulateError(
             f"{rate * length / 1e6:,.0f} million requests are too many to hold; up to {MAX_REQUESTS / 1e6:g} million: "

@@ -14,6 +14,7 @@ from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import output
 from throughline.domain.control.text import settings_text
+from throughline.domain.formatting import count, money, plain
 from throughline.domain.manifests import served_name
 from throughline.domain.observed import PoolView
 from throughline.domain.placement import Refusal, choose_pool
@@ -209,13 +210,19 @@ class Report:
         s, t, e, traffic = self.service, self.service.truth, self.service.environment, self.case.traffic
         counted, hours = self.found.ours.requests, (traffic.duration_seconds - traffic.warmup_seconds) / 3600.0
         told = (
-            f"{traffic.name}: {counted:,} requests in {hours:.3g} h, {counted / hours / 3600.0:.3g}/s in the mean, "
-            f"after a warm-up of {traffic.warmup_seconds / 60.0:.3g} min that is not counted"
+            f"{traffic.name}: {counted:,} requests in {plain(hours, 3)} h, {plain(counted / hours / 3600.0, 3)}/s in "
+            f"the mean, after a warm-up of {plain(traffic.warmup_seconds / 60.0, 3)} min that is not counted"
         )
-        cost = f"a batch of b takes {t.alpha_us / 1e3:g} + {t.beta_us / 1e3:g}·b ms, contention {t.contention:g}"
+        cost = (
+            f"a batch of b takes {plain(t.alpha_us / 1e3, 4)} + {plain(t.beta_us / 1e3, 4)}·b ms, "
+            f"contention {plain(t.contention)}"
+        )
         rows = [
-            ("SLO", f"p99 within {s.slo_us / 1e3:g} ms"),
-            ("Pool", f"{s.pool_name}, up to {e.pool_replicas} replicas, {e.price_per_hour:g} an hour each"),
+            ("SLO", f"p99 within {plain(s.slo_us / 1e3, 6)} ms"),
+            (
+                "Pool",
+                f"{s.pool_name}, up to {count(e.pool_replicas, 'replica')}, {money(e.price_per_hour)} an hour each",
+            ),
             ("Model", cost),
             ("Traffic", told),
             *(("Note", note) for note in s.notes),

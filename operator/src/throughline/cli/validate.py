@@ -10,6 +10,7 @@ from throughline import exits
 from throughline.api import validation
 from throughline.api.advisories import warnings
 from throughline.cli import documents, output
+from throughline.domain.formatting import count
 
 if TYPE_CHECKING:
     import argparse
@@ -105,8 +106,8 @@ def _summary(report: Report) -> str:
     return f"{report.checked} checked, {_count(len(report.findings), 'error')}{warned}{skipped}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return count(number, noun) if number else f"no {noun}s"
 
 
 def check(sources: Sequence[str]) -> Report:

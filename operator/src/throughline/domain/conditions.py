@@ -26,7 +26,7 @@ from throughline.domain.condition_types import (
     Nature,
 )
 from throughline.domain.decision import ConditionUpdate
-from throughline.domain.workload_conditions import PROBE_FAILED, workload_conditions
+from throughline.domain.workload_conditions import PROBE_FAILED, served, workload_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,9 +52,11 @@ __all__ = [
     "Nature",
     "describe",
     "describe_pool",
+    "headline",
     "merge",
     "replaced",
     "resolve",
+    "served",
     "summary",
     "workload_conditions",
 ]
@@ -107,8 +109,9 @@ def replaced(
     return [after if c is old else c for c in before] if old is not None else [*before, after]
 
 
-def summary(conditions: Iterable[Condition]) -> tuple[ConditionUpdate, ...]:
-    """Ready, Reconciling and Stalled from the others.
+def summary(conditions: Iterable[Condition], *, served: bool = False) -> tuple[ConditionUpdate, ...]:
+    """Ready, Reconciling and Stalled from the others. `served`: spec.scaling.minReplicas of this revision serve, so
+    that replicas which are missing beyond them, as at every scale-up, make nothing unready.
 
     Ready is False with the reason and message of the cause: of what waits for the user first, then of what is broken,
     then of what is only under way. Stalled is True only when nothing but a change by the user helps; Reconciling is
@@ -117,7 +120,7 @@ def summary(conditions: Iterable[Condition]) -> tuple[ConditionUpdate, ...]:
     """
     by_type = {c.type: c for c in conditions}
     looked_at = [by_type[t] for t in SERVING_TYPES if t in by_type]
-    failing = [c for c in looked_at if c.status == ConditionStatus.FALSE]
+    failing = [c for c in looked_at if c.status == ConditionStatus.FALSE and not (served and c.type == WORKLOAD_READY)]
     if failing:
         cause = min(failing, key=lambda c: _URGENCY[nature(c.type, c.reason)])  # the first of equals
         stalled = nature(cause.type, cause.reason) is Nature.USER
@@ -133,26 +136,32 @@ def summary(conditions: Iterable[Condition]) -> tuple[ConditionUpdate, ...]:
     )
 
 
-def headline(conditions: Iterable[Condition]) -> str:
-    """The one reason worth a column: why it is not ready; else why the SLO is missed; else what else needs somebody.
+def headline(conditions: Iterable[Condition]) -> Condition | None:
+    """The one condition worth a line: why it is not ready; else why the SLO is missed; else what else needs somebody.
 
-    Else the reason of Ready.
+    Else Ready itself. Reason and message of the line come from it, so that they are of one thing.
     """
     by_type = {c.type: c for c in conditions}
     ready, slo = by_type.get(READY), by_type.get(SLO_MET)
-    if ready is None:
-        return ""
-    if ready.status == ConditionStatus.TRUE:
+    if ready is not None and ready.status == ConditionStatus.TRUE:
         others = [by_type[t] for t in _OTHERS if t in by_type]
         wrong = [
             c for c in others if c.status == ConditionStatus.FALSE and _URGENCY[nature(c.type, c.reason)] <= _FAULT
         ]
         missed = [slo] if slo is not None and slo.status == ConditionStatus.FALSE else []
-        return next((c.reason for c in [*missed, *wrong]), ready.reason)
-    return ready.reason
+        return next(iter([*missed, *wrong]), ready)
+    return ready
 
 
-_OTHERS = (ACCURACY_PASSING, DRIFT_WITHIN_BOUNDS, METRICS_AVAILABLE, SCALING_ACTIVE, BATCH_TUNED, LOAD_BALANCED)
+_OTHERS = (
+    WORKLOAD_READY,
+    ACCURACY_PASSING,
+    DRIFT_WITHIN_BOUNDS,
+    METRICS_AVAILABLE,
+    SCALING_ACTIVE,
+    BATCH_TUNED,
+    LOAD_BALANCED,
+)
 _URGENCY = {Nature.USER: 0, Nature.FAULT: 1, Nature.PROGRESS: 2, Nature.GOOD: 3}
 _FAULT = _URGENCY[Nature.FAULT]
 
@@ -173,9 +182,14 @@ def _summary(status: ConditionStatus, reason: str, message: str, *, stalled: boo
 
 
 def resolve(
-    existing: Iterable[Condition], updates: Sequence[ConditionUpdate], generation: int, now_rfc3339: str
+    existing: Iterable[Condition],
+    updates: Sequence[ConditionUpdate],
+    generation: int,
+    now_rfc3339: str,
+    *,
+    served: bool = False,
 ) -> list[Condition]:
-    """`merge`, with the summary of the result merged in: what status.conditions should be."""
+    """`merge`, with the summary of the result merged in: what status.conditions should be. `served`: see `summary`."""
     before = list(existing)
-    summarised = summary(merge(before, updates, generation, now_rfc3339))
+    summarised = summary(merge(before, updates, generation, now_rfc3339), served=served)
     return merge(before, [*updates, *summarised], generation, now_rfc3339)

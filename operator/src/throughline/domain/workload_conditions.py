@@ -9,6 +9,7 @@ from throughline.api.base import ConditionStatus
 from throughline.domain import absent_pods
 from throughline.domain.condition_types import ACCEPTED, MODEL_READY, WORKLOAD_READY
 from throughline.domain.decision import ConditionUpdate
+from throughline.domain.formatting import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ class _Seen:
         old = sum(p.ready for p in self.pods if p.revision != self.view.model_hash)
         same = sum(p.ready for p in self.current)
         if old:
-            return f"; the previous revision still serves on {_pods(old)}"
+            return f"; the previous revision still serves on {count(old, 'pod')}"
         return f"; {_serve(same)}" if same else "; nothing serves"
 
     @property
@@ -111,6 +112,17 @@ def settled(pod: PodView) -> bool:
     return pod.ready_seconds >= min(LONGEST_BACK_OFF_SECONDS, wait)
 
 
+def served(view: ServiceView) -> bool:
+    """Whether as many pods serve the current revision as spec.scaling asks for at the least, and no pod has another
+    revision or pod template.
+    """
+    pods = [p for p in view.pods if not p.terminating]
+    if any(p.revision != view.model_hash or p.elsewhere for p in pods) or len({p.template_hash for p in pods}) != 1:
+        return False
+    least = min(view.spec.scaling.min_replicas, view.replicas or 0)
+    return sum(settled(p) for p in pods) >= max(1, least)
+
+
 def _accepted(refusal: Refusal | None) -> ConditionUpdate:
     if refusal is None:
         return ConditionUpdate(ACCEPTED, _TRUE, "Valid", "")
@@ -134,12 +146,8 @@ def _short(message: str) -> str:
     return message if len(message) <= MESSAGE_LIMIT else f"{message[: MESSAGE_LIMIT - 1]}…"
 
 
-def _pods(count: int) -> str:
-    return f"{count} pod" if count == 1 else f"{count} pods"
-
-
-def _serve(count: int) -> str:
-    return f"{_pods(count)} of this revision {'serves' if count == 1 else 'serve'} on"
+def _serve(pods: int) -> str:
+    return f"{count(pods, 'pod')} of this revision {'serves' if pods == 1 else 'serve'} on"
 
 
 # --- WorkloadReady, the cause before the effect
@@ -184,7 +192,11 @@ def _crash_looping(seen: _Seen) -> Finding | None:
         return None
     said = f": {pod.waiting_message}" if pod.waiting_message else ""
     fix = f"; `kubectl logs {pod.name} -c {pod.waiting_container} --previous` says why"
-    return _FALSE, "CrashLooping", f"pod {pod.name} restarted {pod.restarts} times{said}{fix}{seen.still_serving}"
+    return (
+        _FALSE,
+        "CrashLooping",
+        f"pod {pod.name} restarted {count(pod.restarts, 'time')}{said}{fix}{seen.still_serving}",
+    )
 
 
 def _unschedulable(seen: _Seen) -> Finding | None:
@@ -203,7 +215,8 @@ def _node_silent(seen: _Seen) -> Finding | None:
     if pod is None:
         return None
     serving = sum(p.ready for p in seen.pods)
-    text = f"node {pod.silent_node} of pod {pod.name} is not ready, so no traffic is sent there; {_pods(serving)} ready"
+    text = f"node {pod.silent_node} of pod {pod.name} is not ready, so no traffic is sent there"
+    text += f"; {count(serving, 'pod')} ready"
     return _FALSE, "NodeNotReady", f"{text}; nothing is done until the node is back or Kubernetes evicts the pod"
 
 
@@ -243,11 +256,8 @@ def _rolling(seen: _Seen) -> Finding | None:
         return _FALSE, "RolloutInProgress", "the Deployment is being created"
     stale = len(seen.pods) - len(seen.current)
     if stale:
-        return (
-            _FALSE,
-            "RolloutInProgress",
-            f"{_pods(len(seen.current))} run model revision {seen.view.model_hash}, {_pods(stale)} the previous one",
-        )
+        new = f"{count(len(seen.current), 'pod')} of model revision {seen.view.model_hash}"
+        return _FALSE, "RolloutInProgress", f"{new}, {count(stale, 'pod')} of the previous one"
     if len({p.template_hash for p in seen.pods}) > 1:
         return _FALSE, "RolloutInProgress", "pods of a new pod template are replacing those of the old"
     return None
@@ -264,11 +274,11 @@ def _too_few(seen: _Seen) -> Finding | None:
     wanted, ready = seen.view.replicas or 0, sum(p.ready for p in seen.pods)
     if ready >= wanted:
         return None
-    return _FALSE, "MinimumReplicasUnavailable", f"{ready} of {wanted} replicas are ready"
+    return _FALSE, "MinimumReplicasUnavailable", f"{ready} of {count(wanted, 'replica')} ready"
 
 
 def _available(seen: _Seen) -> Finding:
-    return _TRUE, "Available", f"{sum(p.ready for p in seen.pods)} of {seen.view.replicas} replicas are ready"
+    return _TRUE, "Available", f"{sum(p.ready for p in seen.pods)} of {count(seen.view.replicas or 0, 'replica')} ready"
 
 
 _WORKLOAD_CHECKS: tuple[Callable[[_Seen], Finding | None], ...] = (
@@ -329,7 +339,7 @@ def _serving(seen: _Seen) -> Finding | None:
     ready = [p for p in seen.current if settled(p)]
     if not ready:
         return None
-    return _TRUE, "Ready", f"{_pods(len(ready))} serving model revision {seen.view.model_hash}"
+    return _TRUE, "Ready", f"{count(len(ready), 'pod')} serving model revision {seen.view.model_hash}"
 
 
 def _not_running(seen: _Seen) -> Finding | None:

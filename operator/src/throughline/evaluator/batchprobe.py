@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from throughline.domain.formatting import count
 from throughline.evaluator.infer import Plan, Statistics, attempt
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Probe:
         if not self.changed:
             return None
         much = "" if self.largest is None else f" (the largest change of a number is {self.largest:.2g})"
-        own = f"{self.judged} row{'' if self.judged == 1 else 's'}"
+        own = count(self.judged, "row")
         return (
             f"The answers depend on the batch: {self.changed} of {self.asked} rows got another answer alone than among "
             f"{self.together}{much}. This result holds for requests of {own}."

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from throughline.api.base import API_VERSION
 from throughline.api.evaluationresult import EvaluationResult
+from throughline.domain.formatting import count
 from throughline.lineage import canonical, digest, envelope, statement
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _model(predicate: Predicate, path: Path | None, progress: Callable[[digest.P
         more = len(differences) - SHOWN_FILES
         shown = (*differences[:SHOWN_FILES], *([f"and {more} more"] if more > 0 else []))
         return Check(Part.MODEL, name, Status.FAILED, shown)
-    files = f"{len(found.files)} file{'' if len(found.files) == 1 else 's'}"
+    files = count(len(found.files), "file")
     which = f"of version {record.version}" if record.version is not None else "in all"
     return Check(Part.MODEL, name, Status.OK, (f"{files} {which}, {found.size_bytes} bytes",))
 

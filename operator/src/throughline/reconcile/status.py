@@ -19,6 +19,7 @@ from throughline.domain.conditions import (
     Nature,
     headline,
     resolve,
+    served,
 )
 from throughline.domain.control.text import rfc3339, settings_text, with_records
 from throughline.domain.manifests import selector_text, service_name
@@ -62,12 +63,16 @@ def with_decision(
     on_all = bool(view.serving) and all(p.settings == decision.settings for p in view.serving)
     settings = decision.settings if on_all or before.batch.settings is None else before.batch.settings
     conditions = resolve(
-        before.conditions, [*updates, judgement.update, judgement.drift], view.generation, rfc3339(view.now_seconds)
+        before.conditions,
+        [*updates, judgement.update, judgement.drift],
+        view.generation,
+        rfc3339(view.now_seconds),
+        served=served(view),
     )
     return InferenceServiceStatus(
         observed_generation=view.generation,
         conditions=conditions,
-        reason=headline(conditions),
+        **_line(conditions),
         pool=decision.pool or (view.pool.name if view.pool else before.pool),
         url=f"grpc://{service_name(view.name)}.{view.namespace}.svc:{GRPC_PORT}",
         replicas=ReplicaStatus(
@@ -93,8 +98,14 @@ def with_conditions(
 ) -> InferenceServiceStatus:
     """The status with only the conditions changed."""
     conditions = resolve(before.conditions, updates, generation, rfc3339(now))
-    changed = {"conditions": conditions, "reason": headline(conditions), "observed_generation": generation}
+    changed = {"conditions": conditions, **_line(conditions), "observed_generation": generation}
     return before.model_copy(update=changed)
+
+
+def _line(conditions: Sequence[Condition]) -> dict[str, str]:
+    """What the printer columns show: reason and message of one condition."""
+    shown = headline(conditions)
+    return {"reason": shown.reason, "message": shown.message} if shown is not None else {}
 
 
 async def write(

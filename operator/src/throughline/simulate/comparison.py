@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import BatchingMode
 from throughline.domain.control.choose import between, clamp, lower_bounds
+from throughline.domain.formatting import count, plain
 from throughline.simulate.arena import ALLOWED_VIOLATIONS, UNBATCHED, fewest, first_replicas, run_contenders
 from throughline.simulate.autopilot import Autopilot
 from throughline.simulate.loadtest import HAND_TUNED_DELAYS_MICROSECONDS, HAND_TUNED_SIZES, best_settings, capacity
@@ -67,7 +68,7 @@ class Comparison:
         return f"the cheapest autoscaler that kept it{also}, {best.contender}, costs {_times(self.ratio(best))}"
 
     def _against_fixed(self, fixed: Result) -> str:
-        replicas = f"{(count := fixed.moments[-1].replicas)} constant replica{'' if count == 1 else 's'}"
+        replicas = count(fixed.moments[-1].replicas, "constant replica")
         if not kept(fixed):
             return f"{replicas}, all that there may be, would not have kept it"
         return f"{replicas}, the fewest that keep it for who knows the trace before, cost {_times(self.ratio(fixed))}"
@@ -112,8 +113,8 @@ def compare(
     best = tuned(case, batching)
     if capacity(case.truth, best, case.slo_us) <= 0.0:
         raise NoSettingError(
-            f"no batch settings within spec.batching meet a p99 of {case.slo_us / 1e3:g} ms: one item alone takes "
-            f"{case.truth.service_us(1, batching.instances.min) / 1e3:g} ms"
+            f"no batch settings within spec.batching meet a p99 of {plain(case.slo_us / 1e3, 6)} ms: one item "
+            f"alone takes {plain(case.truth.service_us(1, batching.instances.min) / 1e3, 4)} ms"
         )
     progress("Throughline")
     fixed = batching.fixed if batching.mode is BatchingMode.FIXED else None

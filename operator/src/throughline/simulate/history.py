@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from throughline.adapters.history import HistoryError, rate_series, request_rate_query, step_seconds
+from throughline.domain.formatting import plain
 from throughline.simulate.traces import WARMUP_SECONDS, WARMUP_SHARE
 from throughline.simulate.traffic import poisson_arrivals
 from throughline.simulate.types import Traffic
@@ -75,5 +76,5 @@ def from_rates(
     factor = 1.0 if rate_per_second is None else rate_per_second / mean
     arrivals = poisson_arrivals(edges, rates * factor, np.random.default_rng(seed))
     gap = float(np.maximum(np.diff(times) - step, 0.0).sum())
-    label = name if math.isclose(factor, 1.0) else f"{name} ×{factor:.3g}"
+    label = name if math.isclose(factor, 1.0) else f"{name} ×{plain(factor, 3)}"
     return History(Traffic(label, duration, arrivals, min(WARMUP_SECONDS, WARMUP_SHARE * duration)), gap)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from throughline.domain.control.text import duration
+from throughline.domain.formatting import duration, plain
 from throughline.simulate.loadtest import capacity
 from throughline.simulate.world import BUCKET_SECONDS
 
@@ -122,7 +122,7 @@ class _Time:
     @property
     def column_text(self) -> str:
         seconds = self.group * BUCKET_SECONDS
-        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+        return f"{seconds:.0f} s" if seconds < 120 else f"{plain(seconds / 60, 3)} min"
 
 
 def _thousands(value: float, _: int = 0) -> str:

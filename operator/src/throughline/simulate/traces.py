@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from throughline.domain.formatting import plain
 from throughline.simulate.columns import moment, number, rate_column, time_column
 from throughline.simulate.traffic import poisson_arrivals
 from throughline.simulate.types import Traffic
@@ -79,7 +80,7 @@ def read(
     own = {time.name, *([series[0]] if series is not None else [])}
     ignored = [one for one in header if one not in own]
     told = f"{path.name}: {'; not used: '.join([taken, *([', '.join(ignored)] if ignored else [])])}"
-    label = (name or path.stem) + ("" if rate_per_second is None else f" ×{factor:.3g}")
+    label = (name or path.stem) + ("" if rate_per_second is None else f" ×{plain(factor, 3)}")
     return Recording(Traffic(label, duration, arrivals, min(WARMUP_SECONDS, WARMUP_SHARE * duration)), told, gap)
 
 

@@ -20,6 +20,7 @@ from throughline.domain.control.text import (
 )
 from throughline.domain.control.tries import Weighed, anyhow, memory_allows
 from throughline.domain.control.watch import Outcome, judge
+from throughline.domain.formatting import count, number, plain
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -80,9 +81,9 @@ def alternatives(ctx: Context, options: Sequence[Option], chosen: Option, curren
             continue
         sizes.add(option.settings.max_batch_size)
         if option.needed is None:
-            verdict = f"p99 cannot be within {ctx.slo_us / 1000:g} ms"
+            verdict = f"p99 cannot be within {plain(ctx.slo_us / 1000, 6)} ms"
         elif not option.feasible:
-            verdict = f"needs {option.needed} replicas, {ctx.max_replicas} may run"
+            verdict = f"needs {count(option.needed, 'replica')}, {ctx.max_replicas} may run"
         elif option.replicas > chosen.replicas:
             verdict = "costs more"
         else:
@@ -99,8 +100,9 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     name = settings_text(trial.settings)
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
-        inputs = inputs_text(ctx.demand, ctx.curve, view.replicas or 0, len(ctx.serving)) if ctx.demand else ""
-        line = record(ctx.now, action, reason, text, inputs=inputs, replicas=view.replicas or 0, settings=settings)
+        line = record(
+            ctx.now, action, reason, text, inputs=inputs_text(ctx), replicas=view.replicas or 0, settings=settings
+        )
         return (line,)
 
     if verdict.outcome is Outcome.WATCHING:
@@ -216,11 +218,15 @@ def _gain_text(weighed: Weighed) -> str:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
     if weighed.one_more:
         gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
-        return f"{gain:.2g}× for callers who wait, no less for others"
+        return f"{number(gain)}× the throughput of closed-loop clients, no less for others"
     if best.replicas != current.replicas or not current.feasible:
-        needed = current.needed if current.needed is not None else "any number"
-        return f"{best.replicas} replica(s) instead of {needed}"
-    return f"{min(best.score / max(current.score, 1e-9), 99):.2g}× the room"
+        enough = f"{count(best.replicas, 'replica')} {'suffices' if best.replicas == 1 else 'suffice'}"
+        if not best.feasible:
+            return f"lower latency with {count(best.replicas, 'replica')}, which still misses the SLO"
+        if current.needed is None:
+            return f"{enough}; with the settings in force no number of replicas meets the SLO"
+        return f"{enough} instead of {current.needed}"
+    return f"{number(min(best.score / max(current.score, 1e-9), 99))}× the headroom"
 
 
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
@@ -235,13 +241,12 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return weighed
     best, current, options = weighed.best, weighed.current, weighed.options
     rows = alternatives(ctx, options, best, current)
-    inputs = inputs_text(demand, ctx.curve, view.replicas or 0, len(ctx.serving))
     why = f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {_gain_text(weighed)}"
 
     def line(action: Action, reason: str, text: str) -> tuple[DecisionRecord, ...]:
         return (
             record(
-                ctx.now, action, reason, text, inputs=inputs, predicted=predicted_text(best),
+                ctx.now, action, reason, text, inputs=inputs_text(ctx), predicted=predicted_text(best),
                 replicas=best.replicas, settings=best.settings, alternatives=rows,
             ),
         )  # fmt: skip

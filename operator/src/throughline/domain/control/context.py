@@ -72,7 +72,7 @@ class Context(NamedTuple):
     fitted: Curve | None = None  # the curve before it was rounded
     schedule: Schedule | None = None  # in force
     forecast: Forecast | None = None
-    ahead_per_second: float = 0.0  # items per second to provide for
+    target_demand: float = 0.0  # items per second to provide for
 
     @property
     def min_replicas(self) -> int:
@@ -354,5 +354,5 @@ def _predicted(
         calm_per_second=calm,
     )
     return context._replace(
-        memory=memory, curve=curve, fitted=fitted, problem=problem, forecast=seen, ahead_per_second=ahead
+        memory=memory, curve=curve, fitted=fitted, problem=problem, forecast=seen, target_demand=ahead
     ), learned

@@ -73,10 +73,11 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     place = pools.step(ctx, batch, scale)
     control = _control(ctx, batch, scale, place, learned)
     records = [*batch.records, *scale.records, *place.records]
+    current = view.replicas or scale.replicas or 0
     if view.metrics_unavailable is not None:
         gone = view.metrics_unavailable
-        records.append(record(ctx.now, Action.HOLD, gone.reason, f"holding everything as it is: {gone.message}"))
-    current = view.replicas or scale.replicas or 0
+        text = f"holding everything as it is: {gone.message}"
+        records.append(record(ctx.now, Action.HOLD, gone.reason, text, replicas=current, settings=batch.settings))
     active = batch.changed or scale.changed or batch.trial is not None or (ctx.demand is not None and ctx.slow)
     decision = Decision(
         replicas=scale.replicas,

@@ -16,6 +16,7 @@ from throughline.domain.control.choose import Problem, candidates, choose, evalu
 from throughline.domain.control.context import price_of
 from throughline.domain.control.curve import Curve
 from throughline.domain.control.text import alternative, inputs_text, predicted_text, record
+from throughline.domain.formatting import count, money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +126,7 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> PlaceStep:
         return PlaceStep()
     learned = {k.name: k.service_time for k in ctx.control.pools}
     others = [p for p in view.pools if p.name != view.pool.name]
-    now = problem._replace(demand_per_second=ctx.ahead_per_second)
+    now = problem._replace(demand_per_second=ctx.target_demand)
     here = _place(ctx, now, view.pool, None)
     lacks = not here.able
     if lacks:
@@ -156,11 +157,11 @@ def _record(ctx: Context, here: Place, target: Place, places: Sequence[Place], *
     assert ctx.demand is not None  # noqa: S101 - the caller has measured
     reason = "CheaperPool" if not lacks else "PoolFull" if here.full else "PoolTooSlow"
     speed = "as measured there" if target.measured else "never tried: taken to be as fast as here"
-    needs = "cannot meet the SLO" if here.option.needed is None else f"needs {here.option.needed} replica(s)"
-    holds = f" and can hold {here.most_replicas}" if here.full else f" at {here.option.cost_per_hour:.4g} per hour"
+    needs = "cannot meet the SLO" if here.option.needed is None else f"needs {count(here.option.needed, 'replica')}"
+    holds = f" and can hold {here.most_replicas}" if here.full else f" at {money(here.option.cost_per_hour)} per hour"
     text = (
-        f"pool {here.pool.name} → {target.pool.name}: {target.option.replicas} replica(s) at "
-        f"{target.option.cost_per_hour:.4g} per hour there ({speed}); {here.pool.name} {needs}{holds}"
+        f"pool {here.pool.name} → {target.pool.name}: {count(target.option.replicas, 'replica')} at "
+        f"{money(target.option.cost_per_hour)} per hour there ({speed}); {here.pool.name} {needs}{holds}"
     )
     rows = [alternative(target.option, f"pool {target.pool.name}: chosen")]
     rows.append(alternative(here.option, f"pool {here.pool.name}: left"))
@@ -170,7 +171,7 @@ def _record(ctx: Context, here: Place, target: Place, places: Sequence[Place], *
             rows.append(alternative(place.option, f"pool {place.pool.name}: {why}"))
     return record(
         ctx.now, Action.PLACE, reason, text,
-        inputs=inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.serving)),
+        inputs=inputs_text(ctx),
         predicted=predicted_text(target.option), replicas=target.option.replicas, settings=target.option.settings,
         alternatives=rows,
     )  # fmt: skip

@@ -15,7 +15,8 @@ from throughline.domain.control.queueing import (
     p99_us,
     saturation_per_second,
 )
-from throughline.domain.control.text import inputs_text, predicted_text, rate, record
+from throughline.domain.control.text import inputs_text, predicted_text, record, target_demand
+from throughline.domain.formatting import count, rate
 
 if TYPE_CHECKING:
     from throughline.api.status import DecisionRecord
@@ -106,7 +107,7 @@ def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int,
     if ctx.problem is not None:
         spread = ctx.problem._replace(min_replicas=replicas, max_replicas=replicas)
         predicted = predicted_text(evaluate(spread, batch.settings))
-    inputs = inputs_text(ctx.demand, ctx.curve, ctx.view.replicas or 0, len(ctx.serving))
+    inputs = inputs_text(ctx)
     return record(
         ctx.now, action, reason, text, inputs=inputs, predicted=predicted, replicas=replicas, settings=batch.settings
     )
@@ -143,10 +144,10 @@ def _answered(ctx: Context, batch: BatchStep) -> bool:
 
 def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tuple[int, int]:
     """(replicas to go up to, replicas that are enough) for what is to be provided for, where one carries that much."""
-    up = needs(carried, ctx.ahead_per_second, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
+    up = needs(carried, ctx.target_demand, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
     if up > current and _answered(ctx, batch):
         return current, current
-    return up, bounded(ctx, needs(carried, ctx.ahead_per_second, DOWN_MARGIN))
+    return up, bounded(ctx, needs(carried, ctx.target_demand, DOWN_MARGIN))
 
 
 def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
@@ -156,7 +157,7 @@ def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
     problem = ctx.problem
     if problem is None:
         return True
-    rates = [ctx.ahead_per_second / n for n in (current, target)]
+    rates = [ctx.target_demand / n for n in (current, target)]
     utilization = rates[0] / saturation_per_second(problem.curve, batch.settings)
     if not IDLE_UTILIZATION < utilization < HELPED_UTILIZATION:
         return utilization >= HELPED_UTILIZATION
@@ -199,7 +200,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         return _hold(ctx, current, message="metrics are not available: holding")
     if ctx.problem is None and not demand.idle:
         return _reactive(ctx, batch, current)
-    wanted = ctx.ahead_per_second
+    wanted = ctx.target_demand
     carried = capacity(ctx, batch)
     up, enough = _needed(ctx, batch, current, carried)
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
@@ -221,7 +222,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         if not _helps(ctx, batch, current, target):
             text = "latency is over what the prediction explains, and more replicas are predicted to change little"
             return _hold(ctx, current, current, text)._replace(memory=memory)
-        text = f"{current} → {target} replicas: {rate(wanted)} wanted, one replica carries {rate(carried)}"
+        text = f"{current} → {target} replicas: target demand {target_demand(ctx)}, one replica carries {rate(carried)}"
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
         memory = _regretted(memory, ctx.now, wanted, target)
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
@@ -240,7 +241,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     if lowest < current and calm:
         target = bounded(ctx, max(lowest, current - max(1, current // 2)))
         if target < current:
-            text = f"{current} → {target} replicas: {lowest} have been enough for {window:.0f} s"
+            text = f"{current} → {target} replicas: {count(lowest, 'replica')} sufficed for {window:.0f} s"
             line = _line(ctx, batch, "LessIsEnough", text, target, Action.SCALE)
             memory = memory._replace(last_down=(ctx.now, current, wanted))
             return ScaleStep(target, memory, (line,), changed=True, needed=up)

@@ -1,27 +1,25 @@
-"""How the numbers of the loop are written for people: few digits, units, and no change for noise."""
+"""What the control loop writes for people: measurements, settings, predictions and decision records."""
 
 from __future__ import annotations
 
-import math
-import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from throughline.api.status import MAX_DECISIONS, Action, Alternative, DecisionRecord, SLOStatus
+from throughline.domain.formatting import count, duration, money, number, plain, rate, sticky
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from throughline.api.inferenceservice import BatchSettings
     from throughline.domain.control.choose import Option
+    from throughline.domain.control.context import Context
     from throughline.domain.control.curve import Curve
     from throughline.domain.control.demand import Demand
 
-# A shown number is left as it is while the new one is within this share of it.
-STICKY_SHARE = 0.15
-# Within this share also when rounded to two digits, which moves a number by up to a twentieth.
-_SURELY_SAME = 0.08
+# The demand is shown apart from what arrives where a backlog, or clients held back by latency, make it so much more.
+BACKLOG_SHOWN = 1.05
 
 
 def rfc3339(now_seconds: float) -> str:
@@ -35,54 +33,8 @@ def unix_seconds(timestamp: str) -> float:
     return datetime.fromisoformat(timestamp).timestamp()
 
 
-def two_digits(value: float) -> float:
-    if value <= 0 or not math.isfinite(value):
-        return 0.0
-    places = 1 - math.floor(math.log10(value))
-    return round(value, places)
-
-
-def duration(microseconds: float | None) -> str:
-    """Two digits with unit: 850µs, 4.2ms, 12s; `-` when unknown, `∞` for a queue without end."""
-    if microseconds is None:
-        return "-"
-    if not math.isfinite(microseconds):
-        return "∞"
-    value = two_digits(microseconds)
-    if value < 1e3:
-        return f"{value:g}µs"
-    return f"{value / 1e3:g}ms" if value < 1e6 else f"{value / 1e6:g}s"
-
-
-def rate(per_second: float | None) -> str:
-    return "-" if per_second is None else f"{two_digits(per_second):g}/s"
-
-
-_NUMBER = re.compile(r"^([0-9.e+]+)(µs|ms|s|/s)?$")
-_MICROSECONDS = {"µs": 1.0, "ms": 1e3, "s": 1e6, "/s": 1.0, None: 1.0}
-
-
-@lru_cache(maxsize=4096)
-def _number(text: str) -> float | None:
-    """What a shown number stands for, in one unit; few are ever shown, as they have two digits."""
-    match = _NUMBER.match(text)
-    return float(match[1]) * _MICROSECONDS[match[2]] if match else None
-
-
-def sticky(shown: str, value: float | None, write: Callable[[float | None], str]) -> str:
-    """`shown`, unless what `write` makes of `value` differs from it by more than noise."""
-    old = _number(shown)
-    if old is not None and value is not None and abs(old - value) <= _SURELY_SAME * max(old, value):
-        return shown  # most often; nothing is written
-    fresh = write(value)
-    new = _number(fresh)
-    if old is None or new is None:
-        return fresh
-    return shown if abs(old - new) <= STICKY_SHARE * max(old, new) else fresh
-
-
 def _cost(per_thousand: float | None) -> str:
-    return "-" if per_thousand is None else f"{per_thousand:.2g}"
+    return "-" if per_thousand is None else plain(per_thousand)
 
 
 def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOStatus:
@@ -109,28 +61,42 @@ def settings_text(settings: BatchSettings) -> str:
 
 def curve_text(curve: Curve) -> str:
     text = f"s(b) = {duration(curve.alpha_us)} + {duration(curve.beta_us)}·b"
-    return text + (f", contention {curve.contention:.2g}" if curve.contention >= 0.005 else "")
+    return text + (f", contention {number(curve.contention)}" if curve.contention >= 0.005 else "")
 
 
-def inputs_text(demand: Demand, curve: Curve | None, replicas: int, ready: int) -> str:
+def inputs_text(ctx: Context) -> str:
+    """What a decision is made from. Items per second; the target is the demand to provide for."""
+    demand = ctx.demand
+    if demand is None:
+        return ""
+    held_back = demand.wanted_per_second > BACKLOG_SHOWN * demand.arrivals_per_second
     return "; ".join(
         (
             f"arriving {rate(demand.arrivals_per_second)}",
-            f"wanted {rate(demand.wanted_per_second)}",
+            *((f"with backlog {rate(demand.wanted_per_second)}",) if held_back else ()),
+            f"target demand {target_demand(ctx)}",
             f"p99 {duration(demand.p99_us)}",
             f"mean {duration(demand.mean_us)}",
-            f"in flight {two_digits(demand.in_flight):g}",
+            f"in flight {number(demand.in_flight)}",
             f"failing {rate(demand.failures_per_second)}" if demand.failures_per_second else "failing 0",
-            f"ready {ready}/{replicas}",
-            curve_text(curve) if curve else "service time not learned yet",
+            f"ready {len(ctx.serving)}/{ctx.view.replicas or 0}",
+            curve_text(ctx.curve) if ctx.curve else "service time not learned yet",
         )
     )
+
+
+def target_demand(ctx: Context) -> str:
+    """The demand to provide for, and the field where that is what asks for it."""
+    floor = ctx.view.spec.slo.throughput_per_second
+    if floor is None or ctx.demand is None or ctx.target_demand > floor * ctx.demand.items_per_request:
+        return rate(ctx.target_demand)
+    return f"{rate(ctx.target_demand)} (spec.slo.throughputPerSecond)"
 
 
 def predicted_text(option: Option) -> str:
     return (
         f"p99 {duration(option.p99_us)}, capacity {rate(option.capacity_per_second * option.replicas)} "
-        f"on {option.replicas} replica(s), {option.cost_per_hour:.4g} per hour"
+        f"on {count(option.replicas, 'replica')}, {money(option.cost_per_hour)} per hour"
     )
 
 
@@ -140,7 +106,7 @@ def alternative(option: Option, verdict: str) -> Alternative:
         replicas=option.replicas,
         latency_p99=duration(option.p99_us),
         capacity=rate(option.capacity_per_second * option.replicas),
-        cost_per_hour=f"{option.cost_per_hour:.4g}",
+        cost_per_hour=money(option.cost_per_hour),
         verdict=verdict[:128],
     )
 
@@ -153,7 +119,7 @@ def record(
     *,
     inputs: str = "",
     predicted: str = "",
-    replicas: int = 0,
+    replicas: int,
     settings: BatchSettings | None = None,
     alternatives: Sequence[Alternative] = (),
 ) -> DecisionRecord:

@@ -12,10 +12,12 @@ from throughline.api.base import ConditionStatus
 from throughline.api.inferenceservice import BatchingMode, ScalingMode
 from throughline.domain.control import series
 from throughline.domain.control.queueing import p99_us
-from throughline.domain.control.text import duration, settings_text
+from throughline.domain.control.text import settings_text
 from throughline.domain.decision import ConditionUpdate
+from throughline.domain.formatting import count, duration, plain
 
 if TYPE_CHECKING:
+    from throughline.api.inferenceservice import BatchSettings
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.context import Context
     from throughline.domain.control.scaling import ScaleStep
@@ -120,7 +122,7 @@ def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate
         return ConditionUpdate(kind, FALSE, *_missed(ctx, batch, scale))
     if demand.p99_us is None:
         return ConditionUpdate(kind, UNKNOWN, "NoLatencyYet", "requests come, their p99 is not known yet")
-    return ConditionUpdate(kind, TRUE, "WithinSLO", f"p99 is within {ctx.slo_us / 1000:g} ms")
+    return ConditionUpdate(kind, TRUE, "WithinSLO", f"p99 is within {plain(ctx.slo_us / 1000, 6)} ms")
 
 
 def scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
@@ -167,16 +169,27 @@ def _scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
     return ConditionUpdate(kind, TRUE, "Steady", "the replicas follow the demand")
 
 
+def _with_others(ctx: Context, settings: BatchSettings) -> str:
+    """The serving pods that report other settings, in words; what a pod has not reported is not known."""
+    names = [p.name for p in ctx.serving if p.settings is not None and p.settings != settings]
+    return f"pod {names[0]}" if len(names) == 1 else count(len(names), "pod") if names else ""
+
+
 def batch_tuned(ctx: Context, batch: BatchStep) -> ConditionUpdate:
     kind = "BatchTuned"
     mode = ctx.view.spec.batching.mode
     if mode is BatchingMode.FIXED:
+        if others := _with_others(ctx, ctx.settings):
+            text = f"spec.batching.fixed {settings_text(ctx.settings)} is being loaded; not in force yet on {others}"
+            return ConditionUpdate(kind, FALSE, "Loading", text)
         return ConditionUpdate(kind, TRUE, "Fixed", f"spec.batching.fixed is in force: {settings_text(ctx.settings)}")
     if batch.trial is not None:
-        where = f"on pod {batch.trial.pod}" if batch.trial.pod else "on all pods"
-        return ConditionUpdate(
-            kind, FALSE, "Watching", f"{settings_text(batch.trial.settings)} is being watched {where}"
-        )
+        trial = batch.trial
+        if trial.pod is None and (others := _with_others(ctx, trial.settings)):
+            text = f"{settings_text(trial.settings)} is being loaded; not in force yet on {others}"
+            return ConditionUpdate(kind, FALSE, "Loading", text)
+        where = f"on pod {trial.pod}" if trial.pod else "on all pods"
+        return ConditionUpdate(kind, FALSE, "Watching", f"{settings_text(trial.settings)} is being watched {where}")
     if ctx.demand is None:
         return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "holding the batch settings until metrics are back")
     if batch.recommended is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.text import duration, rate, settings_text, unix_seconds
+from throughline.domain.control.text import settings_text, unix_seconds
+from throughline.domain.formatting import duration, rate
 
 if TYPE_CHECKING:
     from throughline.api.status import Trial
@@ -72,7 +73,7 @@ def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
     requests = pod.metrics.success_rate + pod.metrics.failure_rate
     peer_failures = sum(p.metrics.failure_rate for p in peers if p.metrics) / len(peers)
     if pod.metrics.failure_rate > FAILURE_SHARE * requests and pod.metrics.failure_rate > 2 * peer_failures:
-        return Verdict(Outcome.ROLLBACK, f"{pod.metrics.failure_rate:.2g} failures per second on pod {pod.name}")
+        return Verdict(Outcome.ROLLBACK, f"{rate(pod.metrics.failure_rate)} fail on pod {pod.name}")
     mine, theirs = _mean_us(pod), [m for p in peers if (m := _mean_us(p)) is not None]
     if mine is None or not theirs:
         return Verdict(Outcome.WATCHING, f"no request has reached pod {pod.name} or its peers yet")
@@ -95,7 +96,7 @@ def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
     under_way_before, under_way = rate_before * before_us, demand.served_per_second * demand.mean_us
     if abs(under_way - under_way_before) > SAME_CALLERS * under_way_before:
         return None
-    text = f"{rate(demand.served_per_second)} served to callers who wait, {rate(rate_before)} before the change"
+    text = f"{rate(demand.served_per_second)} served to closed-loop clients, {rate(rate_before)} before the change"
     gained = demand.served_per_second >= (1.0 - less) * rate_before
     return Verdict(Outcome.PASSED if gained else Outcome.NO_GAIN, text)
 
@@ -103,7 +104,7 @@ def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
 def _judge_all(demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool) -> Verdict:
     requests = demand.requests_per_second + demand.failures_per_second
     if demand.failures_per_second > FAILURE_SHARE * requests:
-        return Verdict(Outcome.ROLLBACK, f"{demand.failures_per_second:.2g} failures per second since the change")
+        return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change")
     by_callers = _judge_callers(demand, trial, LESS) if callers_wait else None
     if by_callers is not None:
         return by_callers

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from throughline import exits
 from throughline.api.base import Resource
 from throughline.api.modelrevision import Artifact, Digest
+from throughline.domain.formatting import count
 
 if TYPE_CHECKING:
     from throughline.api.evaluation import Evaluation
@@ -112,7 +113,7 @@ def next_step(evaluation: Evaluation, seen: Progress) -> Step:
         return Step(Do.WAIT, job.attempt, "Pending", _waits(seen.pod, seen.waits_for))
     if seen.pod.scoring:
         return Step(Do.WAIT, job.attempt, "Scoring", f"Job {job.name}: the scorer works on the predictions")
-    again = f"; it was started again {seen.pod.restarts} time(s)" if seen.pod.restarts else ""
+    again = f"; it was started again {count(seen.pod.restarts, 'time')}" if seen.pod.restarts else ""
     said = f"; before that: {_said(seen.pod)}" if seen.pod.restarts and _said(seen.pod) else ""
     return Step(Do.WAIT, job.attempt, "Running", f"Job {job.name}{again}{said}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from throughline.api import quantities
 from throughline.api.base import Outcome
 from throughline.api.evaluationresult import Check, Reason, Verdict
+from throughline.domain.formatting import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,4 +152,4 @@ def _more(rows: int, value: float, low: float, high: float, bound: float, unit: 
 
 
 def _number(value: float) -> str:
-    return f"{value:.4g}"
+    return plain(value, 4)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from throughline.api.base import Outcome
 from throughline.api.drift import DriftPolicy
 from throughline.api.driftresult import DriftResult, SamplerState
+from throughline.domain.formatting import count
 from throughline.evaluator import source
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.sampling.rows import Keys
@@ -138,7 +139,7 @@ def _verdict(monitoring: Monitoring, result: DriftResult, state: WatchState) -> 
     off = sum(one.tracing == "ServerTooOld" for one in result.samplers)
     if off:
         oldest = monitoring.sampling.minimum_server_version
-        said.append(f"{off} replica(s) are not sampled: the server is older than minimumServerVersion {oldest}")
+        said.append(f"{count(off, 'replica')} not sampled: the server is older than minimumServerVersion {oldest}")
     if monitoring.labels is None:
         said.append(UNSEEN)
     return outcome, "; ".join(said)
@@ -148,7 +149,7 @@ def _features(result: DriftResult, state: WatchState) -> tuple[Outcome, str]:
     if result.windows:
         newest = result.windows[-1].report
         earlier = sum(one.report.outcome is Outcome.FAILED for one in result.windows[:-1])
-        more = f" ({earlier} earlier window(s) of this look had drifted)" if earlier else ""
+        more = f" ({count(earlier, 'earlier window')} of this check had drifted)" if earlier else ""
         return newest.outcome, f"{newest.message}{more}"
     waiting = f"{result.waiting_rows} rows wait for a full window"
     if state.message:

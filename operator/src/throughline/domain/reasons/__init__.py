@@ -1,0 +1,1 @@
+"""Tables of reasons, one module for each family of conditions."""

@@ -1,0 +1,130 @@
+"""Reasons of SLOMet, ScalingActive, BatchTuned and LoadBalanced: what the control loop finds and does."""
+
+from __future__ import annotations
+
+from throughline.domain.condition_types import BATCH_TUNED, LOAD_BALANCED, SCALING_ACTIVE, SLO_MET, Meaning, Nature
+
+_G, _P, _F, _U = Nature.GOOD, Nature.PROGRESS, Nature.FAULT, Nature.USER
+CONTROL_REASONS = (
+    Meaning(SLO_MET, "WithinSLO", _G, "The measured p99 is within spec.slo."),
+    Meaning(SLO_MET, "NoTraffic", _G, "No request has come, so none was late."),
+    Meaning(SLO_MET, "NoLatencyYet", _P, "Requests come; their p99 is not known yet."),
+    Meaning(SLO_MET, "MetricsUnavailable", _F, "Without metrics it is not known.", "See MetricsAvailable."),
+    Meaning(
+        SLO_MET,
+        "SLOInfeasible",
+        _U,
+        "One request alone takes longer than spec.slo.latencyP99Milliseconds.",
+        "Raise spec.slo.latencyP99Milliseconds, or place the service on a faster pool.",
+    ),
+    Meaning(SLO_MET, "Converging", _P, "The SLO is missed, and something was just changed for it."),
+    Meaning(SLO_MET, "Draining", _P, "What came in while the service was overloaded is being worked off."),
+    Meaning(
+        SLO_MET,
+        "NotAutomatic",
+        _U,
+        "The SLO is missed; what would meet it is known, and the mode forbids doing it.",
+        "Set the mode to Auto, or do what the message recommends.",
+    ),
+    Meaning(
+        SLO_MET,
+        "PoolFull",
+        _U,
+        "The SLO is missed, and the pool holds no more replicas.",
+        "Add nodes to the pool, or list another one in spec.placement.pools.",
+    ),
+    Meaning(
+        SLO_MET,
+        "AtMaxReplicas",
+        _U,
+        "The SLO is missed, and spec.scaling.maxReplicas is reached.",
+        "Raise spec.scaling.maxReplicas.",
+    ),
+    Meaning(
+        SLO_MET,
+        "MemoryBound",
+        _U,
+        "Better batch settings are known, but a reload needs twice the model's memory.",
+        "Raise the memory limit of spec.runtime.resources.",
+    ),
+    Meaning(
+        SLO_MET,
+        "LoopInert",
+        _F,
+        "The SLO is missed and no change is predicted to help.",
+        "`throughline explain NAME` shows what was weighed; look for CPU pressure, network and large inputs.",
+    ),
+    Meaning(SCALING_ACTIVE, "Steady", _G, "The replicas follow the demand."),
+    Meaning(
+        SCALING_ACTIVE,
+        "Off",
+        _G,
+        "spec.scaling.mode is Off: the replicas are those of spec.scaling.replicas, or left as they are.",
+    ),
+    Meaning(
+        SCALING_ACTIVE,
+        "Recommending",
+        _G,
+        "spec.scaling.mode is Recommend: nothing is changed.",
+        "See status.replicas.recommended.",
+    ),
+    Meaning(
+        SCALING_ACTIVE,
+        "ConflictingScaler",
+        _U,
+        "A HorizontalPodAutoscaler or ScaledObject scales the Deployment too, and its replicas are left to it; or it "
+        "scales the InferenceService, which has no effect in spec.scaling.mode Auto.",
+        "Delete it, or set spec.scaling.mode to Off.",
+    ),
+    Meaning(SCALING_ACTIVE, "Learning", _P, "How long the model takes is not learned yet."),
+    Meaning(SCALING_ACTIVE, "MetricsUnavailable", _F, "The replicas are held.", "See MetricsAvailable."),
+    Meaning(
+        SCALING_ACTIVE,
+        "PoolFull",
+        _U,
+        "More replicas are needed than the pool can hold.",
+        "Add nodes to the pool, or list another one in spec.placement.pools.",
+    ),
+    Meaning(
+        SCALING_ACTIVE,
+        "AtMaxReplicas",
+        _U,
+        "More replicas are needed than spec.scaling.maxReplicas.",
+        "Raise spec.scaling.maxReplicas.",
+    ),
+    Meaning(BATCH_TUNED, "Tuned", _G, "No other batch settings are predicted to be clearly better."),
+    Meaning(BATCH_TUNED, "Fixed", _G, "spec.batching.fixed is in force."),
+    Meaning(BATCH_TUNED, "Watching", _P, "New batch settings are tried and being watched."),
+    Meaning(BATCH_TUNED, "Learning", _P, "How long the model takes is not learned yet; that needs requests."),
+    Meaning(BATCH_TUNED, "MetricsUnavailable", _F, "The batch settings are held.", "See MetricsAvailable."),
+    Meaning(
+        BATCH_TUNED,
+        "Loading",
+        _P,
+        "Settings are being loaded; they are in force once every pod reports them.",
+        "Wait; where it lasts, ModelReady says what Triton refused.",
+    ),
+    Meaning(
+        BATCH_TUNED,
+        "Recommended",
+        _U,
+        "Better batch settings are known, and spec.batching.mode is Recommend.",
+        "See status.batch.recommended; set spec.batching.mode to Auto to have them applied.",
+    ),
+    Meaning(
+        BATCH_TUNED,
+        "MemoryBound",
+        _U,
+        "Better batch settings are known, but a reload needs twice the model's memory.",
+        "Raise the memory limit of spec.runtime.resources.",
+    ),
+    Meaning(LOAD_BALANCED, "Spread", _G, "Every replica gets its share of the load."),
+    Meaning(LOAD_BALANCED, "MetricsUnavailable", _F, "Without metrics it is not known.", "See MetricsAvailable."),
+    Meaning(
+        LOAD_BALANCED,
+        "ReplicaWithoutLoad",
+        _U,
+        "A replica gets no requests, because clients keep their connections to others.",
+        "Use gRPC, or a proxy that balances per request (Gateway API); HTTP clients must renew their connections.",
+    ),
+)

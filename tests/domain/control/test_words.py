@@ -1,0 +1,54 @@
+"""What records and conditions say: the same quantity by the same name, and what is, not what is to be."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.domain.control.batching import _gain_text
+from throughline.domain.control.choose import Option
+from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.tries import Weighed
+from throughline.domain.observed import Unavailable
+from views import BATCHED, UNBATCHED, metrics, pod, view
+
+GONE = Unavailable("PrometheusUnreachable", "Prometheus does not answer")
+
+
+def option(settings: BatchSettings, needed: int | None, replicas: int) -> Option:
+    return Option(settings, 100.0, needed, replicas, 5000.0, 1.0, 1.0, 90.0)
+
+
+def condition(decision, type_):
+    return next(c for c in decision.conditions if c.type == type_)
+
+
+def fixed(settings: BatchSettings) -> InferenceServiceSpec:
+    spec = view().spec.to_wire()
+    return InferenceServiceSpec.model_validate(
+        {**spec, "batching": {"mode": "Fixed", "fixed": settings.to_wire()}},
+    )
+
+
+def test_a_hold_records_the_replicas_and_settings_that_are_held():
+    pods = [pod(f"p{i}", metrics()) for i in range(5)]
+    decision, _ = decide(view(*pods, metrics_unavailable=GONE), LoopMemory())
+    (held,) = decision.records
+    assert (held.action, held.replicas, held.settings) == ("Hold", 5, UNBATCHED)
+
+
+def test_settings_that_no_number_of_replicas_could_serve_are_said_to_be_so():
+    best, current = option(BATCHED, 4, 4), option(UNBATCHED, None, 10)
+    said = _gain_text(Weighed(best, current, (best, current)))
+    assert said == "4 replicas suffice; with the settings in force no number of replicas meets the SLO"
+    assert _gain_text(Weighed(option(BATCHED, 1, 1), option(UNBATCHED, 3, 3), ())) == "1 replica suffices instead of 3"
+
+
+def test_settings_are_in_force_only_once_every_pod_has_them():
+    both = [pod("new", metrics(), BATCHED), pod("old", metrics(), UNBATCHED)]
+    seen = dataclasses.replace(view(*both, settings=BATCHED), spec=fixed(BATCHED))
+    loading = condition(decide(seen, LoopMemory())[0], "BatchTuned")
+    assert (loading.status, loading.reason) == ("False", "Loading")
+    assert "not in force yet on pod old" in loading.message
+    done = dataclasses.replace(seen, pods=tuple(dataclasses.replace(p, settings=BATCHED) for p in both))
+    assert condition(decide(done, LoopMemory())[0], "BatchTuned").reason == "Fixed"
