@@ -12,6 +12,8 @@ from throughline.domain.condition_types import TYPES, Nature
 from throughline.domain.conditions import describe, describe_pool
 from throughline.domain.evaluation.reasons import describe_revision, describe_run
 
+from tools import comparison
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -55,6 +57,7 @@ def files() -> dict[Path, str]:
     return {
         DOCS / "conditions.md": conditions(),
         DOCS / "api.md": api(),
+        DOCS / "compare.md": HEADER.format(source="docs/compare.toml and docs/compare.md.in") + comparison.document(),
         DOCS / "how-it-decides.md": numbers((ROOT / DOCS / "how-it-decides.md.in").read_text()),
     }
 
