@@ -22,15 +22,37 @@ STAYS, LIMITED, TAINTED, SHARED = "failed-pods", "limited", "tainted-pool", "sca
 RUNTIME: dict[str, Any] = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
 
 
+ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
+IMPORTANT = {
+    "apiVersion": "scheduling.k8s.io/v1",
+    "kind": "PriorityClass",
+    "metadata": {"name": "field-important"},
+    "value": 1000,
+}
+ON_ANY_NODE = {"nodeSelectorTerms": [{"matchExpressions": [{"key": HOST, "operator": "Exists"}]}]}
+FITTED: dict[str, Any] = {
+    **RUNTIME,
+    "podLabels": {"team": "search"},
+    "podAnnotations": {"example.com/owner": "search"},
+    "priorityClassName": "field-important",
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway"} for key in (ZONE, HOST)
+    ],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": ON_ANY_NODE}},
+    "securityContext": {"supplementalGroups": [44]},
+    "volumes": [{"name": "tables", "mountPath": "/mnt/tables", "configMap": {"name": "kube-root-ca.crt"}}],
+}
+
+
 @pytest.fixture(scope="module")
 def api(product: Cluster) -> Iterator[Api]:
     with scratch(product, "field") as api:
         yield api
 
 
-def service(api: Api, name: str, **spec: Any) -> dict[str, Any]:
+def service(api: Api, name: str, runtime: dict[str, Any] = RUNTIME, **spec: Any) -> dict[str, Any]:
     model = models.waiting_model(2000, 100)
-    return models.service(name, model, pool="cpu", namespace=api.namespace, runtime=RUNTIME, **spec)
+    return models.service(name, model, pool="cpu", namespace=api.namespace, runtime=runtime, **spec)
 
 
 def refused_pod(api: Api, service: str) -> dict[str, Any]:
@@ -43,8 +65,9 @@ def refused_pod(api: Api, service: str) -> dict[str, Any]:
 
 
 def test_a_pod_that_failed_and_stays_does_not_hold_up_a_new_model(api: Api) -> None:
-    apply(api.cluster, [service(api, STAYS, scaling={"mode": "Off"})])
+    apply(api.cluster, [IMPORTANT, service(api, STAYS, runtime=FITTED, scaling={"mode": "Off"})])
     api.until_ready(STAYS)
+    fits(api.ready_pods(STAYS)[0])
     refused = refused_pod(api, STAYS)
     refused["metadata"]["labels"]["throughline.io/revision"] = "older"
     apply(api.cluster, [refused])
@@ -55,6 +78,18 @@ def test_a_pod_that_failed_and_stays_does_not_hold_up_a_new_model(api: Api) -> N
     assert said["message"].startswith("1 of 1 replica")
     api.until_condition(STAYS, "Ready", "True")
     assert phase() == "Failed", "nobody has deleted it"
+
+
+def fits(pod: dict[str, Any]) -> None:
+    """The pod, as the API server stores it, has what `FITTED` says."""
+    assert pod["metadata"]["labels"]["team"] == "search"
+    assert pod["metadata"]["annotations"]["example.com/owner"] == "search"
+    assert pod["spec"]["priority"] == IMPORTANT["value"]
+    assert [c["topologyKey"] for c in pod["spec"]["topologySpreadConstraints"]] == [ZONE, HOST]
+    assert pod["spec"]["affinity"] == FITTED["affinity"]
+    assert pod["spec"]["securityContext"]["supplementalGroups"] == [44]
+    (server,) = pod["spec"]["containers"]
+    assert {"name": "volume-tables", "mountPath": "/mnt/tables", "readOnly": True} in server["volumeMounts"]
 
 
 def test_a_quotas_own_words_say_why_pods_are_missing(api: Api) -> None:

@@ -14,6 +14,7 @@ from tests.api.evaluations import (
     GOOD_RUNS,
 )
 from tests.api.monitoring import BAD_MONITORING, GOOD_MONITORING, MONITORING_RULE_BREAKERS
+from tests.api.pods import BAD_PODS, CLAIM_RULE_BREAKERS, GOOD_CLAIMS, GOOD_PODS, POD_RULE_BREAKERS
 from tests.api.suites import BAD_SUITES, EVALUATION_SUITE, GOOD_SUITES, SUITE_RULE_BREAKERS
 
 INFERENCE_SERVICE: dict[str, Any] = {
@@ -107,6 +108,8 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
     ),
     **GOOD_EVALUATIONS,
     **GOOD_MONITORING,
+    **GOOD_PODS,
+    **GOOD_CLAIMS,
 }
 
 # Wrong by type or bound: the schema's part. (change, field of the problem, part of the message)
@@ -161,6 +164,7 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "name too long": ((("metadata/name", "a" * 64),), "metadata.name", "63 characters"),
     **BAD_EVALUATIONS,
     **BAD_MONITORING,
+    **BAD_PODS,
 }
 
 _QUEUE = "spec/model/dynamicBatching"
@@ -326,6 +330,8 @@ RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
     ),
     **EVALUATION_RULE_BREAKERS,
     **MONITORING_RULE_BREAKERS,
+    **POD_RULE_BREAKERS,
+    **CLAIM_RULE_BREAKERS,
 }
 
 GOOD_POOLS: dict[str, tuple[Change, ...]] = {
@@ -334,6 +340,11 @@ GOOD_POOLS: dict[str, tuple[Change, ...]] = {
     "cost in thousandths": (("spec/costPerHour", "40m"),),
     "tolerates all": (("spec/tolerations", [{"operator": "Exists"}]),),
     "label with a prefix": (("spec/nodeSelector", {"nvidia.com/gpu.product": "NVIDIA-A10", "empty": ""}),),
+    "an accelerator by claim": (
+        ("spec/accelerator", {"resourceClaimTemplateName": "one-h100"}),
+        ("spec/capacity", {"maxReplicas": 8}),
+    ),
+    **GOOD_PODS,
 }
 BAD_POOLS: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "no cost": ((("spec/costPerHour", REMOVE),), "spec.costPerHour", "required"),
@@ -343,17 +354,30 @@ BAD_POOLS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "spec.accelerator.resource",
         "nvidia.com",
     ),
-    "label value": ((("spec/nodeSelector", {"a": "b c"}),), "spec.nodeSelector.a", "not valid"),
+    "value of a node's label": ((("spec/nodeSelector", {"a": "b c"}),), "spec.nodeSelector.a", "not valid"),
+    **BAD_PODS,
 }
 POOL_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "every node": ((("spec/nodeSelector", {}),), "spec.nodeSelector", "at least one label"),
-    "label key": ((("spec/nodeSelector", {"a b": "c"}),), "spec.nodeSelector", "example.com/name"),
+    "key of a node's label": ((("spec/nodeSelector", {"a b": "c"}),), "spec.nodeSelector", "example.com/name"),
+    "long key of a node's label": ((("spec/nodeSelector", {"a" * 254 + "/b": "c"}),), "spec.nodeSelector", "253"),
+    "an accelerator by nothing": (
+        (("spec/accelerator", {"countPerReplica": 1}),),
+        "spec.accelerator",
+        "one of resource",
+    ),
+    "claims without capacity": (
+        (("spec/accelerator", {"resourceClaimTemplateName": "one-h100"}),),
+        "spec.capacity",
+        "add it, with maxReplicas",
+    ),
     "toleration with a value": (
         (("spec/tolerations", [{"operator": "Exists", "key": "a", "value": "b"}]),),
         "spec.tolerations[0].value",
         "remove it",
     ),
     "toleration without a key": ((("spec/tolerations", [{"value": "b"}]),), "spec.tolerations[0].key", "add it"),
+    **POD_RULE_BREAKERS,
 }
 
 

@@ -27,7 +27,11 @@ ALL = {
     "commonLabels": {"team": "ml"},
     "podLabels": {"sidecar": "no"},
     "podAnnotations": {"a": "b"},
-    "settings": {"namespaces": ["a", "b"], "evaluatorImage": "registry/evaluator:1"},
+    "settings": {
+        "namespaces": ["a", "b"],
+        "evaluatorImage": "registry/evaluator:1",
+        "podMonitorLabels": {"release": "kps", "team": "ml"},
+    },
     "prometheus": {
         "basicAuth": {"secretName": "login"},
         "ca": {"configMapName": "authorities"},
@@ -132,6 +136,8 @@ def test_everything_switched_on(chart: helm_python.Chart) -> None:
         {"settings": {"evaluatorImage": "two words"}},
         {"settings": {"namespaces": ["Upper"]}},
         {"settings": {"podMonitor": "yes"}},
+        {"settings": {"podMonitorLabels": {"release": "two words"}}},
+        {"settings": {"podIds": "root"}},
         {"prometheus": {"basicAuth": {"password": "x"}}},
         {"prometheus": {"headers": {"X A": "b"}}},
         {"prometheus": {"headers": {"X-A": "b,c"}}},
@@ -187,6 +193,7 @@ def test_settings_are_the_operators(chart: helm_python.Chart) -> None:
     settings = Settings.model_validate({name.removeprefix(PREFIX).lower(): value for name, value in values.items()})
     assert settings.watched_namespaces == ("a", "b")
     assert settings.evaluator_image == "registry/evaluator:1"
+    assert settings.monitor_labels == (("release", "kps"), ("team", "ml"))
     assert settings.leader_election is True
     defaults = chart.values["settings"]
     assert settings.prometheus_url == defaults["prometheusUrl"]
@@ -313,6 +320,18 @@ def documented() -> set[tuple[str, str, str]]:
         for resource in re.findall(r"`([^`]+)`", resources)
         for verb in verbs.split(", ")
     }
+
+
+def test_the_operators_own_ids_are_left_to_the_cluster_too(chart: helm_python.Chart) -> None:
+    def security(values: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = only(render(chart, values), "Deployment")["spec"]["template"]["spec"]["securityContext"]
+        return found
+
+    ids = {"runAsUser", "runAsGroup", "fsGroup"}
+    assert "runAsUser" in security({})
+    assigned = security({"settings": {"podIds": "assigned"}})
+    assert not ids & assigned.keys()
+    assert assigned == {k: v for k, v in security({}).items() if k not in ids}
 
 
 @pytest.mark.parametrize("values", [{}, {"settings": {"namespaces": ["a"]}}], ids=["cluster", "namespaces"])

@@ -5,8 +5,10 @@ from typing import Any
 
 import yaml
 from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.pods import PodIDs
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.manifests import Identity, RenderOptions, render
+from throughline.domain.manifests.options import TEMPLATE_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
@@ -31,6 +33,10 @@ def render_case(case: str) -> list[dict[str, Any]]:
             default_image="example/triton:default",
             operator_namespace="throughline-system",
             pod_monitor=options.get("podMonitor", False),
+            pod_monitor_labels=tuple(options.get("podMonitorLabels", {}).items()),
+            pod_ids=PodIDs(options.get("podIds", "Fixed")),
+            pods_scrape_annotations=options.get("scrapeAnnotations"),
+            template_version=options.get("templateVersion", TEMPLATE_VERSION),
             prometheus_namespaces=tuple(options.get("prometheusNamespaces", ())),
             evaluator_image=options.get("evaluatorImage", ""),
             image_pull_policy=options.get("imagePullPolicy"),

@@ -114,3 +114,14 @@ def test_a_pool_too_small_for_the_least_names_its_cordoned_node() -> None:
     refusal = choose_pool(wanted, {"gpu": PoolView("gpu", POOL, 1, 1, closed.message)}, "")
     assert isinstance(refusal, Refusal)
     assert "gpu can hold 1, node b is cordoned" in refusal.message
+
+
+def test_the_message_names_the_affinity_that_leaves_no_node() -> None:
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "Exists"}]}]}
+    runtime = {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+    there = pool(nodeSelector=LABELS, runtime=runtime)
+    assert not in_pool(node(), there)
+    ready = pool_ready(there, {}, closed_nodes([node(taints=[TAINT])], there))
+    assert ready.reason == "NoNodes"
+    assert "no node has the labels pool=gpu and meets the node affinity of spec.runtime" in ready.message
+    assert "correct spec.nodeSelector or spec.runtime.affinity" in ready.message

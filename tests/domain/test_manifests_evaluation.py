@@ -95,7 +95,7 @@ def test_the_scratch_server_is_the_one_that_would_serve() -> None:
     for part in ("image", "command", "args", "env", "resources", "volumeMounts", "securityContext"):
         assert server[part] == serving[part], part
     assert pod(job(task()))["nodeSelector"] == {"kubernetes.io/arch": "amd64", "pool": "gpu"}
-    assert pod(job(task()))["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert pod(job(task()))["tolerations"] == deployed["spec"]["template"]["spec"]["tolerations"]
 
 
 def test_it_gets_none_of_the_services_requests_and_is_watched_by_the_service() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from throughline.domain.nodes import (
     Amounts,
     NodeAllocatable,
     PodRequests,
+    admits,
     in_pool,
     node_allocatable,
+    node_terms,
     pod_requests,
     thousandths,
     usage,
@@ -234,7 +237,7 @@ def a_node(**changes: Any) -> dict[str, Any]:
     }
 
 
-TAINT = {"key": GPU, "value": "yes", "effect": "NoSchedule"}
+TAINT = {"key": "dedicated", "value": "yes", "effect": "NoSchedule"}
 
 
 @pytest.mark.parametrize(
@@ -246,12 +249,17 @@ TAINT = {"key": GPU, "value": "yes", "effect": "NoSchedule"}
         ({"ready": "Unknown"}, [], False),
         ({"taints": [TAINT]}, [], False),
         ({"taints": [{**TAINT, "effect": "PreferNoSchedule"}]}, [], True),
-        ({"taints": [TAINT]}, [{"key": GPU, "operator": "Exists"}], True),
+        ({"taints": [TAINT]}, [{"key": "dedicated", "operator": "Exists"}], True),
         ({"taints": [TAINT]}, [{"operator": "Exists"}], True),
-        ({"taints": [TAINT]}, [{"key": GPU, "value": "yes"}], True),
-        ({"taints": [TAINT]}, [{"key": GPU, "value": "no"}], False),
-        ({"taints": [TAINT]}, [{"key": GPU, "operator": "Exists", "effect": "NoExecute"}], False),
-        ({"taints": [TAINT, {"key": "x", "effect": "NoExecute"}]}, [{"key": GPU, "operator": "Exists"}], False),
+        ({"taints": [TAINT]}, [{"key": "dedicated", "value": "yes"}], True),
+        ({"taints": [TAINT]}, [{"key": "dedicated", "value": "no"}], False),
+        ({"taints": [TAINT]}, [{"key": "dedicated", "operator": "Exists", "effect": "NoExecute"}], False),
+        ({"taints": [TAINT, {"key": "x", "effect": "NoExecute"}]}, [{"key": "dedicated", "operator": "Exists"}], False),
+        ({"taints": [{**TAINT, "key": GPU}]}, [], True),  # of the pool's own accelerator
+        ({"taints": [{**TAINT, "key": GPU}]}, [{"key": GPU, "value": "no"}], True),
+        ({"taints": [{**TAINT, "key": GPU, "effect": "NoExecute"}]}, [], False),
+        ({"taints": [{**TAINT, "key": "amd.com/gpu"}]}, [], False),
+        ({"taints": [{**TAINT, "key": GPU}, TAINT]}, [], False),
     ],
 )
 def test_nodes_of_a_pool(changes: dict[str, Any], tolerations: list[dict[str, Any]], expected: bool):
@@ -260,3 +268,52 @@ def test_nodes_of_a_pool(changes: dict[str, Any], tolerations: list[dict[str, An
 
 def test_a_node_without_the_label_is_none_of_the_pools():
     assert not in_pool({"metadata": {"name": "n"}}, pool())
+
+
+def requiring(*requirements: dict[str, Any]) -> dict[str, Any]:
+    """`spec.runtime` with one term of node affinity."""
+    terms = {"nodeSelectorTerms": [{"matchExpressions": list(requirements)}]}
+    return {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        ({"key": "zone", "operator": "In", "values": ["a", "b"]}, True),
+        ({"key": "zone", "operator": "In", "values": ["b"]}, False),
+        ({"key": "zone", "operator": "NotIn", "values": ["a"]}, False),
+        ({"key": "rack", "operator": "NotIn", "values": ["a"]}, True),
+        ({"key": "zone", "operator": "Exists"}, True),
+        ({"key": "rack", "operator": "Exists"}, False),
+        ({"key": "rack", "operator": "DoesNotExist"}, True),
+        ({"key": "memory", "operator": "Gt", "values": ["79"]}, True),
+        ({"key": "memory", "operator": "Gt", "values": ["80"]}, False),
+        ({"key": "memory", "operator": "Lt", "values": ["81"]}, True),
+        ({"key": "zone", "operator": "Lt", "values": ["81"]}, False),
+        ({"key": "rack", "operator": "Lt", "values": ["81"]}, False),
+    ],
+    ids=str,
+)
+def test_the_pools_node_affinity_decides_which_nodes_count(requirement: dict[str, Any], expected: bool):
+    there = a_node()
+    there["metadata"]["labels"] |= {"zone": "a", "memory": "80"}
+    assert in_pool(there, pool(runtime=requiring(requirement))) is expected
+
+
+def test_of_several_terms_one_is_enough_and_pool_and_service_both_hold():
+    ssd, a100, h100 = ({"key": k, "operator": "Exists"} for k in ("ssd", "a100", "h100"))
+    either = {"nodeSelectorTerms": [{"matchExpressions": [a100]}, {"matchExpressions": [h100]}]}
+    of_pool = {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": either}}}
+    terms = node_terms(pool(runtime=of_pool).runtime, spec(runtime=requiring(ssd)).runtime)
+    assert admits(terms, {"h100": "", "ssd": ""})
+    assert not admits(terms, {"h100": ""})
+    assert not admits(terms, {"ssd": ""})
+
+
+def test_what_the_pool_tolerates_by_itself_stands_on_its_pods():
+    template = pod_template(IDENTITY, spec(), "gpu", pool(), OPTIONS)
+    assert template["spec"]["tolerations"] == [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    first = replace(OPTIONS, template_version=1)
+    assert "tolerations" not in pod_template(IDENTITY, spec(), "gpu", pool(), first)["spec"]
+    declared = pool(tolerations=[{"operator": "Exists"}])
+    assert pod_template(IDENTITY, spec(), "gpu", declared, OPTIONS)["spec"]["tolerations"] == [{"operator": "Exists"}]

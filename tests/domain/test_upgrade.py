@@ -15,6 +15,7 @@ import yaml
 from throughline.domain.diff import APPLIED_HASH, needs_apply, with_hash
 from throughline.domain.manifests import RenderOptions, render
 from throughline.domain.manifests.form import ANNOTATION
+from throughline.domain.manifests.options import SCRAPE
 
 from tests.api.monitoring import SAMPLING
 from tests.domain.manifest_cases import IDENTITY, OPTIONS, SETTINGS, pool, spec
@@ -59,6 +60,11 @@ def applied(manifest: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
 def evaluator_images(deployment: dict[str, Any]) -> set[str]:
     pod = deployment["spec"]["template"]["spec"]
     return {c["image"] for c in pod.get("initContainers", ())}
+
+
+def template_metadata(deployment: dict[str, Any]) -> dict[str, Any]:
+    metadata: dict[str, Any] = deployment["spec"]["template"]["metadata"]
+    return metadata
 
 
 @pytest.mark.parametrize("surge", [True, False])
@@ -130,6 +136,24 @@ def test_an_image_that_admission_rewrote_does_not_hide_what_was_applied() -> Non
     for container in live["spec"]["template"]["spec"]["initContainers"]:
         container["image"] = f"mirror.example/{container['image']}"
     assert evaluator_images(rendered("sampled", live)) == {"example/evaluator:0.1.0"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_pods_stay_when_prometheus_comes_to_find_them_by_a_pod_monitor(service: str) -> None:
+    monitored = replace(UPGRADED, pod_monitor=True)
+    for live in (LIVE[service], rendered(service, None, BEFORE)):
+        after = rendered(service, live, monitored)
+        assert after["spec"] == live["spec"]
+        assert needs_apply(rendered(service, applied(after, live), monitored), applied(after, live)) is None
+        assert "annotations" not in template_metadata(rendered(service, live, monitored, runtime={"drainSeconds": 30}))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_pods_stay_when_pod_monitors_are_made_no_more(service: str) -> None:
+    live = rendered(service, None, replace(UPGRADED, pod_monitor=True))
+    assert "annotations" not in template_metadata(live)
+    assert needs_apply(rendered(service, live), live) is None
+    assert SCRAPE in template_metadata(rendered(service, live, runtime={"drainSeconds": 30}))["annotations"]
 
 
 def test_without_an_evaluator_sampling_stops_and_the_load_check_stays() -> None:

@@ -231,6 +231,22 @@ async def test_never_more_replicas_than_the_pool_holds(world: World) -> None:
     assert ("Deployment", "default", "m") not in world.kube.objects
 
 
+async def test_the_services_node_affinity_bounds_what_the_pool_holds(world: World) -> None:
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}
+    runtime = {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+    world.add(service(runtime=runtime))
+    reconcile = ServiceReconciler(world.deps)
+    await reconcile(KEY)
+    assert world.conditions()["Accepted"] == ("False", "PoolFull")
+    assert "spec.runtime.affinity.nodeAffinity of the service admits none of its" in world.message("Accepted")
+    there = node("n1")
+    there["metadata"]["labels"]["zone"] = "a"
+    world.add(there)
+    world.now += 60
+    await reconcile(KEY)
+    assert world.conditions()["Accepted"][0] == "True"
+
+
 async def test_two_services_do_not_count_the_same_room(world: World) -> None:
     world.add(service("m", scaling={"minReplicas": 3}))
     world.add(service("other", scaling={"minReplicas": 3}))

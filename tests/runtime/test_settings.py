@@ -5,6 +5,7 @@ import argparse
 import pytest
 from pydantic import ValidationError
 from throughline import settings
+from throughline.api.pods import PodIDs
 
 
 def test_flags_come_before_the_environment_and_that_before_defaults() -> None:
@@ -70,3 +71,22 @@ def test_access_to_prometheus_from_settings() -> None:
     ).prometheus_access
     assert access.base == "https://mimir:8080/prometheus"
     assert access.headers == {"X-Scope-OrgID": "a|b", "X-B": "c=d"}
+
+
+def test_pod_monitors_get_labels() -> None:
+    loaded = settings.load({"pod_monitor_labels": "release=kube-prometheus-stack, team.example/a=b"}, {})
+    assert dict(loaded.monitor_labels) == {"release": "kube-prometheus-stack", "team.example/a": "b"}
+    assert settings.load({}, {}).monitor_labels == ()
+
+
+@pytest.mark.parametrize("bad", ["release", "a b=c", "a=b c", "a=b,a=c", f"a={'b' * 64}", "x/y/z=b"])
+def test_what_is_no_label_of_a_pod_monitor_is_refused(bad: str) -> None:
+    with pytest.raises(ValidationError):
+        settings.load({"pod_monitor_labels": bad}, {})
+
+
+def test_ids_of_pods_are_left_to_the_cluster_where_that_is_said() -> None:
+    assert settings.load({}, {}).ids_of_pods is PodIDs.FIXED
+    assert settings.load({"pod_ids": "assigned"}, {}).ids_of_pods is PodIDs.ASSIGNED
+    with pytest.raises(ValidationError):
+        settings.load({"pod_ids": "root"}, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from throughline.adapters.prometheus_access import Access, header_problem, in_url
+from throughline.api.labels import LABEL_KEY, LABEL_VALUE, MAX_LABEL_VALUE
+from throughline.api.pods import PodIDs
 
 if TYPE_CHECKING:
     import argparse
@@ -92,6 +95,15 @@ class Settings(BaseModel):
     pod_monitor: Annotated[
         Literal["auto", "always", "never"], Field(description="PodMonitor per service; auto: where its CRD exists.")
     ] = "auto"
+    pod_monitor_labels: Annotated[
+        str, Field(description="Comma-separated KEY=VALUE; labels of PodMonitors, which your Prometheus selects by.")
+    ] = ""
+    pod_ids: Annotated[
+        Literal["fixed", "assigned"],
+        Field(
+            description="User and groups of pods that name none: fixed (1000), or assigned by the cluster (OpenShift)."
+        ),
+    ] = "fixed"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
 
@@ -163,6 +175,22 @@ class Settings(BaseModel):
             headers_directory=self.prometheus_headers_directory,
             parameters=_pairs(self.prometheus_parameters),
         )
+
+    @field_validator("pod_monitor_labels")
+    @classmethod
+    def _are_labels(cls, text: str) -> str:
+        for key, value in _pairs(text).items():
+            if not re.search(LABEL_KEY, key) or not re.search(LABEL_VALUE, value) or len(value) > MAX_LABEL_VALUE:
+                raise ValueError(f"{key}={value} is no label; write KEY=VALUE, with commas between")
+        return text
+
+    @property
+    def ids_of_pods(self) -> PodIDs:
+        return PodIDs(self.pod_ids.capitalize())
+
+    @property
+    def monitor_labels(self) -> tuple[tuple[str, str], ...]:
+        return tuple(sorted(_pairs(self.pod_monitor_labels).items()))
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:

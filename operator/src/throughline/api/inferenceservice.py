@@ -13,6 +13,7 @@ from throughline.api.compute import ComputeResources
 from throughline.api.dynamicbatching import DynamicBatching
 from throughline.api.evaluation import Evaluation
 from throughline.api.monitoring import Monitoring
+from throughline.api.pods import PodSettings, ResourceClaim
 from throughline.api.schedules import Schedule
 from throughline.api.tensors import InputTensor, OutputTensor
 from throughline.api.unserved import Unserved
@@ -336,10 +337,10 @@ class EnvVar(Resource):
     value_from: EnvVarSource | None = None
 
 
-class Runtime(Resource):
-    """How the server's pod is built. All optional."""
+class Runtime(PodSettings):
+    """How the server's pod is built. All optional; much of it may also be said by the pool, for all services there."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (serverflags.RULE,)
+    RULES: ClassVar[tuple[Rule, ...]] = (*PodSettings.RULES, serverflags.RULE)
 
     image: Annotated[
         str | None, Field(max_length=512, description="Triton image; else the pool's, else the operator's default.")
@@ -366,6 +367,14 @@ class Runtime(Resource):
     drain_seconds: Annotated[
         int, Field(ge=0, le=600, description="Between leaving the Service and the end of the server.")
     ] = 15
+    resource_claims: Annotated[
+        list[ResourceClaim],
+        Field(
+            max_length=8,
+            json_schema_extra=list_map("name"),
+            description="Further devices of the server, by dynamic resource allocation; the pool adds the accelerator.",
+        ),
+    ] = []
 
 
 class InferenceServiceSpec(Resource):

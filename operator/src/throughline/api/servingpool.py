@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Condition, Quantity, Resource, Rule, list_map
-
-LABEL_KEY = (
-    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
-    r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-)
-LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+from throughline.api.base import ATOMIC_LIST, Condition, Name, Quantity, Resource, Rule, list_map
+from throughline.api.labels import LabelValue, key_rule
+from throughline.api.pods import PodSettings
 
 
 class Tier(StrEnum):
@@ -63,34 +58,52 @@ class Toleration(Resource):
 
 
 class Accelerator(Resource):
-    """The extended resource that each replica asks for."""
+    """What each replica gets of the nodes' devices: an extended resource, or a claim of its own."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.resource) != has(self.resourceClaimTemplateName)",
+            holds=lambda s: (s.resource is None) != (s.resource_claim_template_name is None),
+            message="spec.accelerator must have one of resource (from a device plugin) and resourceClaimTemplateName "
+            "(dynamic resource allocation); remove or add one",
+        ),
+    )
 
     resource: Annotated[
-        str,
+        str | None,
         Field(
             pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?$",
             max_length=316,
             description="Extended resource name: nvidia.com/gpu, nvidia.com/mig-1g.10gb, nvidia.com/gpu.shared.",
         ),
-    ]
-    count_per_replica: Annotated[int, Field(ge=1, le=16, description="How many of it one replica takes.")] = 1
+    ] = None
+    resource_claim_template_name: Annotated[
+        Name | None,
+        Field(
+            description="A ResourceClaimTemplate of this name in the namespace of each service: each replica gets a "
+            "claim made from it. Needs spec.capacity, since nodes do not say how many devices are free."
+        ),
+    ] = None
+    count_per_replica: Annotated[
+        int, Field(ge=1, le=16, description="How many of it one replica takes; with a claim: devices in that.")
+    ] = 1
 
     @property
     def shared(self) -> bool:
         """Whether a unit is a share of a device in time: NVIDIA's device plugin names it so."""
-        return self.resource.endswith(".shared")
+        return (self.resource or "").endswith(".shared")
 
     @property
     def mig(self) -> bool:
         """Whether a unit is a part of a device in space."""
-        return "/mig-" in self.resource
+        return "/mig-" in (self.resource or "")
 
     @property
     def devices(self) -> int:
         """How many devices the server of one replica executes on. Shares and MIG devices are one, however many a
         replica asks for; of units of memory or of cores nobody can tell, so they are one device, too.
         """
-        measured = any(unit in self.resource.rpartition("/")[2] for unit in ("mem", "core", "percent"))
+        measured = any(unit in (self.resource or "").rpartition("/")[2] for unit in ("mem", "core", "percent"))
         return 1 if self.shared or self.mig or measured else self.count_per_replica
 
 
@@ -117,16 +130,20 @@ class ServingPoolSpec(Resource):
             message="spec.nodeSelector must name at least one label, or the pool would be every node of the cluster",
             field="nodeSelector",
         ),
+        key_rule("nodeSelector", "node_selector", "spec.nodeSelector"),
         Rule(
-            cel=f"self.nodeSelector.all(k, k.matches(r'{LABEL_KEY}'))",
-            holds=lambda s: all(re.match(LABEL_KEY, key) for key in s.node_selector),
-            message="spec.nodeSelector has a key that is no label key; write it as example.com/name or name",
-            field="nodeSelector",
+            cel="!has(self.accelerator) || !has(self.accelerator.resourceClaimTemplateName) || has(self.capacity)",
+            holds=lambda s: (
+                s.accelerator is None or s.accelerator.resource_claim_template_name is None or s.capacity is not None
+            ),
+            message="spec.capacity is required with spec.accelerator.resourceClaimTemplateName, since nodes do not say "
+            "how many devices are free; add it, with maxReplicas",
+            field="capacity",
         ),
     )
 
     node_selector: Annotated[
-        dict[Annotated[str, Field(max_length=316)], Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]],
+        dict[str, LabelValue],
         Field(max_length=16, description="Labels that a node of the pool carries, all of them."),
     ]
     tolerations: Annotated[list[Toleration], Field(max_length=16, json_schema_extra=ATOMIC_LIST)] = []
@@ -141,6 +158,7 @@ class ServingPoolSpec(Resource):
     region: Annotated[str | None, Field(max_length=63)] = None
     tier: Tier = Tier.CLOUD
     capacity: PoolCapacity | None = None
+    runtime: Annotated[PodSettings, Field(description="Of all pods placed here.")] = PodSettings()
 
     @property
     def devices(self) -> int:
@@ -155,7 +173,11 @@ class ServingPoolStatus(Resource):
     conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra=list_map("type"))] = []
     nodes: Annotated[int, Field(ge=0, description="Ready, schedulable nodes that the selector finds.")] | None = None
     allocatable: (
-        Annotated[int, Field(ge=0, description="Units of the accelerator (without one: pods) on those nodes.")] | None
+        Annotated[
+            int,
+            Field(ge=0, description="Units of the accelerator (without one: pods) on those nodes; absent with claims."),
+        ]
+        | None
     ) = None
     free: Annotated[int, Field(ge=0, description="Units of `allocatable` that no pod holds.")] | None = None
     services: Annotated[int, Field(ge=0, description="InferenceServices placed here.")] | None = None

@@ -394,6 +394,8 @@ def _options(settings: operator_settings.Settings, *, monitors: bool) -> RenderO
         operator_namespace=settings.operator_namespace,
         prometheus_namespaces=settings.metrics_readers,
         pod_monitor=wanted,
+        pod_monitor_labels=settings.monitor_labels,
+        pod_ids=settings.ids_of_pods,
     )
 
 

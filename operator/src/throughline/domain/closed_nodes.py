@@ -8,7 +8,7 @@ from throughline.api.advisories import undivided_accelerator
 from throughline.api.base import ConditionStatus
 from throughline.domain.condition_types import READY
 from throughline.domain.decision import ConditionUpdate
-from throughline.domain.nodes import PODS, labelled, ready, untolerated
+from throughline.domain.nodes import PODS, node_terms, ready, selected, untolerated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,10 +43,10 @@ class _Sorted(NamedTuple):
 
 
 def closed_nodes(nodes: Iterable[Mapping[str, Any]], pool: ServingPoolSpec) -> ClosedNodes | None:
-    """What closes the nodes that spec.nodeSelector selects; None where each of them takes replicas."""
+    """What closes the nodes that the pool selects; None where each of them takes replicas."""
     found = _Sorted({}, [], [], {})
     for node in nodes:
-        if labelled(node, pool.node_selector):
+        if selected(node, pool):
             _sort(found, node, pool)
     parts = [(reason, text) for reason, tell in _CAUSES if (text := tell(found, pool))]
     return ClosedNodes(parts[0][0], "; ".join(text for _, text in parts)) if parts else None
@@ -62,8 +62,7 @@ def pool_ready(spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNo
             READY, ConditionStatus.FALSE, closed.reason, f"no node takes a replica: {closed.message}"
         )
     if not units:
-        wanted = ", ".join(f"{k}={v}" for k, v in sorted(spec.node_selector.items()))
-        text = f"no node has the labels {wanted}: label or add nodes, or correct spec.nodeSelector"
+        text = f"{no_node(spec)}: label or add nodes, or correct {_selectors(spec)}"
         return ConditionUpdate(READY, ConditionStatus.FALSE, "NoNodes", text)
     if not any(units.values()):
         resource = spec.accelerator.resource if spec.accelerator else PODS
@@ -74,6 +73,17 @@ def pool_ready(spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNo
         return ConditionUpdate(READY, ConditionStatus.FALSE, "NoAccelerator", text)
     remarks = [closed.message if closed is not None else None, useless]
     return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", "; ".join(r for r in remarks if r))
+
+
+def no_node(pool: ServingPoolSpec) -> str:
+    """Says which nodes the pool selects, where there is none."""
+    wanted = ", ".join(f"{k}={v}" for k, v in sorted(pool.node_selector.items()))
+    meets = " and meets the node affinity of spec.runtime" if node_terms(pool.runtime) else ""
+    return f"no node has the labels {wanted}{meets}"
+
+
+def _selectors(pool: ServingPoolSpec) -> str:
+    return "spec.nodeSelector" + (" or spec.runtime.affinity" if node_terms(pool.runtime) else "")
 
 
 def _sort(found: _Sorted, node: Mapping[str, Any], pool: ServingPoolSpec) -> None:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from throughline.domain.observed import Manifest
 
-# A field's name; the key and its value of an item in a list that is merged by that key; the index in any other list.
-Step: TypeAlias = "str | tuple[str, str | int] | int"
+# The keys and their values of an item in a list that is merged by these keys.
+Key: TypeAlias = tuple[tuple[str, str | int], ...]
+# A field's name; the key of an item in a list that is merged by keys; the index in any other list.
+Step: TypeAlias = str | Key | int
 Path: TypeAlias = tuple[Step, ...]
 
 APPLIED_HASH = f"{GROUP}/applied-hash"
@@ -28,15 +30,17 @@ HASH_DIGITS = 16
 # The lists that server-side apply merges by a key, in what is rendered here; all others are replaced as a whole.
 # ports: of a container by containerPort; of a Service by port, where each item has a targetPort (a NetworkPolicy's
 # ports have none, and are atomic).
-_LIST_KEYS = {
-    "containers": "name",
-    "env": "name",
-    "imagePullSecrets": "name",
-    "initContainers": "name",
-    "ownerReferences": "uid",
-    "topologySpreadConstraints": "topologyKey",
-    "volumeMounts": "mountPath",
-    "volumes": "name",
+_LIST_KEYS: dict[str, tuple[str, ...]] = {
+    "claims": ("name",),
+    "containers": ("name",),
+    "env": ("name",),
+    "imagePullSecrets": ("name",),
+    "initContainers": ("name",),
+    "ownerReferences": ("uid",),
+    "resourceClaims": ("name",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+    "volumeMounts": ("mountPath",),
+    "volumes": ("name",),
 }
 
 
@@ -84,7 +88,7 @@ def text_of(path: Path) -> str:
         if isinstance(step, str):
             text += f".{step}" if text else step
         else:
-            text += f"[{step[1] if isinstance(step, tuple) else step}]"
+            text += f"[{','.join(str(value) for _, value in step) if isinstance(step, tuple) else step}]"
     return text
 
 
@@ -108,34 +112,39 @@ def paths(desired: Any, live: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def _list_paths(name: str, desired: Sequence[Any], live: Sequence[Any], path: Path) -> Iterator[Path]:
-    key = _list_key(name, desired)
-    if key is None:
+    keys = _list_keys(name, desired)
+    if keys is None:
         if len(desired) != len(live):
             yield path
             return
         for index, (wanted, found) in enumerate(zip(desired, live, strict=True)):
             yield from paths(wanted, found, (*path, index))
         return
-    found_by_key = {
-        item.get(key): item for item in live if isinstance(item, dict) and isinstance(item.get(key), str | int)
-    }
+    found_by_key = {_key_of(item, keys): item for item in live if _all([item], *keys)}
     for wanted in desired:
-        where = (*path, (key, wanted[key]))
-        found = found_by_key.get(wanted[key])
+        key = _key_of(wanted, keys)
+        where = (*path, key)
+        found = found_by_key.get(key)
         if found is None:
             yield where
         else:
             yield from paths(wanted, found, where)
 
 
-def _list_key(name: str, items: Sequence[Any]) -> str | None:
-    key = _LIST_KEYS.get(name)
+def _list_keys(name: str, items: Sequence[Any]) -> tuple[str, ...] | None:
+    keys = _LIST_KEYS.get(name)
     if name == "ports":
-        key = next(
-            (k for k, mark in (("containerPort", "containerPort"), ("port", "targetPort")) if _all(items, mark)), None
-        )
-    return key if key is not None and _all(items, key) else None
+        marks = (("containerPort", "containerPort"), ("port", "targetPort"))
+        keys = next(((key,) for key, mark in marks if _all(items, mark)), None)
+    return keys if keys is not None and _all(items, *keys) else None
 
 
-def _all(items: Sequence[Any], field: str) -> bool:
-    return bool(items) and all(isinstance(item, dict) and field in item for item in items)
+def _key_of(item: Mapping[str, Any], keys: Sequence[str]) -> Key:
+    return tuple((key, item[key]) for key in keys)
+
+
+def _all(items: Sequence[Any], *fields: str) -> bool:
+    """Whether all are maps with these fields, as keys have them."""
+    return bool(items) and all(
+        isinstance(item, dict) and all(isinstance(item.get(f), str | int) for f in fields) for item in items
+    )

@@ -6,21 +6,27 @@ All amounts are whole thousandths of a unit, so that adding them up for thousand
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from throughline.api.quantities import parse
+from throughline.api.scheduling import NodeOperator
+from throughline.api.servingpool import TaintEffect, Toleration, TolerationOperator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from throughline.api.servingpool import ServingPoolSpec, Toleration
+    from throughline.api.pods import PodSettings
+    from throughline.api.scheduling import NodeRequirement
+    from throughline.api.servingpool import ServingPoolSpec
 
 PODS = "pods"
 ONE = 1000
 Amounts = dict[str, int]
+Terms = list[list["NodeRequirement"]]  # a node meets all requirements of one term
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class NodeAllocatable:
 
     name: str
     resources: Mapping[str, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,9 @@ def thousandths(quantity: str | float) -> int:
 
 def node_allocatable(node: Mapping[str, Any]) -> NodeAllocatable:
     """From a core/v1 Node."""
-    allocatable = node.get("status", {}).get("allocatable") or {}
-    return NodeAllocatable(node["metadata"]["name"], {k: thousandths(v) for k, v in allocatable.items()})
+    allocatable, metadata = node.get("status", {}).get("allocatable") or {}, node["metadata"]
+    resources = {k: thousandths(v) for k, v in allocatable.items()}
+    return NodeAllocatable(metadata["name"], resources, metadata.get("labels") or {})
 
 
 def pod_requests(pod: Mapping[str, Any]) -> PodRequests:
@@ -105,11 +113,18 @@ def usage(pods: Iterable[PodRequests]) -> dict[str, Amounts]:
 def in_pool(node: Mapping[str, Any], pool: ServingPoolSpec) -> bool:
     """Whether a replica of the pool may be scheduled on the node now: selected, ready, open and tolerated."""
     return (
-        labelled(node, {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector})
+        selected(node, pool)
+        and labelled(node, {"kubernetes.io/arch": pool.architecture.value})
         and not node.get("spec", {}).get("unschedulable")
         and ready(node)
         and not untolerated(node, pool)
     )
+
+
+def selected(node: Mapping[str, Any], pool: ServingPoolSpec) -> bool:
+    """Whether the node is of the pool, by its labels."""
+    labels = node.get("metadata", {}).get("labels") or {}
+    return labelled(node, pool.node_selector) and admits(node_terms(pool.runtime), labels)
 
 
 def labelled(node: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
@@ -128,7 +143,59 @@ def untolerated(node: Mapping[str, Any], pool: ServingPoolSpec) -> list[Mapping[
     """The taints that keep a replica of the pool away from the node."""
     taints = node.get("spec", {}).get("taints") or ()
     hard = (t for t in taints if t.get("effect") in {"NoSchedule", "NoExecute"})
-    return [t for t in hard if not any(_tolerates(toleration, t) for toleration in pool.tolerations)]
+    return [t for t in hard if not any(_tolerates(toleration, t) for toleration in tolerations(pool))]
+
+
+def tolerations(pool: ServingPoolSpec) -> list[Toleration]:
+    """Of each pod placed there: the pool's own, and one of the taint that is named after the accelerator.
+
+    Clouds put that on nodes with accelerators, to keep off pods that do not ask for one. These do. The admission plugin
+    ExtendedResourceToleration does the same, where it is enabled; capacity and pods must not depend on that.
+    """
+    resource = pool.accelerator.resource if pool.accelerator else None
+    if resource is None:
+        return pool.tolerations
+    added = Toleration(key=resource, operator=TolerationOperator.EXISTS, effect=TaintEffect.NO_SCHEDULE)
+    covered = any(
+        t.operator is added.operator and t.key in {None, resource} and t.effect in {None, added.effect}
+        for t in pool.tolerations
+    )
+    return pool.tolerations if covered else [*pool.tolerations, added]
+
+
+def node_terms(*settings: PodSettings) -> Terms:
+    """The node affinity that pods require, where all of these settings hold; empty: any node."""
+    terms: Terms = []
+    for one in settings:
+        affinity = one.affinity.node_affinity if one.affinity else None
+        required = affinity.required_during_scheduling_ignored_during_execution if affinity else None
+        if required is not None:
+            own = [term.match_expressions for term in required.node_selector_terms]
+            terms = [[*before, *after] for before in terms for after in own] if terms else own
+    return terms
+
+
+def admits(terms: Terms, labels: Mapping[str, str]) -> bool:
+    """Whether a node with these labels meets one of the terms, as the scheduler decides it."""
+    return not terms or any(all(_meets(requirement, labels) for requirement in term) for term in terms)
+
+
+def _meets(requirement: NodeRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case NodeOperator.IN:
+            return value in requirement.values
+        case NodeOperator.NOT_IN:
+            return value not in requirement.values
+        case NodeOperator.EXISTS:
+            return value is not None
+        case NodeOperator.DOES_NOT_EXIST:
+            return value is None
+        case NodeOperator.GT | NodeOperator.LT:
+            if value is None or re.fullmatch(r"-?[0-9]{1,18}", value) is None:
+                return False
+            bound = int(requirement.values[0])
+            return int(value) > bound if requirement.operator is NodeOperator.GT else int(value) < bound
 
 
 def _tolerates(toleration: Toleration, taint: Mapping[str, Any]) -> bool:

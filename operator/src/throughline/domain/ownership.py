@@ -76,9 +76,8 @@ def _child(fields: Fields, step: Step) -> Fields | None:
         return fields.get(f"f:{step}")
     if isinstance(step, int):  # no list that is merged by keys: it would have been a leaf
         return None
-    key, value = step
     for name, below in fields.items():
-        if name.startswith("k:") and json.loads(name[2:]).get(key) == value:
+        if name.startswith("k:") and dict(step).items() <= json.loads(name[2:]).items():
             return dict(below)
     return None
 

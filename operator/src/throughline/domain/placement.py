@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api import quantities
 from throughline.api.inferenceservice import PlacementStrategy
+from throughline.domain.closed_nodes import no_node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -89,8 +90,7 @@ def _full(existing: Sequence[PoolView], needed: int) -> Refusal:
 
 def _room(pool: PoolView) -> str:
     if pool.spec.capacity is None and pool.nodes == 0:
-        wanted = ", ".join(f"{k}={v}" for k, v in sorted(pool.spec.node_selector.items()))
-        return f"pool {pool.name}: {pool.closed or f'no node has the labels {wanted}'}"
+        return f"pool {pool.name}: {pool.closed or no_node(pool.spec)}"
     return f"{pool.name} can hold {pool.capacity_replicas}" + (f", {pool.closed}" if pool.closed else "")
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.closed_nodes import closed_nodes
 from throughline.domain.manifests import POOL_LABEL, SERVICE_LABEL
-from throughline.domain.nodes import in_pool, labelled, node_allocatable, pod_requests
+from throughline.domain.nodes import admits, in_pool, node_allocatable, node_terms, pod_requests, selected
 from throughline.domain.observed import PoolView
 from throughline.domain.placement import capacity_for
 from throughline.domain.replica import admitted_shape
@@ -123,7 +123,7 @@ class Cluster:
         """Nodes that a replica of the pool can be scheduled on, and why others cannot take one."""
         known = self._nodes.get(name)
         if known is None or known[1] != spec or self.clock() - known[0] >= VIEW_SECONDS:
-            nodes = [n for n in self.objects.all("Node") if labelled(n, spec.node_selector)]
+            nodes = [n for n in self.objects.all("Node") if selected(n, spec)]
             found = PoolNodes([node_allocatable(n) for n in nodes if in_pool(n, spec)], closed_nodes(nodes, spec))
             known = self._nodes[name] = (self.clock(), spec, found)
         return known[2]
@@ -161,13 +161,17 @@ class Cluster:
         `requests`: of one replica on a pool.
         """
         found: dict[str, PoolView] = {}
+        terms = node_terms(spec.runtime)
         for reference in spec.placement.pools:
             declared = self.pool_spec(reference.name)
             if declared is None:
                 continue
-            nodes, closed = self.nodes(reference.name, declared)
+            of_pool, closed = self.nodes(reference.name, declared)
+            nodes = [node for node in of_pool if admits(terms, node.labels)]
             capacity = self._capacity(key, label, reference.name, declared, nodes, usage, requests)
             said = closed.message if closed else ""
+            if of_pool and not nodes:
+                said = f"spec.runtime.affinity.nodeAffinity of the service admits none of its {len(of_pool)} open nodes"
             found[reference.name] = PoolView(reference.name, declared, capacity, len(nodes), said)
         return found
 

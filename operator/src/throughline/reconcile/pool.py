@@ -18,9 +18,10 @@ from throughline.reconcile import writes
 from throughline.reconcile.status import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from throughline.api.base import Condition
+    from throughline.domain.nodes import NodeAllocatable
     from throughline.reconcile.context import Deps
 
 READY = "Ready"
@@ -60,20 +61,24 @@ class PoolReconciler:
             )
         nodes, closed = deps.cluster.nodes(name, spec)
         resource = spec.accelerator.resource if spec.accelerator else PODS
-        units = {node.name: node.resources.get(resource, 0) // ONE for node in nodes}
-        usage = await deps.cluster.usage()
-        free = None
-        if usage is not None:
-            taken = {node: usage.total[node].get(resource, 0) // ONE for node in units if node in usage.total}
-            free = sum(max(0, count - taken.get(node, 0)) for node, count in units.items())
+        units, free = ({}, None) if resource is None else await self._units(nodes, resource)
         return ServingPoolStatus(
             observed_generation=generation,
             conditions=self._conditions(before, pool_ready(spec, units, closed), generation),
             nodes=len(nodes),
-            allocatable=sum(units.values()),
+            allocatable=None if resource is None else sum(units.values()),
             free=free,
             services=services,
         )
+
+    async def _units(self, nodes: Sequence[NodeAllocatable], resource: str) -> tuple[dict[str, int], int | None]:
+        """What each node offers, and how many of them all are free; None where that cannot be read."""
+        units = {node.name: node.resources.get(resource, 0) // ONE for node in nodes}
+        usage = await self._deps.cluster.usage()
+        if usage is None:
+            return units, None
+        taken = {node: usage.total[node].get(resource, 0) // ONE for node in units if node in usage.total}
+        return units, sum(max(0, count - taken.get(node, 0)) for node, count in units.items())
 
     def _conditions(self, before: ServingPoolStatus, update: ConditionUpdate, generation: int) -> list[Condition]:
         return replaced(before.conditions, update, generation, rfc3339(self._deps.clock()))

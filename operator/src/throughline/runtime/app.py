@@ -205,6 +205,8 @@ class App:
                 operator_namespace=settings.operator_namespace,
                 prometheus_namespaces=settings.metrics_readers,
                 pod_monitor=pod_monitor,
+                pod_monitor_labels=settings.monitor_labels,
+                pod_ids=settings.ids_of_pods,
                 evaluator_image=settings.evaluator_image,
             ),
             frame=self.poller.frame,

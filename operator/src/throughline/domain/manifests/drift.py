@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from throughline.api.base import GROUP
-from throughline.domain.manifests import claims, evaluation, evaluation_pod, names, pod, readers
+from throughline.domain.manifests import claims, evaluation, evaluation_pod, names, pod, pod_settings, readers
 
 if TYPE_CHECKING:
     from throughline.api.evaluationdataset import Dataset
@@ -96,8 +96,7 @@ def _cron_job(
         **pod.pull_secrets(spec.runtime),
         "enableServiceLinks": False,
         "restartPolicy": "OnFailure",
-        "securityContext": pod.pod_security(),
-        **pod.placed_on(pool),
+        **pod_settings.common(spec, pool, options),
         "containers": [_container(options, monitoring)],
         "volumes": [
             {"name": "storage", "persistentVolumeClaim": {"claimName": monitoring.sampling.storage.claim_name}},
@@ -106,7 +105,7 @@ def _cron_job(
             *readers.volumes(_datasets(monitoring)),
         ],
     })  # fmt: skip
-    template = {"metadata": {"labels": pod_labels}, "spec": reader}
+    template = {"metadata": pod_settings.metadata(spec, pool, pod_labels), "spec": reader}
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from throughline.api.base import API_VERSION, GROUP
 from throughline.api.evaluation import EvaluationTarget
 from throughline.api.inferenceservice import BatchSettings
-from throughline.domain.manifests import evaluation_pod, names, readers, scorer
+from throughline.domain.manifests import evaluation_pod, names, pod_settings, readers, scorer
 from throughline.domain.manifests.triton_config import config_pbtxt, served_name, triton_config
 
 if TYPE_CHECKING:
@@ -221,7 +221,9 @@ def job(
             "activeDeadlineSeconds": assignment.seconds,
             **scorer.failure_policy(assignment.suite),
             "template": {
-                "metadata": {"labels": {**_labels(identity.name, assignment.run), **selector(identity.name)}},
+                "metadata": pod_settings.metadata(
+                    spec, pool, {**_labels(identity.name, assignment.run), **selector(identity.name)}
+                ),
                 "spec": {
                     "serviceAccountName": evaluation_name(identity.name),
                     **evaluation_pod.spec(identity, spec, pool, options, assignment),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from throughline.domain.manifests import names, pod, readers, scorer
+from throughline.domain.manifests import names, pod, pod_settings, readers, scorer
 from throughline.domain.manifests.triton_config import served_name
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def spec(
         "items": [{"key": f"{names.CONFIG_NAME}.pbtxt", "path": f"{names.CONFIG_NAME}.pbtxt"}],
     }
     first = [pod.scratch_server(identity, service, pool, options)] if assignment.scratch else []
-    volumes = pod.volumes(service, config) if assignment.scratch else [pod.storage_volume(service)]
+    volumes = pod.volumes(service, pool, config) if assignment.scratch else [pod.storage_volume(service)]
     volumes += [*readers.volumes(assignment.datasets), *_work_volumes(assignment)]
     asks = _asking(identity, service, options, assignment)
     declared = assignment.suite.task.scorer
@@ -57,11 +57,11 @@ def spec(
         "enableServiceLinks": False,
         "restartPolicy": "OnFailure" if declared is None else "Never",
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": pod.pod_security(),
-        **pod.placed_on(pool),
+        **pod_settings.common(service, pool, options),
         **({"initContainers": first} if first else {}),
         "containers": [last],
         "volumes": volumes,
+        **(pod.claimed(service, pool) if assignment.scratch else {}),
     }
 
 

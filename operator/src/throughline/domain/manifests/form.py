@@ -1,13 +1,14 @@
 """The form of a service's pods: what their template takes from this installation, and not from the service or its pool.
 
 The installation changes when the operator is upgraded: another image of the evaluator, another version of the template.
-That alone replaces no pod. A live Deployment therefore keeps its form for as long as its template, rendered in that
-form, is what was applied to it. As soon as anything else of the template changes, pods are replaced anyway, and the
-Deployment takes the present form.
+It changes, too, when PodMonitors come to be made: pods then need no annotation for discovery by a Prometheus. That
+alone replaces no pod. A live Deployment therefore keeps its form for as long as its template, rendered in that form, is
+what was applied to it. As soon as anything else of the template changes, pods are replaced anyway, and the Deployment
+takes the present form.
 
-What was applied stands in an annotation of the Deployment: version, evaluator's image and a hash of the template. The
-live template does not tell it: an admission policy may have rewritten an image, and what is rendered no more is still
-there. 0.1.0 wrote no such annotation, but a hash of its whole Deployment.
+What was applied stands in an annotation of the Deployment: version, evaluator's image, whether pods are annotated for
+discovery, and a hash of the template. The live template does not tell it: an admission policy may have rewritten an
+image, and what is rendered no more is still there. 0.1.0 wrote no such annotation, but a hash of its whole Deployment.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from throughline.api.base import GROUP
 from throughline.domain.diff import APPLIED_HASH, hash_of, with_hash
 from throughline.domain.manifests import names, sampling
-from throughline.domain.manifests.options import TEMPLATE_VERSION
+from throughline.domain.manifests.options import SCRAPE, TEMPLATE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,15 +33,23 @@ FIRST_VERSION = 1
 
 
 class Form(NamedTuple):
-    """A version of the template, and the evaluator's image in it; empty: it has none."""
+    """A version of the template, the evaluator's image in it (empty: it has none), and whether pods are annotated for
+    discovery by a Prometheus.
+    """
 
     version: int
     evaluator_image: str
+    scrape_annotations: bool
 
 
 def annotation(template: Mapping[str, Any], version: int) -> str:
     """The form of a rendered template, and its hash."""
-    recorded = {"evaluatorImage": _evaluator_image(template), "hash": hash_of(template), "version": version}
+    recorded = {
+        "evaluatorImage": _evaluator_image(template),
+        "hash": hash_of(template),
+        "podMonitor": SCRAPE not in _annotations(template),  # discovered by it alone
+        "version": version,
+    }
     return json.dumps({k: v for k, v in recorded.items() if v}, sort_keys=True, separators=(",", ":"))
 
 
@@ -55,7 +64,12 @@ def kept(
     form = _first(live) if recorded is None else _parse(recorded)
     if form is None:
         return None
-    in_form = replace(options, pods_evaluator_image=form.evaluator_image, template_version=form.version)
+    in_form = replace(
+        options,
+        pods_evaluator_image=form.evaluator_image,
+        pods_scrape_annotations=form.scrape_annotations,
+        template_version=form.version,
+    )
     if recorded is not None:  # of the template alone, which no strategy changes
         was_applied = _annotations(deployment(in_form, True))[ANNOTATION] == recorded
     else:
@@ -73,7 +87,7 @@ def _hash_of_first(rendered: Manifest) -> str:
 def _first(live: Mapping[str, Any]) -> Form:
     """The form of 0.1.0."""
     template = (live.get("spec") or {}).get("template") or {}
-    return Form(FIRST_VERSION, _evaluator_image(template))
+    return Form(FIRST_VERSION, _evaluator_image(template), scrape_annotations=True)
 
 
 def _parse(recorded: str) -> Form | None:
@@ -85,9 +99,10 @@ def _parse(recorded: str) -> Form | None:
     if not isinstance(found, dict):
         return None
     version, image = found.get("version"), found.get("evaluatorImage", "")
-    if not isinstance(version, int) or not isinstance(image, str):
+    monitored = found.get("podMonitor", False)
+    if not isinstance(version, int) or not isinstance(image, str) or not isinstance(monitored, bool):
         return None
-    return Form(version, image) if FIRST_VERSION <= version <= TEMPLATE_VERSION else None
+    return Form(version, image, not monitored) if FIRST_VERSION <= version <= TEMPLATE_VERSION else None
 
 
 def _evaluator_image(template: Mapping[str, Any]) -> str:

@@ -83,12 +83,13 @@ def _ports(*numbers: int) -> list[dict[str, Any]]:
     return [{"protocol": "TCP", "port": number} for number in numbers]
 
 
-def pod_monitor(identity: Identity) -> Manifest:
+def pod_monitor(identity: Identity, options: RenderOptions) -> Manifest:
     """For the Prometheus operator, which adds the labels namespace and pod to every series by itself."""
+    metadata = names.metadata(identity, names.base_name(identity.name))
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
-        "metadata": names.metadata(identity, names.base_name(identity.name)),
+        "metadata": {**metadata, "labels": {**dict(options.pod_monitor_labels), **metadata["labels"]}},
         "spec": {
             "selector": {"matchLabels": names.selector(identity.name)},
             "podTargetLabels": [names.SERVICE_LABEL, names.REVISION_LABEL, names.POOL_LABEL],

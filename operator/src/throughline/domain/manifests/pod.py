@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from throughline.api.quantities import canonical, canonical_resource
-from throughline.domain.manifests import claims, names, sampling, triton_config
+from throughline.domain.manifests import claims, names, pod_settings, sampling, triton_config
+from throughline.domain.manifests.options import SCRAPE
 
 if TYPE_CHECKING:
     from throughline.api.inferenceservice import EnvVar, InferenceServiceSpec, Runtime
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from throughline.domain.manifests.names import Identity
     from throughline.domain.manifests.options import RenderOptions
 
-USER = 1000  # triton-server of NVIDIA's images
 EXIT_TIMEOUT_SECONDS = 30
 STARTUP_PERIOD_SECONDS = 2
 # Open without the key: health, metadata, inference, statistics. All that changes the server needs it.
@@ -48,30 +48,22 @@ def pod_template(
     """
     model = triton_config.served_name(spec, identity.name)
     revision = triton_config.model_hash(spec, model)
+    ours = {
+        **names.labels(identity.name),
+        names.REVISION_LABEL: revision,
+        names.POOL_LABEL: names.label_value(pool_name),
+    }
     template: dict[str, Any] = {
-        "metadata": {
-            "labels": {
-                **names.labels(identity.name),
-                names.REVISION_LABEL: revision,
-                names.POOL_LABEL: names.label_value(pool_name),
-            },
-            # For a Prometheus that discovers by annotation.
-            "annotations": {
-                "prometheus.io/scrape": "true",
-                "prometheus.io/port": str(names.METRICS_PORT),
-                "prometheus.io/path": "/metrics",
-            },
-        },
+        "metadata": pod_settings.metadata(spec, pool, ours, _scrape_annotations(options)),
         "spec": {
             **_identity_of_pod(identity, spec.runtime),
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": grace_seconds(spec.runtime),
-            "securityContext": pod_security(),
-            **placed_on(pool),
-            "topologySpreadConstraints": _spread(identity),
+            **_scheduled(identity, spec, pool, options),
             **({} if digest is None else {"initContainers": [_check(spec, options, model, digest)]}),
             "containers": [_container(identity, spec, pool, options, model)],
-            "volumes": volumes(spec, {"name": names.config_map_name(identity.name, revision)}),
+            "volumes": volumes(spec, pool, {"name": names.config_map_name(identity.name, revision)}),
+            **claimed(spec, pool),
         },
     }
     sampled = sampling.declared(spec, pool, options)
@@ -79,6 +71,36 @@ def pod_template(
         _sample(template["spec"], sampled, sampling.sidecar(identity, spec, sampled, options, model))
         template["spec"] = claims.shared(template["spec"])
     return template
+
+
+def _scrape_annotations(options: RenderOptions) -> dict[str, str]:
+    """For a Prometheus that discovers pods by annotation."""
+    if not options.scrape_annotations:
+        return {}
+    return {
+        SCRAPE: "true",
+        "prometheus.io/port": str(names.METRICS_PORT),
+        "prometheus.io/path": "/metrics",
+    }
+
+
+def _scheduled(
+    identity: Identity, spec: InferenceServiceSpec, pool: ServingPoolSpec, options: RenderOptions
+) -> dict[str, Any]:
+    common = pod_settings.common(spec, pool, options)
+    affinity = {**common.get("affinity", {}), **pod_settings.among_pods(identity, spec, pool)}
+    spread = pod_settings.spread(identity, spec, pool)
+    return {
+        **common,
+        **({"affinity": affinity} if affinity else {}),
+        **({"topologySpreadConstraints": spread} if spread else {}),
+    }
+
+
+def claimed(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> dict[str, Any]:
+    """Of a pod with a server: devices by dynamic resource allocation."""
+    found = pod_settings.resource_claims(spec, pool)
+    return {"resourceClaims": found} if found else {}
 
 
 def _sample(pod: dict[str, Any], sampled: Sampling, sidecar: dict[str, Any]) -> None:
@@ -133,18 +155,6 @@ def scratch_server(
     return {**container, "restartPolicy": "Always"}
 
 
-def pod_security() -> dict[str, Any]:
-    """Of the restricted pod security standard."""
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": USER,
-        "fsGroup": USER,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
 def container_security() -> dict[str, Any]:
     """Of the restricted pod security standard, and a root that cannot be written."""
     return {
@@ -153,25 +163,6 @@ def container_security() -> dict[str, Any]:
         "runAsNonRoot": True,
         "capabilities": {"drop": ["ALL"]},
     }
-
-
-def _spread(identity: Identity) -> list[dict[str, Any]]:
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": names.selector(identity.name)},
-        }
-    ]
-
-
-def placed_on(pool: ServingPoolSpec) -> dict[str, Any]:
-    """What keeps a pod to the pool's nodes."""
-    scheduling: dict[str, Any] = {"nodeSelector": {"kubernetes.io/arch": pool.architecture.value, **pool.node_selector}}
-    if pool.tolerations:
-        scheduling["tolerations"] = [t.to_wire() for t in pool.tolerations]
-    return scheduling
 
 
 def _container(
@@ -193,12 +184,12 @@ def _container(
         # Triton refuses HTTP at once on SIGTERM; first let every client learn that this pod is gone (fact 10).
         "lifecycle": {"preStop": {"sleep": {"seconds": spec.runtime.drain_seconds}}},
         "securityContext": container_security(),
-        "volumeMounts": _mounts(spec, model),
+        "volumeMounts": _mounts(spec, pool, model),
         **options.pull_policy,
     }
     if spec.runtime.drain_seconds == 0:  # the API server refuses a sleep of no time before 1.33
         del container["lifecycle"]
-    resources = _resources(spec.runtime, pool)
+    resources = _resources(spec, pool)
     if resources:
         container["resources"] = resources
     return container
@@ -272,20 +263,22 @@ def _probes(model: str, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _resources(runtime: Runtime, pool: ServingPoolSpec) -> dict[str, Any]:
-    resources = {
+def _resources(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> dict[str, Any]:
+    runtime = spec.runtime
+    resources: dict[str, Any] = {
         "requests": {k: canonical_resource(v) for k, v in sorted(runtime.resources.requests.items())},
         "limits": {k: canonical_resource(v) for k, v in sorted(runtime.resources.limits.items())},
     }
-    if pool.accelerator:
+    if pool.accelerator and pool.accelerator.resource:
         # An extended resource cannot be overcommitted: both must be given, and be the same.
         amount = str(pool.accelerator.count_per_replica)
         resources["requests"][pool.accelerator.resource] = amount
         resources["limits"][pool.accelerator.resource] = amount
+    resources["claims"] = [{"name": claim["name"]} for claim in pod_settings.resource_claims(spec, pool)]
     return {kind: amounts for kind, amounts in resources.items() if amounts}
 
 
-def _mounts(spec: InferenceServiceSpec, model: str) -> list[dict[str, Any]]:
+def _mounts(spec: InferenceServiceSpec, pool: ServingPoolSpec, model: str) -> list[dict[str, Any]]:
     """A model repository put together from mounts: nothing is copied.
 
     The configuration is mounted as a directory; a file mounted by subPath would never be updated (fact 6).
@@ -296,6 +289,7 @@ def _mounts(spec: InferenceServiceSpec, model: str) -> list[dict[str, Any]]:
         {"name": "config", "mountPath": f"/models/{model}/configs", "readOnly": True},
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - an emptyDir of the pod
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
+        *pod_settings.mounts(spec, pool),
     ]
 
 
@@ -323,7 +317,7 @@ def storage_volume(spec: InferenceServiceSpec) -> dict[str, Any]:
     return {"name": "storage", "configMap": {"name": name}}
 
 
-def volumes(spec: InferenceServiceSpec, config: dict[str, Any]) -> list[dict[str, Any]]:
+def volumes(spec: InferenceServiceSpec, pool: ServingPoolSpec, config: dict[str, Any]) -> list[dict[str, Any]]:
     """What the server's container mounts. `config`: the ConfigMap with its configuration, as a volume's source."""
     return [
         {"name": "models", "emptyDir": {}},
@@ -331,4 +325,5 @@ def volumes(spec: InferenceServiceSpec, config: dict[str, Any]) -> list[dict[str
         {"name": "config", "configMap": config},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": canonical(spec.runtime.shared_memory)}},
         {"name": "tmp", "emptyDir": {}},
+        *pod_settings.volumes(spec, pool),
     ]

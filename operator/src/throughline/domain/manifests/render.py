@@ -46,7 +46,7 @@ def render(
     ]
     manifests += drift.objects(identity, spec, pool_spec, options)
     if options.pod_monitor:
-        manifests.append(network.pod_monitor(identity))
+        manifests.append(network.pod_monitor(identity, options))
     return manifests
 
 
