@@ -5,7 +5,8 @@ a time on the pod's device; with 1, a second instance only queues for it, as it 
 The device serves in the order of asking, also across the old and the new model of a reload.
 Everything else (the server, its batcher, the backend, the tensors, the wire) is real.
 Parameters: alpha_us, beta_us, parallel (default 1), fail_above (items; a larger batch raises), cliff_above and
-cliff_factor (a batch above it takes that many times as long).
+cliff_factor (a batch above it takes that many times as long). A request that holds POISON breaks this process of the
+model, as a leak or a lost device would: it fails all requests until the model is loaded again.
 """
 
 import fcntl
@@ -16,6 +17,8 @@ import time
 
 import numpy
 import triton_python_backend_utils as pb_utils
+
+POISON = -1.0e30
 
 
 class TritonPythonModel:
@@ -34,6 +37,7 @@ class TritonPythonModel:
         self.alpha_s, self.beta_s = number("alpha_us", 1000) / 1e6, number("beta_us", 0) / 1e6
         self.fail_above, self.cliff_above = number("fail_above", 1e9), number("cliff_above", 1e9)
         self.cliff_factor = number("cliff_factor", 1)
+        self.broken = False
         # args["model_instance_name"] ends in the instance's index; instances of one slot share it.
         slot = int(args["model_instance_name"].rsplit("_", 1)[-1]) % max(1, int(number("parallel", 1)))
         self.file = open(f"/dev/shm/device-{slot}", "a+b")
@@ -53,6 +57,9 @@ class TritonPythonModel:
 
     def execute(self, requests):
         batches = [pb_utils.get_input_tensor_by_name(r, "X").as_numpy() for r in requests]
+        self.broken = self.broken or any((b <= POISON).any() for b in batches)
+        if self.broken:
+            raise pb_utils.TritonModelException("the model is broken")
         items = sum(len(b) for b in batches)
         if items > self.fail_above:
             raise pb_utils.TritonModelException(f"a batch of {items} does not fit the device")

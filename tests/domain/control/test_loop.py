@@ -204,7 +204,7 @@ def test_failures_after_a_change_roll_it_back():
     for pod in world.pods:
         pod.failing = True
     world.run(40)
-    assert any(d.action == "Rollback" and "failures" in d.message for d in world.status.decisions)
+    assert any(d.action == "Rollback" and "/s fail since the change" in d.message for d in world.status.decisions)
 
 
 def test_with_peers_new_settings_are_tried_on_one_pod_first():

@@ -108,6 +108,10 @@ class Model(Resource):
         return pool.devices if self.instance_kind is InstanceKind.AUTO else 1
 
 
+# Of requests, where spec.slo.availability does not say.
+ALLOWED_FAILURES = 0.01
+
+
 class SLO(Resource):
     """What must hold, measured at the server (Triton's request time: queue and compute)."""
 
@@ -116,6 +120,20 @@ class SLO(Resource):
         int | None,
         Field(ge=1, le=10_000_000, description="Requests per second to be ready for even when fewer arrive."),
     ] = None
+    availability: Annotated[
+        str | None,
+        Field(
+            max_length=8,
+            pattern=r"^(100|[1-9]?[0-9](\.[0-9]{1,3})?)%$",
+            description="Requests that must succeed, of those that clients did not give up, such as 99.9%. If absent, "
+            "1 % may fail.",
+        ),
+    ] = None
+
+    @property
+    def allowed_failures(self) -> float:
+        """The share of requests that may fail."""
+        return ALLOWED_FAILURES if self.availability is None else 1.0 - float(self.availability[:-1]) / 100.0
 
 
 class PoolReference(Resource):

@@ -13,6 +13,7 @@ from throughline.api.inferenceservice import BatchSettings
 Timestamp = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 MAX_DECISIONS = 20
 MAX_POOLS = 8
+MAX_REPAIRS = 8
 
 
 class ReplicaStatus(Resource):
@@ -79,6 +80,13 @@ class Trial(Resource):
     baseline_rate_per_second: Annotated[int, Field(ge=0)] | None = None
 
 
+class Repair(Resource):
+    """A pod that failed requests, and when its model was ordered to be loaded again."""
+
+    pod: Annotated[str, Field(max_length=253)]
+    started: Timestamp
+
+
 class PoolKnowledge(Resource):
     """What was learned of the model on a pool that it has left."""
 
@@ -99,6 +107,7 @@ class ControlStatus(Resource):
     last_batch_change: Timestamp | None = None
     last_scale_change: Timestamp | None = None
     last_move: Annotated[Timestamp | None, Field(description="When the service was last moved to another pool.")] = None
+    repairs: Annotated[list[Repair], Field(max_length=MAX_REPAIRS, json_schema_extra=list_map("pod"))] = []
     pools: Annotated[list[PoolKnowledge], Field(max_length=MAX_POOLS, json_schema_extra=list_map("name"))] = []
 
 
@@ -111,6 +120,7 @@ class Action(StrEnum):
     RECOMMEND = "Recommend"
     EVALUATE = "Evaluate"
     PLACE = "Place"
+    REPAIR = "Repair"
 
 
 class Alternative(Resource):

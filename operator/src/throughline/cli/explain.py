@@ -141,6 +141,7 @@ class Explanation:
         status, slo = self.status, self.spec.slo
         yield f"{KIND} {self.namespace}/{self.name}"
         floor = f", at least {slo.throughput_per_second} requests/s" if slo.throughput_per_second else ""
+        floor += f", {slo.availability} of the requests succeed" if slo.availability else ""
         replicas = status.replicas.summary or f"{status.replicas.ready}/{status.replicas.desired}"
         advised = f" (recommended: {status.replicas.recommended})" if status.replicas.recommended is not None else ""
         better = f" (recommended: {_settings(status.batch.recommended)})" if status.batch.recommended else ""

@@ -40,6 +40,8 @@ class Decision:
     # New lines of the ledger, oldest first; empty when nothing changed.
     records: tuple[DecisionRecord, ...]
     slo: SLOStatus
+    # By pod uid: when the repair was ordered, that loads the model again on it.
+    reloads: Mapping[str, str] = field(default_factory=dict)
     pool: str | None = None  # to move to; None: stay
     recommended_replicas: int | None = None
     recommended_settings: BatchSettings | None = None

@@ -23,6 +23,7 @@ PULL_FIX = "cannot pull {image}: correct spec.runtime.image (or the pool's spec.
 LOAD_FIX = "correct spec.model (backend, version, tensors, parameters) or the files of spec.model.storage"
 PROBE_FIX = "correct spec.model.inputs, or set spec.model.probe to ConfigOnly where zeros are no valid input"
 SCHEDULE_FIX = "(lower spec.runtime.resources, add nodes, or list another pool)"
+LASTS = "it counts again once it has run longer than a restart's back-off"
 PULL_REASONS = frozenset(
     {
         "ErrImagePull",
@@ -182,7 +183,8 @@ def _container_config(seen: _Seen) -> Finding | None:
     if pod is None:
         return None
     said = pod.waiting_message or pod.waiting_reason
-    return _FALSE, "ContainerConfigError", f"pod {pod.name} cannot be created: {said}{seen.still_serving}"
+    fix = "create what it names, or correct spec.runtime"
+    return _FALSE, "ContainerConfigError", f"{fix} (pod {pod.name} cannot be created: {said}){seen.still_serving}"
 
 
 def _crash_looping(seen: _Seen) -> Finding | None:
@@ -238,7 +240,11 @@ def _ending(seen: _Seen) -> Finding | None:
 def _scaled_to_zero(seen: _Seen) -> Finding | None:
     if seen.view.replicas != 0:
         return None
-    return _FALSE, "ScaledToZero", "the Deployment has spec.replicas 0"
+    return (
+        _FALSE,
+        "ScaledToZero",
+        "the Deployment has spec.replicas 0, so nothing serves; scale it up, or set spec.scaling.mode to Auto",
+    )
 
 
 def _stalled(seen: _Seen) -> Finding | None:
@@ -267,7 +273,11 @@ def _restarted(seen: _Seen) -> Finding | None:
     pod = next((p for p in seen.pods if p.ready and not settled(p)), None)
     if pod is None:
         return None
-    return _FALSE, "RecentlyRestarted", f"pod {pod.name} restarted and has to prove that it lasts"
+    return (
+        _FALSE,
+        "RecentlyRestarted",
+        f"pod {pod.name} restarted; {LASTS}",
+    )
 
 
 def _too_few(seen: _Seen) -> Finding | None:
@@ -352,7 +362,11 @@ def _not_running(seen: _Seen) -> Finding | None:
 
 def _loading(seen: _Seen) -> Finding:
     if any(p.ready for p in seen.current):
-        return _FALSE, "Loading", "the server restarted and has to prove that it lasts"
+        return (
+            _FALSE,
+            "Loading",
+            f"the server restarted; {LASTS}",
+        )
     return _FALSE, "Loading", f"Triton is loading model revision {seen.view.model_hash}{seen.still_serving}"
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("batch")
 
+# The parameter of the model's configuration that differs for each repair. No backend knows it.
+STAMP = "throughline.io/loaded-again"
+
 
 @dataclass(frozen=True, slots=True)
 class Loading:
@@ -88,6 +91,31 @@ async def load(
     return Loading(unfinished=unfinished, loaded=loaded)
 
 
+async def repair(
+    deps: Deps,
+    state: ServiceState,
+    spec: InferenceServiceSpec,
+    model: str,
+    pool: PoolView,
+    pods: Sequence[PodView],
+    decision: Decision,
+) -> None:
+    """Load the model again, whole, on the pods that are to be repaired: once for each repair that was ordered. Nothing
+    of it says anything about the settings.
+    """
+    for pod in pods:
+        started = decision.reloads.get(pod.uid)
+        server = server_of(state, pod)
+        if started is None or server.repaired == started or pod.settings is None or not pod.ready:
+            continue
+        server.repaired = started
+        try:
+            await _load_one(deps, state, spec, model, pool, pod, pod.settings, stamp=started)
+        except TritonError as error:
+            server.settings = None
+            log.warning("not repaired", pod=pod.name, error=str(error))
+
+
 async def _load_one(
     deps: Deps,
     state: ServiceState,
@@ -96,11 +124,18 @@ async def _load_one(
     pool: PoolView,
     pod: PodView,
     settings: BatchSettings,
+    *,
+    stamp: str | None = None,
 ) -> None:
+    """`stamp`: loads the whole model though nothing has changed. Triton leaves a model as it is whose configuration is
+    the same.
+    """
     config = triton_config(spec.model, model, settings, accelerator=pool.spec.accelerator)
+    if stamp is not None:
+        config["parameters"] = {**config.get("parameters", {}), STAMP: {"string_value": stamp}}
     if state.key is None or pod.ip is None:
         raise TritonError("the control key or the pod's address is not known")
-    log.info("load", pod=pod.name, settings=settings.to_wire())
+    log.info("load", pod=pod.name, settings=settings.to_wire(), repair=stamp)
     await deps.triton.load(pod.ip, model, config, key=state.key)
     reported = await verify(deps, state, spec, model, pod, again=True)
     if reported is None:

@@ -104,6 +104,7 @@ class Server:
     probe_error: str | None = None
     load_error: str | None = None  # the repository index's, while the model is not ready
     load_error_at: float = 0.0
+    repaired: str | None = None  # the time of the repair that was last carried out on it
     refused: dict[BatchSettings, tuple[str, float]] = field(default_factory=dict)  # settings → (why, when)
 
 

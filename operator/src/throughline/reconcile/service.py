@@ -143,6 +143,8 @@ class ServiceReconciler:
             rest = await batch.load(deps, state, spec, seen.model, pool, todo, until=until)
             tried = batch.Loading(unfinished=rest.unfinished or rest.loaded or tried.loaded)
             await children.sweep(deps, state, seen.identity, view.model_hash)
+            if decision.reloads:
+                await batch.repair(deps, state, spec, seen.model, pool, view.pods, decision)
         # What was just loaded or refused is for the next decision to see.
         return conflict, tried.unfinished or bool(state.newly_refused)
 

@@ -232,8 +232,8 @@ def _gain_text(weighed: Weighed) -> str:
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
     """Look for better settings, and start the change where one is worth it."""
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
-    if demand is None or problem is None or demand.idle:
-        return BatchStep(ctx.settings, rejected=rejected)
+    if demand is None or problem is None or demand.idle or demand.failing or demand.faulty_pods:
+        return BatchStep(ctx.settings, rejected=rejected)  # while requests fail, nothing is learned of settings
     if problem.callers_wait and not (ctx.slow or ctx.counted):
         return BatchStep(ctx.settings, rejected=rejected, message="how many callers wait is still being counted")
     weighed = _weigh(ctx, problem, rejected)

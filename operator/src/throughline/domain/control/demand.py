@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control import failures as failing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,6 +50,8 @@ class Demand(NamedTuple):
     mean_batch: float | None  # items per execution
     skew: float  # busiest pod over the mean, 1 when even
     unloaded: tuple[str, ...]  # names of pods that get no share of the load in this window
+    failing: bool = False  # a larger share of the requests fails than spec.slo allows
+    faulty_pods: tuple[str, ...] = ()  # names of pods that fail most of their requests
 
     @property
     def idle(self) -> bool:
@@ -86,6 +90,8 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     p99_sum = p99_weight = 0.0
     saturated = False
     devices = view.devices
+    allowed, window = view.spec.slo.allowed_failures, view.metrics_window_seconds
+    faulty: tuple[str, ...] = ()
     count = 0
     judged: list[tuple[str, float]] = []
     for pod in view.serving if serving is None else serving:
@@ -95,9 +101,12 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         count += 1
         success, waiting, request_us_rate = m.success_rate, m.pending, m.request_us_rate
         if pod.ready_seconds >= MIN_JUDGED_SECONDS:
-            judged.append((pod.name, success))
+            judged.append((pod.name, success + m.failure_rate))
         requests += success
-        failures += m.failure_rate
+        if m.failure_rate > 0.0:
+            failures += m.failure_rate
+            if failing.faulty(m, allowed, window):
+                faulty = (*faulty, pod.name)
         items += m.items_rate
         growth += m.pending_growth_rate
         pending += waiting
@@ -127,7 +136,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         if still:
             held_back = in_flight * per_request / (slo_us / 1e6)
             wanted = max(wanted, min(held_back, arrivals * MAX_LATENT_GROWTH))
-    unloaded, skew = _spread(judged, requests / count) if judged and count > 1 else ((), 1.0)
+    unloaded, skew = _spread(judged, (requests + failures) / count) if judged and count > 1 else ((), 1.0)
     return Demand(
         arrivals_per_second=arrivals,
         wanted_per_second=wanted,
@@ -147,4 +156,6 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         mean_batch=items / executions if executions > 0 else None,
         skew=skew,
         unloaded=unloaded,
+        failing=failures > 0.0 and failing.beyond(failures, requests, allowed, window),
+        faulty_pods=faulty,
     )

@@ -80,7 +80,7 @@ class Held(NamedTuple):
 def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
     """What a glance may conclude again after this pass, which ends with `memory`; None: the next must be whole, too."""
     view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
-    if decision.records or batch.changed or scale.changed or batch.trial is not None:
+    if decision.records or decision.reloads or batch.changed or scale.changed or batch.trial is not None:
         return None
     judged, fixed = batch.judged, view.spec.batching.mode is BatchingMode.FIXED
     if (judged is None and not fixed) or view.spec.scaling.mode is not ScalingMode.AUTO:
@@ -204,6 +204,8 @@ def _calm(demand: Demand, slo_us: float) -> bool:
         and demand.p99_us is not None
         and demand.p99_us <= slo_us
         and not demand.unloaded
+        and not demand.failing
+        and not demand.faulty_pods
     )
 
 

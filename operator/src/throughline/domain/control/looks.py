@@ -176,6 +176,8 @@ def remember(
     here = serving
     if any(p.elsewhere for p in serving):
         here = tuple(p for p in serving if not p.elsewhere)  # others tell of other hardware
+    if demand is not None and demand.faulty_pods:
+        here = tuple(p for p in here if p.name not in demand.faulty_pods)  # what failed took no time, and teaches none
     learner = observe(memory.learner, here, view.now_seconds)
     open_pods = len(serving) + sum(p.terminating for p in view.pods)
     looks, queue_seen, in_flight = memory.looks, memory.queue_seen, memory.in_flight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.api.status import Action, ControlStatus, SLOStatus
-from throughline.domain.control import batching, pools, scaling, verdicts
+from throughline.domain.control import batching, pools, repair, scaling, verdicts
 from throughline.domain.control.context import Context, kept, prepare
 from throughline.domain.control.glance import glance, hold
 from throughline.domain.control.memory import LoopMemory, with_error
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.pools import PlaceStep
+    from throughline.domain.control.repair import RepairStep
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.observed import ServiceView
 
@@ -36,13 +37,18 @@ def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
 
 
 def _control(
-    ctx: Context, batch: BatchStep, scale: ScaleStep, place: PlaceStep, learned: ServiceTime | None
+    ctx: Context, batch: BatchStep, scale: ScaleStep, place: PlaceStep, repairs: RepairStep, learned: ServiceTime | None
 ) -> ControlStatus:
     """What is to be persisted; the same object while it says the same."""
     old = ctx.control
     service_time = kept(old.service_time, learned)
-    rejected = list(batch.rejected)
-    same = batch.trial is old.trial and rejected == old.rejected and service_time is old.service_time
+    rejected, repaired = list(batch.rejected), list(repairs.repairs)
+    same = (
+        batch.trial is old.trial
+        and repaired == old.repairs
+        and rejected == old.rejected
+        and service_time is old.service_time
+    )
     changed = batch.changed or scale.changed or place.pool is not None
     if same and not changed and old.model_hash == ctx.view.model_hash:
         return old
@@ -55,6 +61,7 @@ def _control(
         last_batch_change=rfc3339(ctx.now) if batch.changed else old.last_batch_change,
         last_scale_change=rfc3339(ctx.now) if scale.changed else old.last_scale_change,
         last_move=rfc3339(ctx.now) if place.pool is not None else old.last_move,
+        repairs=repaired,
         pools=old.pools,
     )
 
@@ -71,14 +78,21 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
     place = pools.step(ctx, batch, scale)
-    control = _control(ctx, batch, scale, place, learned)
-    records = [*batch.records, *scale.records, *place.records]
+    repairs = repair.step(ctx, batch)
+    control = _control(ctx, batch, scale, place, repairs, learned)
+    records = [*batch.records, *scale.records, *place.records, *repairs.records]
     current = view.replicas or scale.replicas or 0
     if view.metrics_unavailable is not None:
         gone = view.metrics_unavailable
         text = f"holding everything as it is: {gone.message}"
         records.append(record(ctx.now, Action.HOLD, gone.reason, text, replicas=current, settings=batch.settings))
-    active = batch.changed or scale.changed or batch.trial is not None or (ctx.demand is not None and ctx.slow)
+    active = (
+        batch.changed
+        or scale.changed
+        or bool(repairs.records)
+        or batch.trial is not None
+        or (ctx.demand is not None and ctx.slow)
+    )
     decision = Decision(
         replicas=scale.replicas,
         settings=batch.settings,
@@ -87,6 +101,7 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         conditions=verdicts.conditions(ctx, batch, scale),
         records=tuple(records),
         slo=_slo_status(ctx, current),
+        reloads=repairs.reloads,
         pool=place.pool,
         recommended_replicas=scale.recommended,
         recommended_settings=batch.recommended,

@@ -233,6 +233,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         judged
         and batch.trial is None
         and not ctx.slow
+        and not (demand.failing or demand.faulty_pods)  # what fails at once is load again, once it does not
         and (demand.p99_us is None or demand.p99_us <= ctx.slo_us)
         and len(ctx.serving) >= current
         and all(p.metrics is not None for p in ctx.serving)

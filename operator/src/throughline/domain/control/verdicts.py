@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.base import ConditionStatus
 from throughline.api.inferenceservice import BatchingMode, ScalingMode
-from throughline.domain.control import series
+from throughline.domain.control import failures, repair, series
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.text import settings_text
 from throughline.domain.decision import ConditionUpdate
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.context import Context
     from throughline.domain.control.scaling import ScaleStep
+
+# A pod that has served for so long, a model that has been executed so often, has its first requests behind it.
+WARM_SECONDS = 60.0
+WARM_EXECUTIONS = 50
+# A prediction of more than so many times the replicas that may run is not told as a number.
+MOST_ADVISED = 2
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 
@@ -45,6 +51,13 @@ def metrics_available(ctx: Context) -> ConditionUpdate:
     return ConditionUpdate(kind, TRUE, "Fresh", "Prometheus has fresh metrics of the serving pods")
 
 
+def _without_metrics(ctx: Context, kind: str, effect: str) -> ConditionUpdate:
+    """Pods that have just come have no metrics yet, and that is no fault."""
+    if metrics_available(ctx).status is UNKNOWN:
+        return ConditionUpdate(kind, UNKNOWN, "AwaitingMetrics", f"{effect} until the pods have metrics")
+    return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", f"{effect} until MetricsAvailable is True again")
+
+
 def _fastest_us(ctx: Context) -> float | None:
     """p99 of an idle replica under the smallest settings: nothing can be below it. A correction upwards was measured
     under load and says nothing of an idle replica.
@@ -59,24 +72,46 @@ def _scale_command(ctx: Context, replicas: int | str) -> str:
     return f"type `kubectl scale tis/{ctx.view.name} -n {ctx.view.namespace} --replicas={replicas}`"
 
 
+def _warm(ctx: Context) -> bool:
+    """Whether what was measured is of a model that has been in use for a while: its first requests may take many times
+    as long, and nobody is to change a spec for them.
+    """
+    known = ctx.memory.known
+    return (
+        any(p.ready_seconds >= WARM_SECONDS for p in ctx.serving)
+        and ctx.seconds_since(ctx.control.last_batch_change) >= ctx.observe_seconds
+        and (known is None or known.executions >= WARM_EXECUTIONS)
+    )
+
+
+def _many(needed: int, limit: int) -> str:
+    """How many replicas are needed, in words: a prediction of many times what there may be is no number to type."""
+    if needed > MOST_ADVISED * limit:
+        return f"more than {MOST_ADVISED} times as many replicas as that"
+    return f"about {count(needed, 'replica')}"
+
+
 def _lacking(ctx: Context, needed: int) -> tuple[str, str] | None:
     """Why the replicas that are needed do not come; None: they may."""
     spec = ctx.view.spec
     if spec.scaling.mode is not ScalingMode.AUTO:
         return "NotAutomatic", (
-            f"{needed} replicas are needed, and spec.scaling.mode is {spec.scaling.mode}; "
+            f"{_many(needed, ctx.view.replicas or 1)} would be needed, and spec.scaling.mode is {spec.scaling.mode}; "
             f"{_scale_command(ctx, needed)}, or set the mode to Auto"
         )
     if needed > ctx.max_replicas:
         if ctx.max_replicas < spec.scaling.max_replicas:
             pool = ctx.view.pool.name if ctx.view.pool else "the pool"
             return "PoolFull", (
-                f"{needed} replicas are needed, pool {pool} can hold {ctx.max_replicas}; add nodes to it or "
-                "list another pool in spec.placement.pools"
+                f"pool {pool} can hold {ctx.max_replicas}, and {_many(needed, ctx.max_replicas)} would be needed; "
+                "add nodes to it or list another pool in spec.placement.pools"
             )
-        return "AtMaxReplicas", (
-            f"{needed} replicas are needed, spec.scaling.maxReplicas is {spec.scaling.max_replicas}; raise it"
-        )
+        most = spec.scaling.max_replicas
+        if needed > MOST_ADVISED * most:
+            fix = f"see with `throughline explain {ctx.view.name} -n {ctx.view.namespace}` what makes it slow"
+        else:
+            fix = f"raise it to {needed}, or place the service on a faster pool"
+        return "AtMaxReplicas", f"spec.scaling.maxReplicas is {most}, {_many(needed, most)} would be needed; {fix}"
     return None
 
 
@@ -84,11 +119,13 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
     """(reason, message) of a missed SLO: what is being done, or what would be needed."""
     spec = ctx.view.spec
     fastest = _fastest_us(ctx)
+    if not _warm(ctx):
+        return "Converging", "the pods are new, or their model was just loaded: its first requests may take longer"
     if fastest is not None and fastest > ctx.slo_us:
         return "SLOInfeasible", (
             f"one request alone takes about {duration(fastest)}, so no setting and no number of replicas meets "
-            f"spec.slo.latencyP99Milliseconds: {spec.slo.latency_p99_milliseconds}; raise it above that, or place the "
-            "service on a faster pool"
+            f"spec.slo.latencyP99Milliseconds: {spec.slo.latency_p99_milliseconds}; place the service on a faster "
+            "pool, serve a faster model, or raise it above that"
         )
     if batch.trial is not None or batch.changed or scale.changed:
         return "Converging", "the batch settings or replicas were just changed and are being watched"
@@ -97,17 +134,18 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
         return lacking
     if batch.recommended is not None:
         return "NotAutomatic", (
-            f"batch settings {settings_text(batch.recommended)} are recommended, and spec.batching.mode is Recommend"
+            f"batch settings {settings_text(batch.recommended)} are recommended, and spec.batching.mode is Recommend: "
+            "set it to Auto"
         )
     if batch.memory_bound:
         return "MemoryBound", batch.message
     if ctx.demand is not None and ctx.demand.overloaded:
-        return "Draining", "what came in while the service was overloaded is being worked off"
+        return "Draining", "the requests that queued up during an overload are being served"
     if len(ctx.serving) < current or not ctx.settled or not ctx.steady:
         return "Converging", "replicas are starting, or what was changed last is still being measured"
     return "LoopInert", (
         "the SLO is missed and no change is predicted to help; latency may come from outside the model (the node's "
-        "CPU, the network, large inputs); see `throughline explain`"
+        "CPU, the network, large inputs); `throughline explain` shows what was weighed"
     )
 
 
@@ -115,7 +153,10 @@ def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate
     kind = "SLOMet"
     demand = ctx.demand
     if demand is None:
-        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "without metrics it is not known; holding")
+        return _without_metrics(ctx, kind, "whether the SLO is met is not known")
+    if demand.failing:
+        reason, message = failures.at_fault(ctx.view, demand, repair.reloaded(ctx))
+        return ConditionUpdate(kind, FALSE, reason, message)
     if demand.idle:
         return ConditionUpdate(kind, TRUE, "NoTraffic", "no request has come in the metrics window")
     if ctx.slow or (demand.p99_us is not None and demand.p99_us > ctx.slo_us):
@@ -148,17 +189,20 @@ def _scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
             text = f"spec.scaling.mode is Off: replicas are left to you; {_scale_command(ctx, 'N')} to set them"
         return ConditionUpdate(kind, TRUE, "Off", text)
     if ctx.demand is None:
-        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "holding the replicas until metrics are back")
+        return _without_metrics(ctx, kind, "the replicas are held")
     if scale.needed is not None and scale.needed > ctx.max_replicas:
         if ctx.max_replicas < ctx.view.spec.scaling.max_replicas:
             return ConditionUpdate(
-                kind, FALSE, "PoolFull", f"{scale.needed} replicas needed, the pool can hold {ctx.max_replicas}"
+                kind,
+                FALSE,
+                "PoolFull",
+                f"the pool can hold {ctx.max_replicas}, and {_many(scale.needed, ctx.max_replicas)} would be needed",
             )
         return ConditionUpdate(
             kind,
             FALSE,
             "AtMaxReplicas",
-            f"{scale.needed} replicas needed, spec.scaling.maxReplicas is {ctx.max_replicas}",
+            f"spec.scaling.maxReplicas is {ctx.max_replicas}, {_many(scale.needed, ctx.max_replicas)} would be needed",
         )
     if mode is ScalingMode.RECOMMEND:
         return ConditionUpdate(
@@ -191,9 +235,14 @@ def batch_tuned(ctx: Context, batch: BatchStep) -> ConditionUpdate:
         where = f"on pod {trial.pod}" if trial.pod else "on all pods"
         return ConditionUpdate(kind, FALSE, "Watching", f"{settings_text(trial.settings)} is being watched {where}")
     if ctx.demand is None:
-        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "holding the batch settings until metrics are back")
+        return _without_metrics(ctx, kind, "the batch settings are held")
     if batch.recommended is not None:
-        return ConditionUpdate(kind, FALSE, "Recommended", f"{settings_text(batch.recommended)} is recommended")
+        return ConditionUpdate(
+            kind,
+            FALSE,
+            "Recommended",
+            f"{settings_text(batch.recommended)} is recommended: set spec.batching.mode to Auto",
+        )
     if batch.memory_bound:
         return ConditionUpdate(kind, FALSE, "MemoryBound", batch.message)
     if ctx.curve is None:
@@ -206,7 +255,10 @@ def batch_tuned(ctx: Context, batch: BatchStep) -> ConditionUpdate:
 def load_balanced(ctx: Context) -> ConditionUpdate:
     kind = "LoadBalanced"
     if ctx.demand is None:
-        return ConditionUpdate(kind, UNKNOWN, "MetricsUnavailable", "without metrics it is not known")
+        return _without_metrics(ctx, kind, "how the load is spread is not known")
+    if ctx.demand.faulty_pods:
+        text = "a pod that fails requests answers at once, and draws them from the others; see SLOMet"
+        return ConditionUpdate(kind, UNKNOWN, "PodFailing", text)
     if ctx.unloaded:
         names = ", ".join(ctx.unloaded[:5])
         return ConditionUpdate(

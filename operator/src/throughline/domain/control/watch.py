@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from throughline.domain.control.failures import one_sided
 from throughline.domain.control.text import settings_text, unix_seconds
 from throughline.domain.formatting import duration, rate
 
@@ -101,8 +102,13 @@ def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
     return Verdict(Outcome.PASSED if gained else Outcome.NO_GAIN, text)
 
 
-def _judge_all(demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool) -> Verdict:
+def _judge_all(  # one check after another
+    view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool
+) -> Verdict:
     requests = demand.requests_per_second + demand.failures_per_second
+    if one_sided(demand, view.serving):
+        text = f"pod {demand.faulty_pods[0]} fails requests, and others with the same settings do not"
+        return Verdict(Outcome.WATCHING, f"{text}: the settings are judged once it does not")
     if demand.failures_per_second > FAILURE_SHARE * requests:
         return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change")
     by_callers = _judge_callers(demand, trial, LESS) if callers_wait else None
@@ -157,4 +163,4 @@ def judge(
         if by_callers is not None and by_callers.outcome is Outcome.NO_GAIN:
             return by_callers
         return _judge_pod(view, trial, slo_us)
-    return _judge_all(demand, trial, slo_us, callers_wait=callers_wait)
+    return _judge_all(view, demand, trial, slo_us, callers_wait=callers_wait)

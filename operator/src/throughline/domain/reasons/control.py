@@ -6,16 +6,32 @@ from throughline.domain.condition_types import BATCH_TUNED, LOAD_BALANCED, SCALI
 
 _G, _P, _F, _U = Nature.GOOD, Nature.PROGRESS, Nature.FAULT, Nature.USER
 CONTROL_REASONS = (
-    Meaning(SLO_MET, "WithinSLO", _G, "The measured p99 is within spec.slo."),
+    Meaning(SLO_MET, "WithinSLO", _G, "The measured p99 and the failed requests are within spec.slo."),
+    Meaning(
+        SLO_MET,
+        "PodFailing",
+        _F,
+        "More requests fail than spec.slo.availability allows (1 % if absent), and one pod fails them: its peers do "
+        "not, or it is the only one. Its model is loaded again, once in half an hour.",
+        "Read its log; delete the pod where loading its model again did not help.",
+    ),
+    Meaning(
+        SLO_MET,
+        "RequestsFailing",
+        _F,
+        "More requests fail than spec.slo.availability allows (1 % if absent), on no pod alone.",
+        "Read the log of the pod that the message names; correct what clients send, or set spec.model back.",
+    ),
     Meaning(SLO_MET, "NoTraffic", _G, "No request has come, so none was late."),
     Meaning(SLO_MET, "NoLatencyYet", _P, "Requests come; their p99 is not known yet."),
+    Meaning(SLO_MET, "AwaitingMetrics", _P, "The pods are new and have no metrics yet.", "See MetricsAvailable."),
     Meaning(SLO_MET, "MetricsUnavailable", _F, "Without metrics it is not known.", "See MetricsAvailable."),
     Meaning(
         SLO_MET,
         "SLOInfeasible",
         _U,
         "One request alone takes longer than spec.slo.latencyP99Milliseconds.",
-        "Raise spec.slo.latencyP99Milliseconds, or place the service on a faster pool.",
+        "Place the service on a faster pool, serve a faster model, or raise spec.slo.latencyP99Milliseconds.",
     ),
     Meaning(SLO_MET, "Converging", _P, "The SLO is missed, and something was just changed for it."),
     Meaning(SLO_MET, "Draining", _P, "What came in while the service was overloaded is being worked off."),
@@ -38,7 +54,7 @@ CONTROL_REASONS = (
         "AtMaxReplicas",
         _U,
         "The SLO is missed, and spec.scaling.maxReplicas is reached.",
-        "Raise spec.scaling.maxReplicas.",
+        "Raise spec.scaling.maxReplicas; where far more are needed than that, see first what makes the model slow.",
     ),
     Meaning(
         SLO_MET,
@@ -77,6 +93,13 @@ CONTROL_REASONS = (
         "Delete it, or set spec.scaling.mode to Off.",
     ),
     Meaning(SCALING_ACTIVE, "Learning", _P, "How long the model takes is not learned yet."),
+    Meaning(
+        SCALING_ACTIVE,
+        "AwaitingMetrics",
+        _P,
+        "The pods are new and have no metrics yet.",
+        "See MetricsAvailable.",
+    ),
     Meaning(SCALING_ACTIVE, "MetricsUnavailable", _F, "The replicas are held.", "See MetricsAvailable."),
     Meaning(
         SCALING_ACTIVE,
@@ -90,12 +113,13 @@ CONTROL_REASONS = (
         "AtMaxReplicas",
         _U,
         "More replicas are needed than spec.scaling.maxReplicas.",
-        "Raise spec.scaling.maxReplicas.",
+        "Raise spec.scaling.maxReplicas; where far more are needed than that, see first what makes the model slow.",
     ),
     Meaning(BATCH_TUNED, "Tuned", _G, "No other batch settings are predicted to be clearly better."),
     Meaning(BATCH_TUNED, "Fixed", _G, "spec.batching.fixed is in force."),
     Meaning(BATCH_TUNED, "Watching", _P, "New batch settings are tried and being watched."),
     Meaning(BATCH_TUNED, "Learning", _P, "How long the model takes is not learned yet; that needs requests."),
+    Meaning(BATCH_TUNED, "AwaitingMetrics", _P, "The pods are new and have no metrics yet.", "See MetricsAvailable."),
     Meaning(BATCH_TUNED, "MetricsUnavailable", _F, "The batch settings are held.", "See MetricsAvailable."),
     Meaning(
         BATCH_TUNED,
@@ -119,7 +143,15 @@ CONTROL_REASONS = (
         "Raise the memory limit of spec.runtime.resources.",
     ),
     Meaning(LOAD_BALANCED, "Spread", _G, "Every replica gets its share of the load."),
+    Meaning(LOAD_BALANCED, "AwaitingMetrics", _P, "The pods are new and have no metrics yet.", "See MetricsAvailable."),
     Meaning(LOAD_BALANCED, "MetricsUnavailable", _F, "Without metrics it is not known.", "See MetricsAvailable."),
+    Meaning(
+        LOAD_BALANCED,
+        "PodFailing",
+        _F,
+        "A pod fails its requests at once and so draws more of them: how the load is spread cannot be judged.",
+        "See SLOMet.",
+    ),
     Meaning(
         LOAD_BALANCED,
         "ReplicaWithoutLoad",
