@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import io
 import json
 from pathlib import Path
@@ -10,104 +9,64 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from throughline import exits
 from throughline.cli import plan
-from throughline.domain.diff import with_hash
+from throughline.domain.changes import Action
 from throughline.ports import ApiError
+from throughline.reconcile.service import ServiceReconciler
+
+from tests.cli.planned import OPERATOR_NAMESPACE, PlanKube, actions, change, installed
+from tests.cli.planned import cluster as empty
+from tests.cli.planned import made as planned
+from tests.reconcile.fakes import node
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import pytest
+    from throughline.cli.planning import Plan
+
+    from tests.reconcile.fakes import World
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
 FORBIDDEN = 403
-
-
-class FakeKube:
-    """The few calls that a plan makes; what it would write is an error."""
-
-    def __init__(self, *objects: Mapping[str, Any]) -> None:
-        self.objects = {(o["kind"], o["metadata"]["name"]): dict(o) for o in objects}
-        self.denied: dict[str, ApiError] = {}
-        self.dry_runs: list[str] = []
-        self.kinds = {"InferenceService"}
-
-    async def serves(self, _api_version: str, kind: str) -> bool:
-        return kind in self.kinds
-
-    async def list(
-        self, _api_version: str, kind: str, _namespace: str | None = None, *, label_selector: str = ""
-    ) -> Sequence[dict[str, Any]]:
-        labels = dict(pair.split("=") for pair in label_selector.split(",") if pair)
-        return [
-            o
-            for (k, _), o in self.objects.items()
-            if k == kind and labels.items() <= o["metadata"].get("labels", {}).items()
-        ]
-
-    async def get(self, _api_version: str, kind: str, _namespace: str | None, name: str) -> dict[str, Any] | None:
-        if f"get {kind}" in self.denied:
-            raise self.denied[f"get {kind}"]
-        return self.objects.get((kind, name))
-
-    async def request(self, method: str, path: str, *, query: Mapping[str, str], **_: Any) -> dict[str, Any]:
-        assert method == "PATCH"
-        assert query["dryRun"] == "All"
-        self.dry_runs.append(path)
-        if "dry run" in self.denied:
-            raise self.denied["dry run"]
-        return {}
 
 
 def documents(name: str = "gpu") -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((EXAMPLES / f"{name}.yaml").read_text()))
 
 
-def operator(**env: str) -> dict[str, Any]:
-    variables = [{"name": f"THROUGHLINE_{k.upper()}", "value": v} for k, v in env.items()]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": "throughline",
-            "namespace": "throughline-system",
-            "labels": {"app.kubernetes.io/part-of": "throughline", "app.kubernetes.io/component": "operator"},
-        },
-        "spec": {"template": {"spec": {"containers": [{"name": "operator", "env": variables}]}}},
-    }
+def cluster(*objects: dict[str, Any], **env: str) -> World:
+    """With nodes for the example's pool."""
+    selector = documents()[0]["spec"]["nodeSelector"]
+    nodes = [node(f"a10-{n}") for n in range(2)]
+    for each in nodes:
+        each["metadata"]["labels"] |= selector
+    return empty(*nodes, *objects, **env)
 
 
-async def made(kube: FakeKube | None, *resources: dict[str, Any]) -> plan.Plan:
-    return await plan.plan_for(resources or documents(), kube, "vision")  # type: ignore[arg-type]
+async def made(world: World | None, *resources: dict[str, Any]) -> Plan:
+    return await planned(world, *(resources or documents()))
 
 
-def actions(result: plan.Plan) -> dict[tuple[str, str], str]:
-    return {(c.manifest["kind"], c.name): c.action.value for c in result.changes}
+async def applied() -> World:
+    """A cluster on which the plan was carried out by the operator."""
+    world = cluster()
+    installed(world)
+    pool, service = documents()
+    service["metadata"] |= {"namespace": "vision", "generation": 1}
+    world.add(pool)
+    world.add(service)
+    reconcile = ServiceReconciler(world.deps)
+    for _ in range(2):
+        await reconcile(("vision", "resnet50"))
+        world.sync()
+    return world
 
 
-def change(result: plan.Plan, kind: str) -> plan.Change:
-    return next(c for c in result.changes if c.manifest["kind"] == kind)
-
-
-async def applied(*resources: dict[str, Any]) -> FakeKube:
-    """A cluster on which the plan was carried out."""
-    first = await made(FakeKube(operator()), *resources)
-    uid = {"uid": "u-1", "resourceVersion": "1"}
-    kube = FakeKube(operator())
-    for item in first.changes:
-        live = copy.deepcopy(dict(item.manifest))
-        if live["kind"] == "InferenceService":
-            live["metadata"] |= uid
-            live["status"] = {"observedGeneration": 1, "pool": "gpu-a10"}
-        for owner in live["metadata"].get("ownerReferences", []):
-            owner["uid"] = "u-1"
-        if "ownerReferences" in live["metadata"]:
-            live = with_hash(live)
-        kube.objects[live["kind"], live["metadata"]["name"]] = live
-    return kube
+def kube(world: World) -> PlanKube:
+    assert isinstance(world.kube, PlanKube)
+    return world.kube
 
 
 async def test_everything_is_new() -> None:
-    result = await made(FakeKube(operator()))
+    result = await made(cluster())
     assert set(actions(result).values()) == {"create"}
     assert [c.manifest["kind"] for c in result.changes] == [
         *("ServingPool", "InferenceService", "Secret", "ServiceAccount", "ConfigMap"),
@@ -124,10 +83,10 @@ async def test_nothing_to_do_once_it_is_done() -> None:
 
 
 async def test_an_update_tells_the_fields_and_whether_pods_restart() -> None:
-    kube = await applied()
+    world = await applied()
     pool, service = documents()
     service["spec"]["runtime"]["resources"]["limits"]["memory"] = "10Gi"
-    result = await made(kube, pool, service)
+    result = await made(world, pool, service)
     assert {k[0]: v for k, v in actions(result).items() if v != "keep"} == {
         "InferenceService": "update",
         "Deployment": "update",
@@ -146,12 +105,13 @@ async def test_an_update_of_the_slo_touches_no_child() -> None:
 
 
 async def test_settings_in_force_are_kept() -> None:
-    kube = await applied()
-    service = kube.objects["InferenceService", "resnet50"]
+    world = await applied()
+    service = world.live("InferenceService", "resnet50", "vision")
     service["status"]["batch"] = {"settings": {"maxBatchSize": 16, "maxQueueDelayMicroseconds": 500, "instances": 2}}
-    name = next(name for kind, name in kube.objects if kind == "ConfigMap")
-    del kube.objects["ConfigMap", name]
-    assert "16/500µs×2 (in force now)" in change(await made(kube), "ConfigMap").why
+    world.add(service)
+    (name,) = [name for kind, _, name in world.kube.objects if kind == "ConfigMap"]
+    world.remove("ConfigMap", "vision", name)
+    assert "16/500µs×2 (in force now)" in change(await made(world), "ConfigMap").why
 
 
 async def test_fixed_settings() -> None:
@@ -159,7 +119,7 @@ async def test_fixed_settings() -> None:
 
 
 async def test_an_unknown_pool_is_refused_with_what_to_do() -> None:
-    result = await made(FakeKube(operator()), documents()[1])
+    result = await made(cluster(), documents()[1])
     assert result.refused
     assert actions(result) == {("InferenceService", "resnet50"): "refuse"}
     assert "create it or name another" in change(result, "InferenceService").why
@@ -167,59 +127,66 @@ async def test_an_unknown_pool_is_refused_with_what_to_do() -> None:
 
 async def test_a_pool_on_the_cluster_will_do() -> None:
     pool, service = documents()
-    assert not (await made(FakeKube(operator(), pool), service)).refused
+    assert not (await made(cluster(pool), service)).refused
 
 
 async def test_the_order_in_the_file_does_not_matter() -> None:
-    assert not (await made(FakeKube(operator()), *reversed(documents()))).refused
+    assert not (await made(cluster(), *reversed(documents()))).refused
 
 
 async def test_an_object_of_others_is_left_alone() -> None:
     foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "resnet50", "namespace": "vision"}}
-    result = await made(FakeKube(operator(), foreign))
+    result = await made(cluster(foreign))
     assert result.refused
-    assert change(result, "Service").action is plan.Action.REFUSE
+    assert change(result, "Service").action is Action.REFUSE
     assert "delete or rename it" in change(result, "Service").why
 
 
 async def test_what_the_api_server_refuses() -> None:
-    kube = FakeKube(operator())
-    kube.denied["dry run"] = ApiError(422, "Invalid", "spec.x: no")
-    result = await made(kube)
+    world = cluster()
+    kube(world).denied["dry run"] = ApiError(422, "Invalid", "spec.x: no")
+    result = await made(world)
     assert change(result, "InferenceService").why == "spec.x: no"
     assert len(result.changes) == len(documents())
 
 
 async def test_the_resource_itself_is_only_tried() -> None:
-    kube = FakeKube(operator())
-    await made(kube)
-    assert [path.rsplit("/", 1)[1] for path in kube.dry_runs] == ["gpu-a10", "resnet50"]
+    world = cluster()
+    await made(world)
+    assert [path.rsplit("/", 1)[1] for path in kube(world).dry_runs] == ["gpu-a10", "resnet50"]
 
 
 async def test_missing_rights_are_noted_and_no_obstacle() -> None:
-    kube = FakeKube(operator())
-    kube.denied = {
+    world = cluster()
+    kube(world).denied = {
         "dry run": ApiError(FORBIDDEN, "Forbidden", "no"),
         "get Secret": ApiError(FORBIDDEN, "Forbidden", "no"),
+        "list Node": ApiError(FORBIDDEN, "Forbidden", "no"),
+        "list ModelApproval": ApiError(FORBIDDEN, "Forbidden", "no"),
     }
-    result = await made(kube)
+    result = await made(world)
     assert not result.refused
     assert any("may not write" in note for note in result.notes)
     assert any("may not read Secret" in note for note in result.notes)
+    assert "you may not list Nodes: free capacity is not known" in result.notes
+    assert "you may not list ModelApprovals: the gate is judged without" in result.notes
 
 
 async def test_the_operators_own_settings_are_used() -> None:
-    kube = FakeKube(operator(default_triton_image="mirror/triton:1"))
-    result = await made(kube)
+    world = cluster(default_triton_image="mirror/triton:1")
+    result = await made(world)
     template = change(result, "Deployment").manifest["spec"]["template"]
     assert template["spec"]["containers"][0]["image"] == "mirror/triton:1"
-    assert any("defaults are assumed" in note for note in (await made(FakeKube())).notes)
+    odd = await made(cluster(pod_monitor="sometimes"))
+    assert any(note.startswith("this version does not take the operator's own settings") for note in odd.notes)
+    world.remove("Deployment", OPERATOR_NAMESPACE, "throughline")
+    assert any("defaults are assumed" in note for note in (await made(world)).notes)
 
 
 async def test_a_pod_monitor_where_the_cluster_has_them() -> None:
-    kube = FakeKube(operator())
-    kube.kinds.add("PodMonitor")
-    assert change(await made(kube), "PodMonitor").action is plan.Action.CREATE
+    world = cluster()
+    kube(world).kinds.add("PodMonitor")
+    assert change(await made(world), "PodMonitor").action is Action.CREATE
 
 
 def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -244,7 +211,7 @@ def test_a_suite_is_planned_beside_the_service_that_names_it(capsys: pytest.Capt
     objects = {o["kind"]: o for o in json.loads(out)["objects"]}
     assert objects["EvaluationSuite"]["why"] == "services may be judged by it"
     assert objects["EvaluationSuite"]["namespace"] == "people"
-    assert objects["Deployment"]["action"] == "create"
+    assert objects["Deployment"]["action"] == "wait"
 
 
 def test_the_input_is_read_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,13 +135,17 @@ class FakeKube:
         self, api_version: str, kind: str, namespace: str | None = None, *, label_selector: str = ""
     ) -> Sequence[dict[str, Any]]:
         self.reads.append((kind, "*"))
-        key, _, value = label_selector.partition("=")
+        wanted = [part.partition("=") for part in label_selector.split(",") if part]
         return [
             copy.deepcopy(o)
             for (k, ns, _), o in self.objects.items()
             if k == kind
             and (namespace is None or ns == namespace)
-            and (not key or (o["metadata"].get("labels") or {}).get(key) == value)
+            and all(
+                labels.get(key) == value if equals else key in labels
+                for labels in [o["metadata"].get("labels") or {}]
+                for key, equals, value in wanted
+            )
         ]
 
     async def pages(
@@ -175,6 +179,17 @@ class FakeKube:
         self.edits.pop(ref, None)
         self.seed(merged)
         return self._told(ref)
+
+    async def serves(self, api_version: str, kind: str) -> bool:
+        return kind != "PodMonitor"
+
+    async def dry_run(self, manifest: Mapping[str, Any], *, field_manager: str) -> dict[str, Any]:
+        tried = copy.deepcopy({k: v for k, v in vars(self).items() if k not in {"fail", "admission", "events"}})
+        before, vars(self)["fail"] = vars(self)["fail"], lambda *_: None
+        try:
+            return await self.apply(manifest, field_manager=field_manager)
+        finally:
+            vars(self).update(tried, fail=before)
 
     async def delete(self, api_version: str, kind: str, namespace: str | None, name: str, *, uid: str = "") -> None:
         self._write("delete", kind, name)
@@ -254,8 +269,8 @@ class Hooks:
 class World:
     """A cluster with one pool, and the store that watches would keep."""
 
-    def __init__(self) -> None:
-        self.kube, self.triton, self.store = FakeKube(), FakeTriton(), Store()
+    def __init__(self, kube: FakeKube | None = None) -> None:
+        self.kube, self.triton, self.store = kube or FakeKube(), FakeTriton(), Store()
         self.now = NOW
         self.metrics: MetricsFrame | Unavailable = MetricsFrame(NOW, 60)
         self.deps = Deps(

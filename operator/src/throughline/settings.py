@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from throughline.adapters.prometheus_access import Access, header_problem, in_url
 from throughline.api.labels import LABEL_KEY, LABEL_VALUE, MAX_LABEL_VALUE
 from throughline.api.pods import PodIDs
+from throughline.domain.manifests import RenderOptions
 
 if TYPE_CHECKING:
     import argparse
@@ -191,6 +192,18 @@ class Settings(BaseModel):
     @property
     def monitor_labels(self) -> tuple[tuple[str, str], ...]:
         return tuple(sorted(_pairs(self.pod_monitor_labels).items()))
+
+    def render_options(self, *, pod_monitors: bool) -> RenderOptions:
+        """What all services are rendered with. `pod_monitors`: whether the cluster has that kind."""
+        return RenderOptions(
+            default_image=self.default_triton_image,
+            operator_namespace=self.operator_namespace,
+            prometheus_namespaces=self.metrics_readers,
+            pod_monitor=self.pod_monitor == "always" or (self.pod_monitor == "auto" and pod_monitors),
+            pod_monitor_labels=self.monitor_labels,
+            pod_ids=self.ids_of_pods,
+            evaluator_image=self.evaluator_image,
+        )
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:

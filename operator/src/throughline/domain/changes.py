@@ -26,6 +26,7 @@ class Action(StrEnum):
     UPDATE = "update"
     DELETE = "delete"
     KEEP = "keep"
+    WAIT = "wait"  # it is made once a model may serve
     REFUSE = "refuse"
 
 

@@ -44,6 +44,7 @@ class Gathered:
     refusal: Refusal | None
     storage_missing: str | None
     deployment: dict[str, Any] | None
+    why_there: str  # on that pool; empty: on none
 
 
 def parse_spec(state: ServiceState, service: Mapping[str, Any]) -> InferenceServiceSpec | None:
@@ -158,6 +159,7 @@ async def gather(
         refusal=choice if isinstance(choice, Refusal) else None,
         storage_missing=missing,
         deployment=deployment,
+        why_there=choice.why if isinstance(choice, PoolChoice) else "",
     )
 
 

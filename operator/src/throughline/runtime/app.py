@@ -19,8 +19,7 @@ from throughline.adapters.prometheus import Prometheus
 from throughline.adapters.triton import Triton
 from throughline.api.base import API_VERSION
 from throughline.api.crd import KINDS
-from throughline.domain.manifests import SERVICE_LABEL, RenderOptions
-from throughline.domain.manifests.evaluation import RUN_LABEL
+from throughline.domain.manifests import SERVICE_LABEL
 from throughline.lineage.keys import load_signer
 from throughline.ports import ApiError
 from throughline.reconcile.cluster import Cluster
@@ -30,6 +29,7 @@ from throughline.reconcile.evaluation.reconciler import EvaluationReconciler
 from throughline.reconcile.pods import lacking_metrics
 from throughline.reconcile.pool import PoolReconciler
 from throughline.reconcile.service import ServiceReconciler
+from throughline.reconcile.watched import CHILDREN, EVALUATION, POD_MONITOR
 from throughline.runtime import collector, handlers, health
 from throughline.runtime.leader import LeaderElection
 from throughline.runtime.metrics import Metrics
@@ -49,25 +49,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("app")
 
-MONITORING = "monitoring.coreos.com/v1"
-CHILDREN = (
-    ("apps/v1", "Deployment"),
-    ("v1", "Pod"),
-    ("v1", "ConfigMap"),
-    ("v1", "Service"),
-    ("v1", "ServiceAccount"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("networking.k8s.io/v1", "NetworkPolicy"),
-    ("batch/v1", "CronJob"),
-)
-# Watched in whole: suites and approvals are the users', and belong to no one service.
-EVALUATION = (
-    (API_VERSION, "EvaluationSuite", ""),
-    (API_VERSION, "EvaluationRun", ""),
-    (API_VERSION, "ModelRevision", ""),
-    (API_VERSION, "ModelApproval", ""),
-    ("batch/v1", "Job", RUN_LABEL),
-)
 POOL_WORKERS = 2
 EVALUATION_WORKERS = 4
 CONNECTIONS = 40  # besides the watches, each of which holds one
@@ -127,7 +108,7 @@ class App:
                 if not missing:
                     if self.settings.pod_monitor != "auto":
                         return self.settings.pod_monitor == "always"
-                    return await self.kube.serves(MONITORING, "PodMonitor")
+                    return await self.kube.serves(*POD_MONITOR)
                 log.warning("CRDs are missing: install crds/ of this release", kinds=missing)
             except ApiError as error:
                 log.warning("API server does not answer", error=str(error))
@@ -200,15 +181,7 @@ class App:
             cluster=Cluster(kube, self.store, time.monotonic),
             guard=ApprovalGuard(kube, time.monotonic),
             hooks=self.metrics,
-            options=RenderOptions(
-                default_image=settings.default_triton_image,
-                operator_namespace=settings.operator_namespace,
-                prometheus_namespaces=settings.metrics_readers,
-                pod_monitor=pod_monitor,
-                pod_monitor_labels=settings.monitor_labels,
-                pod_ids=settings.ids_of_pods,
-                evaluator_image=settings.evaluator_image,
-            ),
+            options=settings.render_options(pod_monitors=pod_monitor),
             frame=self.poller.frame,
             signers=self.signers,
             tuning=Tuning(
@@ -240,7 +213,7 @@ class App:
         self.evaluations = WorkQueue("evaluation", evaluation, workers=EVALUATION_WORKERS, metrics=self.metrics)
         self.pools = WorkQueue("servingpool", pool, workers=POOL_WORKERS, metrics=self.metrics)
         self.wakes = Wakes(self.store, self.services, self.evaluations, self.pools)
-        kinds = [*CHILDREN, (MONITORING, "PodMonitor")] if pod_monitor else list(CHILDREN)
+        kinds = [*CHILDREN, POD_MONITOR] if pod_monitor else list(CHILDREN)
         for namespace in settings.watched_namespaces or (None,):
             self.reflectors += [self._reflector(v, k, namespace, SERVICE_LABEL) for v, k in kinds]
             self.reflectors += [self._reflector(v, k, namespace, selector) for v, k, selector in EVALUATION]
