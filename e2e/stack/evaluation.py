@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import yaml
 from onnxruntime import quantization
 from pyarrow import parquet
+from throughline.api.crd import to_yaml
 
 from e2e.stack import models, storage
 
@@ -114,7 +114,7 @@ def model(name: str) -> dict[str, Any]:
 def put_suite(folder: Path, name: str, rows: str = "rows.parquet", **spec: Any) -> None:
     """data/NAME.yaml in the claim's directory."""
     (folder / "data").mkdir(exist_ok=True)
-    (folder / "data" / f"{name}.yaml").write_text(yaml.safe_dump(suite(name, rows, **spec)))
+    (folder / "data" / f"{name}.yaml").write_text(to_yaml(suite(name, rows, **spec)))
 
 
 def suite(name: str, rows: str = "rows.parquet", **spec: Any) -> dict[str, Any]:

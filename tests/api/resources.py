@@ -53,6 +53,13 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
         ("spec/runtime/resources", {"requests": {"memory": "1024Mi"}, "limits": {"memory": "1Gi"}}),
     ),
     "limit alone": (("spec/runtime/resources", {"limits": {"memory": "1Gi"}}),),
+    "request of nothing": (("spec/runtime/resources", {"requests": {"memory": 0, "cpu": 0}}),),
+    "bytes without a unit": (("spec/runtime/resources", {"limits": {"memory": 1073741824, "cpu": "1024"}}),),
+    "labels and annotations": (
+        ("metadata/labels", {"example.com/Tier": "", "a_b.c": "V-1"}),
+        ("metadata/annotations", {"Example.com/on": "", "x": None}),
+    ),
+    "a path with dots": (("spec/model/storage/uri", "pvc://models.v1/resnet50/..a/.b/c..d/"),),
     "environment": (
         (
             "spec/runtime/env",
@@ -156,10 +163,44 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "negative number": ((("spec/runtime/resources/limits/cpu", -1),), "spec.runtime.resources.limits.cpu", "not valid"),
     "quantity a fraction": ((("spec/runtime/sharedMemory", 1.5),), "spec.runtime.sharedMemory", "in quotes"),
     "unknown unit": ((("spec/runtime/sharedMemory", "1GB"),), "spec.runtime.sharedMemory", "not valid"),
+    "quantity beyond 64 bits": ((("spec/runtime/resources/limits/cpu", 2**63),), "spec.runtime.resources", "be text"),
+    "claim that begins a part with -": (
+        (("spec/model/storage/uri", "pvc://a.-b/x"),),
+        "spec.model.storage.uri",
+        "pvc://CLAIM/PATH",
+    ),
+    "an absolute path in the claim": (
+        (("spec/model/storage/uri", "pvc:///models/x"),),
+        "spec.model.storage.uri",
+        "pvc://CLAIM/PATH",
+    ),
+    "an empty part of the path": (
+        (("spec/model/storage/uri", "pvc://models//x"),),
+        "spec.model.storage.uri",
+        "pvc://CLAIM/PATH",
+    ),
+    "line break behind a name": ((("spec/placement/pools/0/name", "gpu\n"),), "spec.placement.pools[0].name", "valid"),
+    "name with an empty part": ((("spec/placement/pools/0/name", "a..b"),), "spec.placement.pools[0].name", "letter"),
+    "key of a secret": (
+        (("spec/runtime/env", [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "../k"}}}]),),
+        "spec.runtime.env[0].valueFrom.secretKeyRef.key",
+        "not begin with '..'",
+    ),
+    "image with a blank": ((("spec/runtime/image", "triton:1 "),), "spec.runtime.image", "not valid"),
     "unknown mode": ((("spec/batching/mode", "auto"),), "spec.batching.mode", "Auto, Recommend, Fixed"),
     "list for map": ((("spec/slo", []),), "spec.slo", "map"),
     "map for list": ((("spec/placement/pools", {"name": "x"}),), "spec.placement.pools", "list"),
     "no name": ((("metadata/name", REMOVE),), "metadata.name", "required"),
+    "a label that is no text": ((("metadata/labels", {"tier": 1}),), "metadata.labels.tier", "must be text"),
+    "a label's key": ((("metadata/labels", {"a b": "c"}),), "metadata.labels.a b", "example.com/name"),
+    "a label's value": ((("metadata/labels", {"tier": "a b"}),), "metadata.labels.tier", "at most 63"),
+    "an annotation's key": ((("metadata/annotations", {"a/b/c": "x"}),), "metadata.annotations.a/b/c", "example.com"),
+    "an annotation that is no text": (
+        (("metadata/annotations", {"on": True}),),
+        "metadata.annotations.on",
+        "put it in quotes",
+    ),
+    "metadata misspelt": ((("metadata/lables", {"a": "b"}),), "metadata.lables", "did you mean labels?"),
     "name with a dot": ((("metadata/name", "a.b"),), "metadata.name", "choose another"),
     "name too long": ((("metadata/name", "a" * 64),), "metadata.name", "63 characters"),
     **BAD_EVALUATIONS,
@@ -293,6 +334,61 @@ RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "instances.max (4",
     ),
     "fixed without settings": ((("spec/batching", {"mode": "Fixed"}),), "spec.batching.mode", "spec.batching.fixed is"),
+    "a path out of the claim": (
+        (("spec/model/storage/uri", "pvc://models/../other"),),
+        "spec.model.storage.uri",
+        "must stay inside the claim",
+    ),
+    "a path out of the claim at its end": (
+        (("spec/model/storage/uri", "pvc://models/a/.."),),
+        "spec.model.storage.uri",
+        "must stay inside the claim",
+    ),
+    "thousandths of a byte": (
+        (("spec/runtime/resources", {"limits": {"memory": "512m"}}),),
+        "spec.runtime.resources.limits",
+        "did you mean Mi?",
+    ),
+    "thousandths of a byte of storage": (
+        (("spec/runtime/resources", {"requests": {"ephemeral-storage": "512m"}}),),
+        "spec.runtime.resources.requests",
+        "did you mean Mi?",
+    ),
+    "bytes for mebibytes": (
+        (("spec/runtime/resources", {"requests": {"memory": "512"}}),),
+        "spec.runtime.resources.requests",
+        "write Mi or Gi after the number",
+    ),
+    "a limit of no memory": (
+        (("spec/runtime/resources", {"limits": {"memory": 0}}),),
+        "spec.runtime.resources.limits",
+        "write Mi or Gi after the number",
+    ),
+    "cpu in bytes": (
+        (("spec/runtime/resources", {"requests": {"cpu": "100Mi"}}),),
+        "spec.runtime.resources.requests",
+        "cpu is in cores",
+    ),
+    "more cores than there are": (
+        (("spec/runtime/resources", {"limits": {"cpu": 2000}}),),
+        "spec.runtime.resources.limits",
+        "500m for half of one",
+    ),
+    "a limit of no cpu": (
+        (("spec/runtime/resources", {"limits": {"cpu": 0}}),),
+        "spec.runtime.resources.limits",
+        "a limit of 0 cpu",
+    ),
+    "shared memory in thousandths": (
+        (("spec/runtime/sharedMemory", "512m"),),
+        "spec.runtime.sharedMemory",
+        "did you mean Mi?",
+    ),
+    "shared memory without a unit": (
+        (("spec/runtime/sharedMemory", 64),),
+        "spec.runtime.sharedMemory",
+        "write Mi or Gi after the number",
+    ),
     "accelerator as request": (
         (("spec/runtime/resources/requests", {"nvidia.com/gpu": 1}),),
         "spec.runtime.resources.requests",
@@ -355,6 +451,14 @@ BAD_POOLS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "nvidia.com",
     ),
     "value of a node's label": ((("spec/nodeSelector", {"a": "b c"}),), "spec.nodeSelector.a", "not valid"),
+    "cost in binary": ((("spec/costPerHour", "1Ki"),), "spec.costPerHour", "m, k, M, G or T"),
+    "key of a toleration": ((("spec/tolerations", [{"key": "a b"}]),), "spec.tolerations[0].key", "example.com/"),
+    "value of a toleration": (
+        (("spec/tolerations", [{"key": "a", "value": "b/c"}]),),
+        "spec.tolerations[0].value",
+        "not valid",
+    ),
+    "name with an empty part": ((("metadata/name", "a..b"),), "metadata.name", "choose another"),
     **BAD_PODS,
 }
 POOL_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
@@ -375,6 +479,16 @@ POOL_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         (("spec/tolerations", [{"operator": "Exists", "key": "a", "value": "b"}]),),
         "spec.tolerations[0].value",
         "remove it",
+    ),
+    "a resource of Kubernetes itself": (
+        (("spec/accelerator", {"resource": "kubernetes.io/gpu"}),),
+        "spec.accelerator.resource",
+        "must be an extended resource",
+    ),
+    "a resource of quotas": (
+        (("spec/accelerator", {"resource": "requests.nvidia.com/gpu"}),),
+        "spec.accelerator.resource",
+        "must be an extended resource",
     ),
     "toleration without a key": ((("spec/tolerations", [{"value": "b"}]),), "spec.tolerations[0].key", "add it"),
     **POD_RULE_BREAKERS,

@@ -31,7 +31,7 @@ apiVersion: throughline.io/v1alpha1
 kind: InferenceService
 metadata:
   name: a
-  namespace: n
+  namespace: "n"
 spec:
   model:
     storage: {uri: pvc://m/a}

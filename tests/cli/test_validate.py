@@ -26,14 +26,14 @@ apiVersion: throughline.io/v1alpha1
 kind: InferenceService
 metadata:
   name: a
-  namespace: n
+  namespace: "n"
 spec:
   model:
     storage: {uri: pvc://m/a}
     backend: onnxruntime
     inputs:
       - {name: x, dataType: TYPE_FP32, dims: [1]}
-      - name: y
+      - name: z
         dataType: FP32
         dims: [1]
   slo:
@@ -240,3 +240,52 @@ def test_whole_gpus_and_single_shares_are_no_warning(
     code, out, err = validated(capsys, str(file))
     assert (code, out) == (exits.OK, "")
     assert "1 checked, no errors\n" in err
+
+
+MISREAD = """\
+apiVersion: throughline.io/v1alpha1
+kind: InferenceService
+metadata: {name: on, namespace: "n"}
+spec:
+  model:
+    storage: {uri: pvc://m/a}
+    backend: onnxruntime
+    inputs:
+      - {name: X, dataType: TYPE_FP32, dims: [3.0, 0x10]}
+    outputs:
+      - name: Y
+        dataType: TYPE_FP32
+        dims: [1]
+    parameters:
+      - {name: rate, value: 1e3}
+    no: 1
+  slo:
+    latencyP99Milliseconds: 0b0
+  placement: {pools: [{name: cpu}]}
+"""
+
+
+def test_what_kubectl_reads_otherwise_is_named_at_its_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(f"---\n{MISREAD}")
+    code, out, _ = validated(capsys, str(file))
+    assert code == exits.REFUSED
+    found = [
+        line.split(": ", 1)[0].removeprefix(f"{file}:") + " " + line.split(": ", 2)[2] for line in out.splitlines()
+    ]
+    assert found == [
+        "4:12 metadata.name: must be text, and kubectl reads on as true: put it in quotes",
+        "12:9 spec.model.outputs[0].name: must be text, and kubectl reads Y as true: put it in quotes",
+        "16:22 spec.model.parameters[0].value: must be text, and kubectl reads 1e3 as 1000: put it in quotes",
+        "17:5 spec.model.false: kubectl reads the name no as false: put it in quotes",
+        "19:5 spec.slo.latencyP99Milliseconds: must be at least 1; got 0 (kubectl reads 0b0 as 0)",
+    ]
+
+
+def test_json_with_tabs_is_read_as_kubectl_reads_it(file: Path) -> None:
+    file.write_text(
+        '{\t"apiVersion": "v1", "kind": "List", "items": [\n{"apiVersion": "throughline.io/v1alpha1",\t"kind": '
+        '"ServingPool", "metadata": {"name": "x"}, "spec": {"nodeSelector": {"a": "b"}, "costPerHour": "-1"}}]}'
+    )
+    report = validate.check([str(file)])
+    assert report.checked == 1
+    assert [finding.field for finding in report.findings] == ["spec.costPerHour"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 from pyarrow import parquet
+from throughline.api.crd import to_yaml
 from throughline.evaluator import cli
 
 from tests.evaluator.fake_triton import COLUMNS, Behaviour, serving
@@ -54,7 +54,7 @@ def write_suite(folder: Path, floor: str = "0.5", **more: Any) -> None:
         "metadata": {"name": "sums"},
         "spec": spec,
     }
-    (folder / "suite.yaml").write_text(yaml.safe_dump(document))
+    (folder / "suite.yaml").write_text(to_yaml(document))
 
 
 def arguments(folder: Path, url: str, *more: str) -> list[str]:

@@ -186,7 +186,7 @@ def test_wrong_suites_and_expressions(folder: Path, capsys: pytest.CaptureFixtur
     assert "spec.metrics" in capsys.readouterr().err
     (folder / "suite.yaml").write_text("a: [")
     assert run(folder, behaviour) == 2
-    assert "is no YAML" in capsys.readouterr().err
+    assert "is no valid YAML" in capsys.readouterr().err
     assert behaviour.rows == []
 
 

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 GROUP = "throughline.io"
 VERSION = "v1alpha1"
@@ -71,13 +79,32 @@ class Resource(BaseModel):  # noqa: PLW1641 - pydantic makes __hash__ of frozen 
         return self
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        reference = handler(core_schema)
+    def __get_pydantic_json_schema__(cls, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        reference = handler(inner)
         if cls.RULES:
             schema = handler.resolve_ref_schema(reference)
             defaults = {name: p["default"] for name, p in schema["properties"].items() if "default" in p}
             schema["x-kubernetes-validations"] = [rule.entry(defaults) for rule in cls.RULES]
         return reference
+
+
+class FieldRules:
+    """Rules of one field, as part of its annotation; `self` is the field, and each message names it."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self._rules = rules
+
+    def _check(self, value: Any) -> Any:
+        for rule in self._rules:
+            if not rule.holds(value):
+                raise PydanticCustomError("rule", "{message}", {"message": rule.message, "field": ""})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(inner), "x-kubernetes-validations": [rule.entry({}) for rule in self._rules]}
 
 
 def list_map(*keys: str) -> dict[str, Any]:
@@ -88,6 +115,8 @@ def list_map(*keys: str) -> dict[str, Any]:
 ATOMIC_LIST: dict[str, Any] = {"x-kubernetes-list-type": "atomic"}
 
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
+NUMBER_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T)?$"
+MAX_INTEGER = 2**63 - 1  # what is above is no integer to the API server
 
 
 class _IntOrString:
@@ -96,19 +125,28 @@ class _IntOrString:
     def __init__(self, *, signed: bool = False) -> None:
         self._bounds = {} if signed else {"minimum": 0}
 
-    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(core_schema), "x-kubernetes-int-or-string": True, **self._bounds}
+    def __get_pydantic_json_schema__(self, inner: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(inner), "x-kubernetes-int-or-string": True, **self._bounds}
 
 
 def _quantity_text(value: object) -> object:
     if isinstance(value, float):  # the API server takes an integer or a string here and nothing else
         raise PydanticCustomError("quantity_float", 'write the number in quotes: "{value}"', {"value": value})
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER:
+        return str(value)
+    return value
 
 
 Quantity = Annotated[
     str,
     Field(pattern=QUANTITY_PATTERN, max_length=24),
+    BeforeValidator(_quantity_text),
+    _IntOrString(),
+]
+# A number that counts neither bytes nor cores: 40m is 0.04, and 1Ki means nothing.
+Number = Annotated[
+    str,
+    Field(pattern=NUMBER_PATTERN, max_length=24),
     BeforeValidator(_quantity_text),
     _IntOrString(),
 ]
@@ -120,8 +158,21 @@ SignedNumber = Annotated[
     BeforeValidator(_quantity_text),
     _IntOrString(signed=True),
 ]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253)]
-Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)]
+# By the API server's own rules (apimachinery's validation): a DNS subdomain and a DNS label (RFC 1123), and a key
+# of a ConfigMap or Secret.
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+MAX_DNS_LABEL, MAX_DNS_SUBDOMAIN = 63, 253
+OBJECT_KEY = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$"
+Name = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=MAX_DNS_SUBDOMAIN)]
+Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=MAX_DNS_LABEL)]
+ObjectKey = Annotated[str, Field(pattern=OBJECT_KEY, min_length=1, max_length=MAX_DNS_SUBDOMAIN)]
+Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", min_length=1, max_length=512)]
+
+
+def matches(pattern: str, text: str) -> bool:
+    """As RE2 has it, in the API server: `$` is the end of the text, and not before a line break at its end, too."""
+    return re.fullmatch(pattern, text) is not None
 
 
 class ConditionStatus(StrEnum):

@@ -7,10 +7,33 @@ from typing import Annotated
 from pydantic import Field
 
 from throughline.api import quantities
-from throughline.api.base import Quantity, Resource, Rule
+from throughline.api.base import FieldRules, Quantity, Resource, Rule
 
 COMPUTE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
+_BYTES = ("memory", "ephemeral-storage")
+LEAST_BYTES = "1Mi"  # of memory or storage: less holds no process, and is a unit left out
+MOST_CORES = 1024  # of a replica: more is a unit of memory
 Amounts = Annotated[dict[Annotated[str, Field(max_length=63)], Quantity], Field(max_length=3)]
+
+
+def _enough(text: str) -> bool:
+    return quantities.parse(text) >= quantities.parse(LEAST_BYTES)
+
+
+def bytes_rules(where: str) -> FieldRules:
+    """Of one field that counts bytes. `where`: the field, from spec on."""
+    return FieldRules(
+        Rule(
+            cel="!string(self).endsWith('m')",
+            holds=lambda text: not text.endswith("m"),
+            message=f"{where} is in bytes, and m is a thousandth of one; did you mean Mi?",
+        ),
+        Rule(
+            cel=f"quantity(string(self)).compareTo(quantity('{LEAST_BYTES}')) >= 0",
+            holds=_enough,
+            message=f"{where} is in bytes, and must be at least {LEAST_BYTES}; write Mi or Gi after the number",
+        ),
+    )
 
 
 class ComputeResources(Resource):
@@ -31,6 +54,49 @@ def rules(where: str, others: str) -> tuple[Rule, ...]:
             field=field,
         )
 
+    def whole_bytes(field: str) -> Rule:
+        return Rule(
+            cel=f"!has(self.{field}) || "
+            f"self.{field}.all(k, !(k in {list(_BYTES)}) || !string(self.{field}[k]).endsWith('m'))",
+            holds=lambda s: all(not text.endswith("m") for name, text in getattr(s, field).items() if name in _BYTES),
+            message=f"{where}.{field}: memory and ephemeral-storage are in bytes, and m is a thousandth of one; "
+            "did you mean Mi?",
+            field=field,
+        )
+
+    def enough_bytes(field: str, or_none: str) -> Rule:
+        amount = f"quantity(string(self.{field}[k]))"
+        none = f"{amount}.sign() == 0 || " if or_none else ""
+        return Rule(
+            cel=f"!has(self.{field}) || self.{field}.all(k, !(k in {list(_BYTES)}) || {none}"
+            f"{amount}.compareTo(quantity('{LEAST_BYTES}')) >= 0)",
+            holds=lambda s: all(
+                _enough(text) or (bool(or_none) and quantities.parse(text) == 0)
+                for name, text in getattr(s, field).items()
+                if name in _BYTES
+            ),
+            message=f"{where}.{field}: memory and ephemeral-storage are in bytes, and must be at least "
+            f"{LEAST_BYTES}{or_none}; write Mi or Gi after the number",
+            field=field,
+        )
+
+    def cores(field: str) -> Rule:
+        return Rule(
+            cel=f"!has(self.{field}) || !('cpu' in self.{field}) || !string(self.{field}['cpu']).endsWith('i') && "
+            f"quantity(string(self.{field}['cpu'])).compareTo(quantity('{MOST_CORES}')) <= 0",
+            holds=lambda s: (
+                not (text := getattr(s, field).get("cpu", "0")).endswith("i") and quantities.parse(text) <= MOST_CORES
+            ),
+            message=f"{where}.{field}: cpu is in cores, at most {MOST_CORES}; write 2, or 500m for half of one",
+            field=field,
+        )
+
+    some_cores = Rule(
+        cel="!has(self.limits) || !('cpu' in self.limits) || quantity(string(self.limits['cpu'])).sign() > 0",
+        holds=lambda s: quantities.parse(s.limits.get("cpu", "1")) > 0,
+        message=f"{where}.limits: a limit of 0 cpu lets nothing run; remove it to set no limit",
+        field="limits",
+    )
     not_above = Rule(
         cel="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || "
         "quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",
@@ -41,4 +107,12 @@ def rules(where: str, others: str) -> tuple[Rule, ...]:
         message=f"{where}.requests must not be above {where}.limits; raise the limit or lower the request",
         field="requests",
     )
-    return compute_only("requests"), compute_only("limits"), not_above
+    return (
+        *(compute_only(field) for field in ("requests", "limits")),
+        *(whole_bytes(field) for field in ("requests", "limits")),
+        enough_bytes("requests", " or 0"),
+        enough_bytes("limits", ""),
+        *(cores(field) for field in ("requests", "limits")),
+        some_cores,
+        not_above,
+    )

@@ -8,13 +8,13 @@ them), and the default told in the description instead.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from throughline.api.base import GROUP, VERSION, Resource, Rule
+from throughline.api import kubectl_yaml
+from throughline.api.base import DNS_SUBDOMAIN, GROUP, VERSION, Resource, Rule, matches
 from throughline.api.evaluationrun import EvaluationRunSpec, EvaluationRunStatus
 from throughline.api.evaluationsuite import EvaluationSuiteSpec
 from throughline.api.inferenceservice import InferenceServiceSpec
@@ -46,7 +46,7 @@ def _condition_column(name: str, condition: str, description: str) -> Schema:
 def _name_rule(pattern: str, length: int, chars: str) -> Rule:
     return Rule(
         cel=f"size(self.metadata.name) <= {length} && self.metadata.name.matches(r'{pattern}')",
-        holds=lambda name: len(name) <= length and re.search(pattern, name) is not None,
+        holds=lambda name: len(name) <= length and matches(pattern, name),
         message=f"metadata.name must have at most {length} characters, {chars}; choose another name",
     )
 
@@ -136,7 +136,7 @@ SERVING_POOL = Kind(
         _column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True),
     ),
     # A label of every pod carries the name.
-    name_rule=_name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"),
+    name_rule=_name_rule(DNS_SUBDOMAIN, 63, "lower-case letters, digits, '-' and '.'"),
 )
 
 EVALUATION_SUITE = Kind(
@@ -152,10 +152,10 @@ EVALUATION_SUITE = Kind(
         _column("Owner", ".spec.dataset.governance.owner"),
         AGE,
     ),
-    name_rule=_name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 63, "lower-case letters, digits, '-' and '.'"),
+    name_rule=_name_rule(DNS_SUBDOMAIN, 63, "lower-case letters, digits, '-' and '.'"),
 )
 
-_OBJECT_NAME = _name_rule(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", 253, "lower-case letters, digits, '-' and '.'")
+_OBJECT_NAME = _name_rule(DNS_SUBDOMAIN, 253, "lower-case letters, digits, '-' and '.'")
 
 EVALUATION_RUN = Kind(
     kind="EvaluationRun",
@@ -357,13 +357,23 @@ def _subresources(kind: Kind) -> Schema:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Block style, and lists indented below their key, as kubectl and yamllint have it."""
+    """Block style, lists indented below their key as kubectl and yamllint have it, and quotes where kubectl reads
+    anything but text, which PyYAML leaves out: y, 1e3.
+    """
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - the base's name
         super().increase_indent(flow, indentless=False)
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = None if kubectl_yaml.is_text(text) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def to_yaml(document: Mapping[str, Any]) -> str:

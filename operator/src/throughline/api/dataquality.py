@@ -11,8 +11,8 @@ from pydantic import Field
 from throughline.api import quantities
 from throughline.api.base import (
     ATOMIC_LIST,
+    Number,
     Outcome,
-    Quantity,
     Resource,
     Rule,
     SignedNumber,
@@ -72,7 +72,7 @@ class ColumnRule(Resource):
         Field(max_length=1000, json_schema_extra=ATOMIC_LIST, description="All that it may hold, as text."),
     ] = []
     missing_ceiling: Annotated[
-        Quantity | None, Field(description="Share of the rows in which it may be null; else missingCeiling of all.")
+        Number | None, Field(description="Share of the rows in which it may be null; else missingCeiling of all.")
     ] = None
 
 
@@ -85,9 +85,9 @@ class DuplicateRule(Resource):
     )
 
     baseline: Annotated[
-        Quantity, Field(description="Share of the rows that are expected to repeat: coarse columns repeat by nature.")
+        Number, Field(description="Share of the rows that are expected to repeat: coarse columns repeat by nature.")
     ] = "0"
-    ceiling: Annotated[Quantity, Field(description="Share of the rows that may repeat beyond the baseline.")] = "0"
+    ceiling: Annotated[Number, Field(description="Share of the rows that may repeat beyond the baseline.")] = "0"
     columns: Annotated[
         list[ColumnName],
         Field(max_length=4096, json_schema_extra=ATOMIC_LIST, description="Compared; empty: all but the id column."),
@@ -97,7 +97,7 @@ class DuplicateRule(Resource):
 class LabelBalanceRule(Resource):
     RULES: ClassVar[tuple[Rule, ...]] = (_share("floor", "spec.quality.labelBalance"),)
 
-    floor: Annotated[Quantity, Field(description="Share of the rows that each class must have.")]
+    floor: Annotated[Number, Field(description="Share of the rows that each class must have.")]
 
 
 class TrainingOverlapRule(Resource):
@@ -106,7 +106,7 @@ class TrainingOverlapRule(Resource):
     RULES: ClassVar[tuple[Rule, ...]] = (_share("ceiling", "spec.quality.trainingOverlap"),)
 
     ceiling: Annotated[
-        Quantity,
+        Number,
         Field(description="Share of the rows that may come from the training set; judged on the interval's low end."),
     ] = "0.01"
     columns: Annotated[
@@ -121,10 +121,10 @@ class RepresentativenessRule(Resource):
     RULES: ClassVar[tuple[Rule, ...]] = (_share("auc_ceiling", "spec.quality.representativeness"),)
 
     psi_ceiling: Annotated[
-        Quantity, Field(description="Population stability index of an input, rows against a sample of live traffic.")
+        Number, Field(description="Population stability index of an input, rows against a sample of live traffic.")
     ] = "0.25"
     auc_ceiling: Annotated[
-        Quantity,
+        Number,
         Field(description="Area under the curve of a classifier that tells rows from live traffic; 0.5: it cannot."),
     ] = "0.7"
     minimum_rows: Annotated[int, Field(ge=50, le=10_000_000, description="Of each; fewer are not judged.")] = 500
@@ -140,7 +140,7 @@ class DataQualityRules(Resource):
         bool, Field(description="Whether there may be columns beyond those of columns, inputs, label, id and slices.")
     ] = True
     missing_ceiling: Annotated[
-        Quantity, Field(description="Share of the rows in which an input or the label may be null.")
+        Number, Field(description="Share of the rows in which an input or the label may be null.")
     ] = "0"
     duplicates: DuplicateRule | None = None
     label_balance: LabelBalanceRule | None = None

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from throughline.api import quantities
-from throughline.api.base import Outcome, Quantity, Resource, Rule, list_map
+from throughline.api.base import Number, Outcome, Resource, Rule, list_map
 
 BLIND_TO_CONCEPT_DRIFT = (
     "Compares features and predictions with the baseline, without labels. A changed relation between features and "
@@ -60,15 +60,15 @@ class DriftPolicy(Resource):
         int, Field(ge=50, le=10_000_000, description="Fewer rows than this are not judged: Unknown.")
     ] = 500
     false_alarm_percent: Annotated[
-        Quantity,
+        Number,
         Field(description="Windows without drift that may be reported all the same, in a hundred; over all columns."),
     ] = "1"
     minimum_psi: Annotated[
-        Quantity,
+        Number,
         Field(description="Population stability index below which a column's shift is too small to matter."),
     ] = "0.1"
     minimum_auc: Annotated[
-        Quantity,
+        Number,
         Field(description="Area under the curve of the classifier two-sample test below which it is too small."),
     ] = "0.55"
     columns: Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Name, Resource, Rule
+from throughline.api.base import ATOMIC_LIST, Name, ObjectKey, Resource, Rule
 
 Column = Annotated[str, Field(min_length=1, max_length=253)]
 _UPWARDS = r"^(.*/)?[.][.](/.*)?$"
@@ -30,14 +30,14 @@ class PersistentVolumeClaimSource(Resource):
     RULES: ClassVar[tuple[Rule, ...]] = (inside_claim("spec.dataset.source.pvc"),)
 
     claim_name: Name
-    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\n]+$")]
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class ConfigMapSource(Resource):
     """A key of a ConfigMap of the same namespace, for small data sets."""
 
     name: Name
-    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+    key: ObjectKey
 
 
 class UriSource(Resource):

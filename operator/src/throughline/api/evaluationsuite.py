@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from throughline.api import quantities
-from throughline.api.base import ATOMIC_LIST, Quantity, Resource, Rule, list_map
+from throughline.api.base import ATOMIC_LIST, Number, Resource, Rule, list_map
 from throughline.api.dataquality import DataQualityRules
 from throughline.api.evaluationdataset import Column, Dataset
 from throughline.api.evaluationmetrics import (
@@ -134,10 +134,8 @@ class Metric(Resource):
     )
 
     name: Annotated[Key, Field(description="One of the task's metrics; Custom: one that the scorer gives.")]
-    floor: Annotated[Quantity | None, Field(description="The lower end of the interval must not be below this.")] = None
-    ceiling: Annotated[Quantity | None, Field(description="The upper end of the interval must not be above this.")] = (
-        None
-    )
+    floor: Annotated[Number | None, Field(description="The lower end of the interval must not be below this.")] = None
+    ceiling: Annotated[Number | None, Field(description="The upper end of the interval must not be above this.")] = None
 
 
 class Slice(Resource):
@@ -169,9 +167,7 @@ class Gap(Resource):
 
     metric: Annotated[Key, Field(description="One of the task's metrics.")]
     slice: Annotated[Key, Field(description="Name of an entry of spec.slices.")]
-    ceiling: Annotated[
-        Quantity, Field(description="The upper end of the largest gap's interval must not be above this.")
-    ]
+    ceiling: Annotated[Number, Field(description="The upper end of the largest gap's interval must not be above this.")]
 
 
 class Intervals(Resource):

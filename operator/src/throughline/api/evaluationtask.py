@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from throughline.api import compute
-from throughline.api.base import ATOMIC_LIST, Resource, Rule
+from throughline.api.base import ATOMIC_LIST, Image, Resource, Rule
 from throughline.api.compute import ComputeResources
 from throughline.api.evaluationdataset import Column
 from throughline.api.evaluationmetrics import TaskType
@@ -41,15 +41,7 @@ class PredictionsFormat(StrEnum):
 class Scorer(Resource):
     """A container that scores: it reads predictions and writes scores, by the contract in docs/scorers.md."""
 
-    image: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=512,
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$",
-            description="By digest, for only then it is what it was when the suite was written.",
-        ),
-    ]
+    image: Annotated[Image, Field(description="By digest, for only then it is what it was when the suite was written.")]
     command: Annotated[
         list[Annotated[str, Field(max_length=32_768)]],
         Field(max_length=64, json_schema_extra=ATOMIC_LIST, description="Empty: the image's own."),

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from throughline.api import compute, serverflags, unserved
-from throughline.api.base import ATOMIC_LIST, Label, Name, Quantity, Resource, Rule, list_map
+from throughline.api.base import (
+    ATOMIC_LIST,
+    DNS_SUBDOMAIN,
+    FieldRules,
+    Image,
+    Label,
+    Name,
+    ObjectKey,
+    Quantity,
+    Resource,
+    Rule,
+    list_map,
+    matches,
+)
 from throughline.api.compute import ComputeResources
 from throughline.api.dynamicbatching import DynamicBatching
 from throughline.api.evaluation import Evaluation
@@ -37,14 +50,26 @@ class Parameter(Resource):
     value: Annotated[str, Field(max_length=4096)]
 
 
+_OBJECT = DNS_SUBDOMAIN.strip("^$")
+_UPWARDS = r"^.*/[.][.]?(/.*)?$"
+
+
 class ModelStorage(Resource):
     """Where the model's files are; mounted read-only, never copied."""
 
     uri: Annotated[
         str,
+        FieldRules(
+            Rule(
+                cel=f"!self.matches(r'{_UPWARDS}')",
+                holds=lambda uri: not matches(_UPWARDS, uri),
+                message="spec.model.storage.uri must stay inside the claim: no '.' and no '..' in its path; write it "
+                "from the claim's root, pvc://CLAIM/PATH",
+            )
+        ),
         Field(
             max_length=1024,
-            pattern=r"^(pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_@=+.-]+)*/?|configmap://[a-z0-9]([-a-z0-9.]*[a-z0-9])?)$",
+            pattern=rf"^(pvc://{_OBJECT}(/[A-Za-z0-9_@=+.-]+)*/?|configmap://{_OBJECT})$",
             description="pvc://CLAIM/PATH, a folder that holds the version folders (1, 2, …); "
             "or configmap://NAME, whose keys are the files of the one version.",
         ),
@@ -322,7 +347,7 @@ class ResourceRequirements(ComputeResources):
 
 class KeySelector(Resource):
     name: Name
-    key: Annotated[str, Field(max_length=253)]
+    key: ObjectKey
 
 
 class EnvVarSource(Resource):
@@ -360,9 +385,9 @@ class Runtime(PodSettings):
 
     RULES: ClassVar[tuple[Rule, ...]] = (*PodSettings.RULES, serverflags.RULE)
 
-    image: Annotated[
-        str | None, Field(max_length=512, description="Triton image; else the pool's, else the operator's default.")
-    ] = None
+    image: Annotated[Image | None, Field(description="Triton image; else the pool's, else the operator's default.")] = (
+        None
+    )
     image_pull_secrets: Annotated[list[PoolReference], Field(max_length=8, json_schema_extra=list_map("name"))] = []
     resources: ResourceRequirements = ResourceRequirements()
     env: Annotated[list[EnvVar], Field(max_length=64, json_schema_extra=list_map("name"))] = []
@@ -378,7 +403,9 @@ class Runtime(PodSettings):
     service_account_name: Annotated[
         Label | None, Field(description="An existing ServiceAccount; else one without any right is made.")
     ] = None
-    shared_memory: Annotated[Quantity, Field(description="Size of /dev/shm, in memory.")] = "256Mi"
+    shared_memory: Annotated[
+        Quantity, compute.bytes_rules("spec.runtime.sharedMemory"), Field(description="Size of /dev/shm, in memory.")
+    ] = "256Mi"
     start_timeout_seconds: Annotated[
         int, Field(ge=10, le=7200, description="How long a pod may take to load the model before it is restarted.")
     ] = 600

@@ -28,7 +28,7 @@ def key_rule(field: str, attribute: str, where: str) -> Rule:
     """Keys of a map are no part of a structural schema, so a rule checks them."""
     return Rule(
         cel=f"!has(self.{field}) || self.{field}.all(k, size(k) <= {MAX_KEY} && k.matches(r'{LABEL_KEY}'))",
-        holds=lambda s: all(len(key) <= MAX_KEY and re.search(LABEL_KEY, key) for key in getattr(s, attribute)),
+        holds=lambda s: all(len(key) <= MAX_KEY and re.fullmatch(LABEL_KEY, key) for key in getattr(s, attribute)),
         message=f"{where} has a key that is not valid; write it as name or example.com/name, "
         f"with at most {MAX_KEY} characters",
         field=field,
@@ -39,7 +39,7 @@ def reserved_rule(field: str, attribute: str, where: str, pattern: str, fix: str
     """Keys that match `pattern` belong to Throughline or to Kubernetes."""
     return Rule(
         cel=f"!has(self.{field}) || !self.{field}.exists(k, k.matches(r'{pattern}'))",
-        holds=lambda s: not any(re.search(pattern, key) for key in getattr(s, attribute)),
+        holds=lambda s: not any(re.fullmatch(pattern, key) for key in getattr(s, attribute)),
         message=f"{where} {fix}",
         field=field,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Name, Quantity, Resource, Rule, list_map
+from throughline.api.base import ATOMIC_LIST, Name, Number, ObjectKey, Resource, Rule, list_map
 from throughline.api.drift import DriftPolicy
 from throughline.api.evaluationdataset import Column, Dataset, Governance, LegalBasis, inside_claim
 from throughline.api.schedules import CronText
@@ -76,7 +76,7 @@ class SaltReference(Resource):
     """
 
     name: Name
-    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)] = "salt"
+    key: ObjectKey = "salt"
 
 
 def _keyed(sampling: Sampling) -> int:
@@ -198,7 +198,7 @@ class Predictions(Resource):
     ]
     classes: Annotated[list[ClassName], Field(max_length=256, json_schema_extra=ATOMIC_LIST)] = []
     accuracy_floor: Annotated[
-        Quantity | None, Field(description="What the accuracy estimated without labels must not be below.")
+        Number | None, Field(description="What the accuracy estimated without labels must not be below.")
     ] = None
 
 

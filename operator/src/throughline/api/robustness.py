@@ -14,8 +14,8 @@ from throughline.api import quantities
 from throughline.api.base import (
     ATOMIC_LIST,
     Name,
+    Number,
     Outcome,
-    Quantity,
     Resource,
     Rule,
     SignedNumber,
@@ -106,7 +106,7 @@ class Perturbation(Resource):
     name: Name
     type: PerturbationType
     strengths: Annotated[
-        list[Quantity],
+        list[Number],
         Field(
             min_length=1,
             max_length=16,
@@ -117,7 +117,7 @@ class Perturbation(Resource):
         ),
     ]
     floor: Annotated[
-        Quantity, Field(description="Accuracy at every strength: the lower end of its interval must not be below.")
+        Number, Field(description="Accuracy at every strength: the lower end of its interval must not be below.")
     ]
     columns: Annotated[
         list[ColumnName],

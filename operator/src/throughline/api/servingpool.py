@@ -7,9 +7,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from throughline.api.base import ATOMIC_LIST, Condition, Name, Quantity, Resource, Rule, list_map
-from throughline.api.labels import LabelValue, key_rule
+from throughline.api.base import ATOMIC_LIST, Condition, Image, Name, Number, Resource, Rule, list_map
+from throughline.api.labels import LABEL_KEY, LabelKey, LabelValue, key_rule
 from throughline.api.pods import PodSettings
+
+# An extended resource of Kubernetes; behind "requests." its name must be one as well, in quotas.
+EXTENDED_RESOURCE = LABEL_KEY.replace("*/)?", "*/)", 1)
+MAX_RESOURCE = 244
 
 
 class Tier(StrEnum):
@@ -51,9 +55,9 @@ class Toleration(Resource):
         ),
     )
 
-    key: Annotated[str, Field(max_length=316)] | None = None
+    key: LabelKey | None = None
     operator: TolerationOperator = TolerationOperator.EQUAL
-    value: Annotated[str, Field(max_length=63)] | None = None
+    value: LabelValue | None = None
     effect: TaintEffect | None = None
 
 
@@ -67,13 +71,23 @@ class Accelerator(Resource):
             message="spec.accelerator must have one of resource (from a device plugin) and resourceClaimTemplateName "
             "(dynamic resource allocation); remove or add one",
         ),
+        Rule(
+            cel="!has(self.resource) || !self.resource.startsWith('requests.') && "
+            "!self.resource.contains('kubernetes.io/')",
+            holds=lambda s: (
+                s.resource is None or (not s.resource.startswith("requests.") and "kubernetes.io/" not in s.resource)
+            ),
+            message="spec.accelerator.resource must be an extended resource: its domain neither begins with requests. "
+            "nor ends in kubernetes.io; write it as the device plugin names it (nvidia.com/gpu)",
+            field="resource",
+        ),
     )
 
     resource: Annotated[
         str | None,
         Field(
-            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?$",
-            max_length=316,
+            pattern=EXTENDED_RESOURCE,
+            max_length=MAX_RESOURCE,
             description="Extended resource name: nvidia.com/gpu, nvidia.com/mig-1g.10gb, nvidia.com/gpu.shared.",
         ),
     ] = None
@@ -149,11 +163,11 @@ class ServingPoolSpec(Resource):
     tolerations: Annotated[list[Toleration], Field(max_length=16, json_schema_extra=ATOMIC_LIST)] = []
     accelerator: Accelerator | None = None
     architecture: Architecture = Architecture.AMD64
-    image: Annotated[
-        str | None, Field(max_length=512, description="Triton image for this pool (edge and igpu builds differ).")
-    ] = None
+    image: Annotated[Image | None, Field(description="Triton image for this pool (edge and igpu builds differ).")] = (
+        None
+    )
     cost_per_hour: Annotated[
-        Quantity, Field(description="Price of one replica for one hour, in the currency of your choice.")
+        Number, Field(description="Price of one replica for one hour, in the currency of your choice.")
     ]
     region: Annotated[str | None, Field(max_length=63)] = None
     tier: Tier = Tier.CLOUD

@@ -1,6 +1,6 @@
 """What is wrong with a resource, said so that it can be put right. The API server comes to the same verdict.
 
-Types, bounds and rules are the models'; keys of list maps and names of objects are checked as the API server does.
+Types, bounds and rules are the models'; keys of list maps and metadata are checked as the API server does.
 """
 
 from __future__ import annotations
@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from throughline.api.base import API_VERSION, GROUP
+from throughline.api import objectmeta
+from throughline.api.base import (
+    API_VERSION,
+    DNS_LABEL,
+    DNS_SUBDOMAIN,
+    GROUP,
+    NUMBER_PATTERN,
+    OBJECT_KEY,
+    QUANTITY_PATTERN,
+)
 from throughline.api.crd import KINDS, Kind, Schema, definition
+from throughline.api.labels import LABEL_KEY, LABEL_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +41,7 @@ class Problem:
 
     path: Path
     message: str
+    wants_text: bool = False  # and it is none
 
     @property
     def field(self) -> str:
@@ -77,21 +88,31 @@ def _metadata(metadata: object, kind: Kind) -> Iterator[Problem]:
         return
     if not kind.namespaced and metadata.get("namespace"):
         yield Problem(("metadata", "namespace"), f"a {kind.kind} belongs to no namespace; remove it")
+    for unknown in (field for field in metadata if field not in objectmeta.FIELDS):
+        yield Problem(("metadata", unknown), f"unknown field{_nearest(unknown, objectmeta.FIELDS)}")
+    for path, message, wants_text in objectmeta.problems(metadata):
+        yield Problem(("metadata", *path), message, wants_text=wants_text)
     name = metadata.get("name")
-    if not isinstance(name, str) or not name:
-        if not metadata.get("generateName"):
-            yield Problem(("metadata", "name"), "is required and must be text; add it")
+    if name is not None and not isinstance(name, str):
+        message = f"must be text; got {_shown(name)}, put it in quotes"
+        yield Problem(("metadata", "name"), message, wants_text=True)
+    elif not name:
+        begun = metadata.get("generateName")
+        if not begun:
+            yield Problem(("metadata", "name"), "is required; add it")
+        elif isinstance(begun, str) and not kind.name_rule.holds(objectmeta.generated(begun)):
+            yield Problem(("metadata", "generateName"), f"{kind.name_rule.message}; got {_shown(begun)}")
     elif not kind.name_rule.holds(name):
         yield Problem(("metadata", "name"), f"{kind.name_rule.message}; got {_shown(name)}")
 
 
 def _spec(spec: object, kind: Kind, schema: Schema) -> Iterator[Problem]:
-    # A null is an absent field to the API server, and dates are text to it.
+    # A null is an absent field to the API server.
     spec = without_nulls(spec)
     yield from _duplicates(spec, schema, ("spec",))
     try:
         # Strict, and as JSON: "5" is no integer to the API server either, but text may name a member of an enum.
-        kind.spec.model_validate_json(json.dumps(spec, default=str), strict=True)
+        kind.spec.model_validate_json(json.dumps(spec), strict=True)
     except ValidationError as error:
         for details in error.errors(include_url=False):
             yield _problem(details, schema)
@@ -141,10 +162,12 @@ def _problem(details: ErrorDetails, root: Schema) -> Problem:
         "values": ", ".join(schema.get("enum", [])),
         "nearest": _nearest(location[-1], list(parent.get("properties", {}))) if location else "",
         "unquote": ", remove the quotes" if str(details.get("input")).lstrip("-").isdigit() else "",
+        "form": _form(str(context.get("pattern", ""))),
         "quote": "" if isinstance(details.get("input"), dict | list) else ", put it in quotes",
         "msg": details["msg"],
     }
-    return Problem(path, _TEXTS.get(details["type"], "{msg}; got {got}").format(**facts))
+    message = _TEXTS.get(details["type"], "{msg}; got {got}").format(**facts)
+    return Problem(path, message, wants_text=details["type"] == "string_type")
 
 
 # pydantic's error type → what we say.
@@ -159,7 +182,7 @@ _TEXTS = {
     "cron": "{msg}",
     "time_zone": "{msg}",
     "twice": "{msg}",
-    "string_pattern_mismatch": "{got} is not valid here{about}; it must match {pattern}",
+    "string_pattern_mismatch": "{got} is not valid here{about}{form}",
     "greater_than_equal": "must be at least {ge}; got {got}",
     "less_than_equal": "must be at most {le}; got {got}",
     "too_short": "must have at least {min_length} entries; has {actual_length}",
@@ -171,6 +194,24 @@ _TEXTS = {
     "dict_type": "must be a map; got {got}{about}",
     "list_type": "must be a list; got {got}, put '- ' before each entry",
 }
+
+
+# Pattern → what it lets through.
+_FORMS = {
+    DNS_SUBDOMAIN: "it must be lower-case letters, digits, '-' and '.', each part with a letter or digit at both ends",
+    DNS_LABEL: "it must be lower-case letters, digits and '-', and begin and end with a letter or digit",
+    OBJECT_KEY: "it must be letters, digits, '-', '_' and '.', and not begin with '..'",
+    QUANTITY_PATTERN: "it must be a number, which m, k, Ki, M, Mi, G, Gi, T or Ti may follow",
+    NUMBER_PATTERN: "it must be a number, which m, k, M, G or T may follow",
+    LABEL_KEY: "it must be a name of at most 63 letters, digits, '-', '_' and '.', which example.com/ may precede",
+    LABEL_VALUE: "it must be letters, digits, '-', '_' and '.', and begin and end with a letter or digit",
+}
+
+
+def _form(pattern: str) -> str:
+    if pattern in _FORMS:
+        return f"; {_FORMS[pattern]}"
+    return f"; it must match {pattern}" if len(pattern) <= SHOWN else ""
 
 
 def _schema_at(schema: Schema, location: Path) -> Schema:

@@ -1,13 +1,16 @@
-"""YAML files with the line of every field, for messages that point at it."""
+"""Resources in files, read as kubectl reads them, with the line of every field for messages that point at it."""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from throughline.api import kubectl_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +36,7 @@ class Document:
     source: str
     data: Any
     node: yaml.Node
+    above: int = 0  # lines of the file above the document
 
     def position(self, path: FieldPath) -> tuple[int, int]:
         """Line and column (from 1) of the field, or of the nearest one above it that is there."""
@@ -42,43 +46,64 @@ class Document:
             if inner is None:
                 break
             node, mark = inner, (key or inner).start_mark
-        return mark.line + 1, mark.column + 1
+        return self._place(mark)
+
+    def _place(self, mark: yaml.Mark) -> tuple[int, int]:
+        return self.above + mark.line + 1, mark.column + 1
+
+    def read_as(self, path: FieldPath) -> tuple[str, Any] | None:
+        """The text of the field and what kubectl reads it as, where that is not what stands there: Y as true."""
+        node: yaml.Node | None = self.node
+        for part in path:
+            node = None if node is None else _child(node, part)[1]
+        return _misread(node)
+
+    def misread_keys(self) -> Iterator[tuple[FieldPath, tuple[int, int], str]]:
+        """Names of fields that kubectl takes for something else, as they stand in the file: y for true."""
+        for path, key in _keys(self.node, ()):
+            if kubectl_yaml.is_plain(key) and kubectl_yaml.key_text(key) != key.value:
+                yield path, self._place(key.start_mark), str(key.value)
 
     def repeated(self) -> Iterator[tuple[FieldPath, tuple[int, int]]]:
-        """Fields that stand twice in one map: the API server refuses them, YAML would take the last."""
-        yield from _repeated(self.node, ())
+        """Fields that stand twice in one map: kubectl takes the last, and says nothing."""
+        seen: set[FieldPath] = set()
+        for path, key in _keys(self.node, ()):
+            if path in seen:
+                yield path, self._place(key.start_mark)
+            seen.add(path)
 
 
 def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
     if isinstance(node, yaml.MappingNode):
-        # Of a field that stands twice YAML takes the last.
-        return next(((key, value) for key, value in reversed(node.value) if key.value == part), (None, None))
+        # Of a field that stands twice kubectl takes the last.
+        pairs = reversed(node.value)
+        return next(((key, value) for key, value in pairs if kubectl_yaml.key_text(key) == part), (None, None))
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return None, node.value[part]
     return None, None
 
 
-def _repeated(node: yaml.Node, path: FieldPath) -> Iterator[tuple[FieldPath, tuple[int, int]]]:
+def _keys(node: yaml.Node, path: FieldPath) -> Iterator[tuple[FieldPath, yaml.Node]]:
+    """Every key of every map, with the path that it is found by; not those that are merged in."""
     if isinstance(node, yaml.MappingNode):
-        seen = set()
         for key, value in node.value:
-            inner = (*path, str(key.value))
-            if key.value in seen:
-                yield inner, (key.start_mark.line + 1, key.start_mark.column + 1)
-            seen.add(key.value)
-            yield from _repeated(value, inner)
+            if kubectl_yaml.is_merge(key):
+                continue
+            inner = (*path, kubectl_yaml.key_text(key))
+            yield inner, key
+            yield from _keys(value, inner)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            yield from _repeated(value, (*path, index))
+            yield from _keys(value, (*path, index))
 
 
-class _Loader(yaml.SafeLoader):
-    """Dates stay text, as for the API server."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class has it so
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+def _misread(node: yaml.Node | None) -> tuple[str, Any] | None:
+    if not isinstance(node, yaml.ScalarNode) or not kubectl_yaml.is_plain(node):
+        return None
+    value = kubectl_yaml.scalar(node)
+    if value is None or isinstance(value, str) or json.dumps(value) == node.value:
+        return None
+    return str(node.value), value
 
 
 def read(sources: Iterable[str]) -> Iterator[Document]:
@@ -101,22 +126,10 @@ def read(sources: Iterable[str]) -> Iterator[Document]:
 def parse(source: str, text: str) -> Iterator[Document]:
     """The documents of one text; the items of a List each count as one."""
     try:
-        loader = _Loader(text)
-    except yaml.YAMLError as error:  # a character that YAML does not allow anywhere
-        raise UnreadableError(source, f"is no valid YAML: {error}") from error
-    try:
-        while loader.check_node():
-            node = loader.get_node()
-            if node is not None:
-                yield from _items(Document(source, loader.construct_document(node), node))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise UnreadableError(source, f"is no valid YAML: {error.problem}", line, column) from error
-    except yaml.YAMLError as error:
-        raise UnreadableError(source, f"is no valid YAML: {error}") from error
-    finally:
-        loader.dispose()
+        for found in kubectl_yaml.documents(text):
+            yield from _items(Document(source, found.value, found.node, found.line))
+    except kubectl_yaml.NotReadableError as error:
+        raise UnreadableError(source, error.message, error.line, error.column) from error
 
 
 def _items(document: Document) -> Iterator[Document]:
@@ -125,6 +138,7 @@ def _items(document: Document) -> Iterator[Document]:
         yield document
         return
     _, items = _child(document.node, "items")
-    if items is not None and isinstance(data["items"], list):
-        for item, node in zip(data["items"], items.value, strict=True):
-            yield Document(document.source, item, node)
+    if isinstance(data["items"], list):
+        nodes = items.value if isinstance(items, yaml.SequenceNode) else [document.node] * len(data["items"])
+        for item, node in zip(data["items"], nodes, strict=True):
+            yield from _items(Document(document.source, item, node, document.above))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -147,8 +149,26 @@ def _findings(document: documents.Document) -> Iterator[Finding]:
     for path, position in document.repeated():
         problem = validation.Problem(path, "stands twice in the same map; remove one")
         yield _finding(document, problem, position)
+    misread = {path: (position, text) for path, position, text in document.misread_keys()}
+    for path, (position, text) in misread.items():
+        problem = validation.Problem(path, f"kubectl reads the name {text} as {path[-1]}: put it in quotes")
+        yield _finding(document, problem, position)
     for problem in validation.check(document.data):
-        yield _finding(document, problem, document.position(problem.path))
+        if problem.path not in misread:
+            yield _finding(document, _as_read(problem, document), document.position(problem.path))
+
+
+def _as_read(problem: validation.Problem, document: documents.Document) -> validation.Problem:
+    """With what kubectl made of the text, where it is that which is wrong."""
+    reading = document.read_as(problem.path)
+    if reading is None:
+        return problem
+    text, value = reading[0], json.dumps(reading[1])
+    if problem.wants_text:
+        message = f"must be text, and kubectl reads {text} as {value}: put it in quotes"
+    else:
+        message = f"{problem.message} (kubectl reads {text} as {value})"
+    return dataclasses.replace(problem, message=message)
 
 
 def _warnings(document: documents.Document) -> Iterator[Finding]:

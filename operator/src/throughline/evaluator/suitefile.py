@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from throughline.api import validation
+from throughline.api import kubectl_yaml, validation
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.lineage import statement
 
@@ -35,11 +33,13 @@ def load(path: str) -> Suite:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        documents = list(yaml.safe_load_all(text))
+        documents = [document.value for document in kubectl_yaml.documents(text)]
     except OSError as error:
         raise EvaluationInputError(f"--suite {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EvaluationInputError(f"--suite {path} is no YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise EvaluationInputError(f"--suite {path} is not UTF-8 text") from error
+    except kubectl_yaml.NotReadableError as error:
+        raise EvaluationInputError(f"--suite {path}:{error.line}:{error.column}: {error.message}") from error
     suites = [d for d in documents if isinstance(d, dict) and d.get("kind") == KIND]
     if len(suites) != 1:
         raise EvaluationInputError(f"--suite {path} has {len(suites)} {KIND}s; it must have one")

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from pydantic import ValidationError
 
 from throughline import exits
+from throughline.api import kubectl_yaml
 from throughline.api.base import Outcome
 from throughline.api.monitoring import Monitoring
 from throughline.evaluator import job
@@ -104,11 +104,13 @@ def declared(path: str) -> Monitoring:
         EvaluationInputError: it does not, or it is not valid.
     """
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        found = next((d.value for d in kubectl_yaml.documents(Path(path).read_text(encoding="utf-8"))), None)
     except OSError as error:
         raise EvaluationInputError(f"--monitoring {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise EvaluationInputError(f"--monitoring {path} is no YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise EvaluationInputError(f"--monitoring {path} is not UTF-8 text") from error
+    except kubectl_yaml.NotReadableError as error:
+        raise EvaluationInputError(f"--monitoring {path}:{error.line}:{error.column}: {error.message}") from error
     if isinstance(found, dict) and found.get("kind") == "InferenceService":
         found = (found.get("spec") or {}).get("monitoring")
     try:
