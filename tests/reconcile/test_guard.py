@@ -66,6 +66,23 @@ async def test_it_is_asked_now_and_then_and_an_error_is_no(world: World) -> None
     assert not await guard.stands()
 
 
+async def test_a_busy_api_server_is_no_answer(world: World) -> None:
+    """A kind that was just made: 429 "storage is (re)initializing". The queue asks again after the time it names."""
+    guard = ApprovalGuard(world.kube, lambda: world.now)
+    world.add(POLICY)
+    world.add(BINDING)
+    get = world.kube.get
+
+    async def busy(*_: Any) -> Any:
+        raise ApiError(429, "TooManyRequests", "storage is (re)initializing", 1.0)
+
+    world.kube.get = busy  # type: ignore[method-assign]
+    with pytest.raises(ApiError):
+        await guard.stands()
+    world.kube.get = get  # type: ignore[method-assign]
+    assert await guard.stands()
+
+
 async def test_who_asks_while_it_is_asked_gets_the_new_answer(world: World) -> None:
     guard = ApprovalGuard(world.kube, lambda: world.now)
     assert not await guard.stands()

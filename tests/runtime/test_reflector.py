@@ -45,7 +45,7 @@ class Api:
             yield event
 
 
-async def play(lists: list[Any], watches: list[list[Any]]) -> tuple[Store, Api, list[str], Reflector]:
+async def play(lists: list[Any], watches: list[list[Any]], **more: Any) -> tuple[Store, Api, list[str], Reflector]:
     api, store, changed = Api(lists, watches), Store(), []
     reflector = Reflector(
         kube=api,  # type: ignore[arg-type]
@@ -53,6 +53,7 @@ async def play(lists: list[Any], watches: list[list[Any]]) -> tuple[Store, Api, 
         api_version="v1",
         kind="Pod",
         changed=lambda obj: changed.append(obj["metadata"]["name"]),
+        **more,
     )
     task = asyncio.create_task(reflector.run())
     await asyncio.wait_for(api.over.wait(), 5)
@@ -106,3 +107,21 @@ async def test_other_errors_of_a_watch_lead_to_a_new_list(monkeypatch: pytest.Mo
     error = {"type": "ERROR", "object": {"code": 500, "reason": "InternalError", "message": "x"}}
     _, api, _, _ = await play([[Page([], "9")], [Page([], "12")]], [[error]])
     assert api.watched_from == ["9", "12"]
+
+
+async def test_a_list_that_the_api_server_puts_off_is_asked_for_when_it_said() -> None:
+    """As for a kind that was just made: 429 "storage is (re)initializing", in an answer or in a watch."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await asyncio.sleep(0)
+
+    busy = {"code": 429, "reason": "TooManyRequests", "message": "busy", "details": {"retryAfterSeconds": 11}}
+    lists = [ApiError(429, "TooManyRequests", "storage is (re)initializing", 7.0), [Page([pod("a", 1)], "9")]]
+    store, _, _, reflector = await play(
+        [*lists, [Page([pod("a", 1)], "9")]], [[{"type": "ERROR", "object": busy}]], sleep=sleep
+    )
+    assert slept == [7.0, 11.0]
+    assert reflector.synced.is_set()
+    assert names(store) == ["a"]

@@ -19,7 +19,7 @@ from throughline.ports import ApiError
 from throughline.runtime.store import ref_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from throughline.adapters.kube import Kube
     from throughline.runtime.store import Ref, Store
@@ -43,12 +43,14 @@ class Reflector:
     label_selector: str = ""
     resync_seconds: float = 600
     on_restart: Callable[[str], None] = lambda _kind: None
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     synced: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self) -> None:
         """List and watch until cancelled."""
         failures = 0
         while True:
+            asked = 0.0
             try:
                 version = await self.list()
                 self.synced.set()
@@ -56,9 +58,11 @@ class Reflector:
                 await self._watch(version)
             except ApiError as error:
                 failures += 1
+                asked = error.retry_after_seconds or 0.0
                 log.warning("watch failed", kind=self.kind, namespace=self.namespace or "", error=str(error))
             self.on_restart(self.kind)
-            await asyncio.sleep(min(MAX_BACKOFF, 0.1 * 2 ** min(failures, 10)) * (0.5 + random.random()))  # noqa: S311
+            backoff = min(MAX_BACKOFF, 0.1 * 2 ** min(failures, 10)) * (0.5 + random.random())  # noqa: S311 - jitter
+            await self.sleep(max(asked, backoff))
 
     async def list(self) -> str:
         """Take the whole list over; returns its version."""
@@ -93,7 +97,8 @@ class Reflector:
                 if event["type"] == "ERROR":
                     if obj.get("code") == GONE:
                         return
-                    raise ApiError(int(obj.get("code") or 0), obj.get("reason") or "", obj.get("message") or "")
+                    after = (obj.get("details") or {}).get("retryAfterSeconds")
+                    raise ApiError(int(obj.get("code") or 0), obj.get("reason") or "", obj.get("message") or "", after)
                 version = obj["metadata"]["resourceVersion"]
                 if event["type"] == "BOOKMARK":
                     continue

@@ -48,6 +48,8 @@ class ApprovalGuard:
             policy = await self.kube.get(API, "ValidatingAdmissionPolicy", None, NAME)
             binding = await self.kube.get(API, "ValidatingAdmissionPolicyBinding", None, NAME)
         except ApiError as error:
+            if not error.terminal:
+                raise  # asked again: an API server that is busy says nothing about approvals
             log.warning("admission policy not read, so no approval counts", error=str(error))
             return False
         return guards(policy, binding)
