@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
-from throughline.api.crd import KINDS, definition
+from throughline.api.crd import KINDS
 
+from e2e import helm
 from e2e.cluster import Cluster, PrerequisiteMissing
 from e2e.stack import up
-from e2e.stack.objects import delete_crds, get
+from e2e.stack.objects import get
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What tests the bare cluster comes first: on one with the product, the operator answers to what they make."""
-    items.sort(key=lambda item: "product" in getattr(item, "fixturenames", ()))
+    """What tests the bare cluster comes first: on one with the product, the operator answers to what they make. What
+    removes the product and its kinds comes last.
+    """
+    items.sort(key=lambda item: (item.path.name == "test_readme.py", "product" in getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")
@@ -37,24 +39,20 @@ def local(cluster: Cluster) -> Cluster:
     return cluster
 
 
-@pytest.fixture(scope="module")
-def crds(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with every kind. Only what was missing is made, and taken away again: where the chart has put them,
-    they are the chart's, and Helm would not take over what others made.
+@pytest.fixture(scope="session")
+def crds(cluster: Cluster) -> Cluster:
+    """The cluster with every kind, for the whole run: the product's release, without an operator yet. Nothing deletes a
+    kind to make it again, which can take minutes (docs/upgrade.md).
     """
-    missing = [kind for kind in KINDS if get(cluster, "crd", kind.crd_name) is None]
-    names = [f"crd/{kind.crd_name}" for kind in missing]
-    if missing:
-        made = {"apiVersion": "v1", "kind": "List", "items": [definition(kind) for kind in missing]}
-        cluster.kubectl("apply", "--server-side", "-f", "-", input=json.dumps(made))
+    if any(get(cluster, "crd", kind.crd_name) is None for kind in KINDS):
+        helm.install_chart(cluster.kubeconfig, {**helm.image_values(cluster.images["operator"]), "replicas": 0})
+        names = [f"crd/{kind.crd_name}" for kind in KINDS]
         cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
-    yield cluster
-    if missing:
-        delete_crds(cluster, names)
+    return cluster
 
 
 @pytest.fixture(scope="session")
-def product(cluster: Cluster) -> Cluster:
+def product(crds: Cluster) -> Cluster:
     """The cluster with Prometheus, the operator and the pools."""
-    up.install(cluster)
-    return cluster
+    up.install(crds)
+    return crds

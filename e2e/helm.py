@@ -1,15 +1,21 @@
-"""The chart on a real cluster, by the Helm SDK: what `helm install`, `upgrade` and `uninstall` do, without a binary."""
+"""The chart on a real cluster, by the Helm SDK: what `helm install`, `upgrade` and `uninstall` do, without a binary.
+
+`python -m e2e.helm` takes those commands as helm does, of its options those that our documents name.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import helm_python
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHART = Path(__file__).resolve().parent.parent / "charts" / "throughline"
 RELEASE = "throughline"
@@ -65,3 +71,46 @@ def uninstall_chart(
     """Uninstall and wait until the release's objects are gone (pods end a little later); no release is fine."""
     with _helm(kubeconfig, namespace) as config:
         config.uninstall(release, timeout=wait_seconds, wait="watcher", ignore_not_found=True)
+
+
+def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
+    """The values of `--set A.B=C,D=E`; a number or a boolean is one, as for helm."""
+    words = {"true": True, "false": False, "null": None}
+    values: dict[str, Any] = {}
+    for assignment in (part for given in assignments for part in given.split(",")):
+        path, _, text = assignment.partition("=")
+        *above, last = path.split(".")
+        node = values
+        for name in above:
+            node = node.setdefault(name, {})
+        node[last] = int(text) if text.isdecimal() else words.get(text, text)
+    return values
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """As helm, which returns before the operator is ready; here it is ready."""
+    parser = argparse.ArgumentParser(prog="helm")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("install", "upgrade", "uninstall"):
+        command = commands.add_parser(name)
+        command.add_argument("release")
+        command.add_argument("-n", "--namespace", default="default")
+        if name != "uninstall":
+            command.add_argument("chart", type=Path)
+            command.add_argument("--create-namespace", action="store_true")
+            command.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args(argv)
+    kubeconfig, place = os.environ["KUBECONFIG"], {"release": arguments.release, "namespace": arguments.namespace}
+    try:
+        if arguments.command == "uninstall":
+            uninstall_chart(kubeconfig, **place)
+        else:
+            install_chart(kubeconfig, parse_set(arguments.set), chart=arguments.chart, **place)
+    except helm_python.HelmError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

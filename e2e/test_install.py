@@ -1,6 +1,7 @@
-"""Chart and Kustomize base on a real cluster: they come up, an upgrade restarts nothing, an uninstall keeps the CRDs.
+"""Chart and Kustomize base on a real cluster: they come up, and an upgrade restarts nothing.
 
-Each installation serves a namespace of its own alone, so that an operator which is there already is not disturbed.
+Each installation serves a namespace of its own alone, so that an operator which is there already is not disturbed, and
+takes the kinds that are there. e2e/test_readme.py installs and keeps the chart's own.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from throughline.api.crd import KINDS
 
 from e2e.helm import image_values, install_chart, uninstall_chart
-from e2e.stack.objects import delete_crds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parent.parent
-CRDS = tuple(f"crd/{kind.crd_name}" for kind in KINDS)
 SELECTOR = "app.kubernetes.io/component=operator"
 WAIT = "--timeout=120s"
 
@@ -39,22 +37,17 @@ def pod_uids(cluster: Cluster, namespace: str) -> set[str]:
     return {pod["metadata"]["uid"] for pod in get(cluster, "pods", "-n", namespace, "-l", SELECTOR)["items"]}
 
 
-def has_crds(cluster: Cluster) -> bool:
-    return cluster.kubectl("get", *CRDS, check=False).returncode == 0
-
-
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
+def namespace(crds: Cluster) -> Iterator[str]:
     name = f"install-{secrets.token_hex(3)}"
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+    crds.kubectl("delete", "namespace", name, "--wait=false", check=False)
 
 
 def test_chart(cluster: Cluster, namespace: str) -> None:
-    ours = not has_crds(cluster)
     values: dict[str, Any] = {
         **image_values(cluster.images["operator"]),
-        "crds": {"enabled": ours},
+        "crds": {"enabled": False},
         "settings": {"namespaces": [namespace]},
         # Where pod security is enforced, a pod that does not meet it is refused; the namespace is labelled below.
         "podAnnotations": {"throughline.io/test": "1"},
@@ -78,16 +71,12 @@ def test_chart(cluster: Cluster, namespace: str) -> None:
         assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     finally:
         uninstall_chart(kubeconfig, release="it", namespace=namespace)
-    assert has_crds(cluster)
     # Helm waits for the Deployment; its pods end a little later.
     cluster.kubectl("wait", "--for=delete", "pods", "-n", namespace, "-l", SELECTOR, WAIT, timeout_seconds=150)
     assert pod_uids(cluster, namespace) == set()
-    if ours:
-        delete_crds(cluster, CRDS)
 
 
 def test_kustomize_base(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    ours = not has_crds(cluster)
     image = image_values(cluster.images["operator"])["image"]
     settings = [
         {"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": n, "value": v}}
@@ -105,7 +94,7 @@ def test_kustomize_base(cluster: Cluster, namespace: str, tmp_path: Path) -> Non
     (tmp_path / "base").symlink_to(ROOT / "manifests" / "base")
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
     rendered = cluster.kubectl("kustomize", str(tmp_path), "--load-restrictor=LoadRestrictionsNone").stdout
-    documents = [d for d in yaml.safe_load_all(rendered) if ours or d["kind"] != "CustomResourceDefinition"]
+    documents = [d for d in yaml.safe_load_all(rendered) if d["kind"] != "CustomResourceDefinition"]
     try:
         cluster.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(documents))
         cluster.kubectl(

@@ -24,14 +24,6 @@ def apply(cluster: Cluster, objects: Iterable[dict[str, Any]]) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(items))
 
 
-def delete_crds(cluster: Cluster, names: Iterable[str]) -> None:
-    """One after the other, as `crd/NAME`. An API server that serves a kind anew has its own finalizer wait ("storage is
-    (re)initializing", tried again later and later); of several kinds at once, some waited for minutes.
-    """
-    for name in names:
-        cluster.kubectl("delete", name, "--ignore-not-found", timeout_seconds=240)
-
-
 def get(cluster: Cluster, kind: str, name: str, namespace: str = "default") -> dict[str, Any] | None:
     """The object; None where there is none."""
     out = cluster.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "json").stdout
