@@ -202,6 +202,7 @@ def test_offline_text(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = printed(capsys, str(EXAMPLES / "gpu.yaml"), "--offline", "-n", "vision")
     assert code == exits.OK
     assert "9 to create" in out
+    assert "does not exist" not in out, "nothing was asked for"
     assert "Note: resnet50 goes to pool gpu-a10: the first listed pool that exists" in out
 
 
@@ -211,7 +212,7 @@ def test_a_suite_is_planned_beside_the_service_that_names_it(capsys: pytest.Capt
     objects = {o["kind"]: o for o in json.loads(out)["objects"]}
     assert objects["EvaluationSuite"]["why"] == "services may be judged by it"
     assert objects["EvaluationSuite"]["namespace"] == "people"
-    assert objects["Deployment"]["action"] == "wait"
+    assert objects["Deployment"]["action"] == objects["Secret"]["action"] == "wait"
 
 
 def test_the_input_is_read_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

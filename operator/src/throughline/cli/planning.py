@@ -162,12 +162,12 @@ class _Planner:
             if outlook.seen.refusal is not None:
                 self.plan.changes[-1] = Change(Action.REFUSE, declared, outlook.seen.refusal.message)
                 return
-            await self._secret(namespace, name)
+            await self._secret(namespace, name, waits=outlook.judgement.refusal is not None)
             found = await _children(deps, outlook)
             self.plan.changes += [await self._foreseen(change) for change in found]
         self._note(name, outlook)
 
-    async def _secret(self, namespace: str, name: str) -> None:
+    async def _secret(self, namespace: str, name: str, *, waits: bool) -> None:
         metadata = {"namespace": namespace, "name": secret_name(name)}
         manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
         try:
@@ -178,7 +178,8 @@ class _Planner:
             self.plan.notes.append(f"you may not read Secret {secret_name(name)}; it is made where it is missing")
             return
         purpose = "random key of Triton's control API, made once"
-        action, why = (Action.CREATE, purpose) if live is None else (Action.KEEP, "it exists")
+        made = Action.WAIT if waits else Action.CREATE
+        action, why = (made, purpose) if live is None else (Action.KEEP, "it exists")
         self.plan.changes.append(Change(action, manifest, why))
 
     async def _foreseen(self, change: Change) -> Change:
@@ -213,7 +214,7 @@ class _Planner:
             self.plan.notes.append(f"{name}: {outlook.judgement.update.message}")
         if view.replicas is not None and decision.replicas not in {None, view.replicas}:
             self.plan.notes.append(f"{name} is scaled from {view.replicas} to {count(decision.replicas, 'replica')}")
-        if outlook.seen.storage_missing:
+        if outlook.seen.storage_missing and self.reading.kube is not None:
             self.plan.notes.append(outlook.seen.storage_missing)
 
 

@@ -56,6 +56,7 @@ class Reading:
     async def begin(self) -> None:
         """What the operator was installed with, the pools, and the nodes."""
         if self.kube is None:
+            self.notes.append("no cluster is asked: an operator with default settings is assumed")
             self.settings = operator_settings.load(self.given, {})
             return
         if not await self.kube.serves(API_VERSION, "InferenceService"):
