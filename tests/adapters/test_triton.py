@@ -22,6 +22,7 @@ from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.manifests import CONTROL_KEY_HEADER
 from throughline.domain.observed import LiveQueue
 from throughline.ports import TritonError, TritonRefused
+from tritonclient.http import InferInput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -186,6 +187,13 @@ def test_a_probe_asks_for_no_size_of_zero() -> None:
     config = {"input": [{"name": "sizes", "is_shape_tensor": True}, {"name": "x"}]}
     tensors = [{"name": "sizes", "datatype": "INT32", "shape": [2]}, {"name": "x", "datatype": "FP32", "shape": [-1]}]
     assert [values.tolist() for _, values in probe_inputs({"inputs": tensors}, config)] == [[1, 1], [0.0]]
+
+
+def test_the_client_takes_the_zeros_of_every_datatype() -> None:
+    for name in ("BOOL", "UINT8", "INT64", "FP16", "FP32", "FP64", "BF16", "BYTES"):
+        metadata = {"inputs": [{"name": "x", "datatype": name, "shape": [-1, 2]}]}
+        ((_, values),) = probe_inputs(metadata, {})
+        InferInput("x", list(values.shape), name).set_data_from_numpy(values)
 
 
 async def test_a_decoupled_model_is_not_asked_for_an_inference_over_http(server: Server) -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import cel
 from throughline.api import quantities
-from throughline.api.crd import KINDS, definition
-from throughline.api.validation import dotted
+from throughline.api.validation import dotted, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +25,7 @@ class Verdict:
 
 def verdicts(resource: dict[str, Any]) -> list[Verdict]:
     """Rules that the resource breaks."""
-    kind = next(k for k in KINDS if k.kind == resource["kind"])
-    schema = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return list(_walk(_without_nulls(resource), schema, ()))
+    return list(_walk(_without_nulls(resource), schema_of(resource["kind"]), ()))
 
 
 def _walk(value: Any, schema: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Verdict]:

@@ -75,7 +75,7 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
             [
                 {"name": "a", "dataType": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}},
                 {"name": "b", "dataType": "TYPE_INT32", "dims": [-1], "optional": True, "allowRaggedBatch": True},
-                {"name": "c", "dataType": "TYPE_INT32", "dims": [2], "isShapeTensor": True},
+                {"name": "c", "dataType": "TYPE_INT32", "dims": [2, 3, -1, 4], "reshape": {"shape": [6, -1, 2, 2]}},
                 {"name": "d", "dataType": "TYPE_FP32", "dims": [3, 8, 8], "format": "FORMAT_NCHW"},
             ],
         ),
@@ -83,6 +83,10 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
             "spec/model/outputs",
             [{"name": "y", "dataType": "TYPE_FP32", "dims": [10], "labelFilename": "labels.txt"}],
         ),
+    ),
+    "a shape tensor of TensorRT": (
+        ("spec/model/backend", "tensorrt"),
+        ("spec/model/inputs", [{"name": "c", "dataType": "TYPE_INT32", "dims": [2], "isShapeTensor": True}]),
     ),
     "a model that spans the GPUs": (("spec/model/instanceKind", "KIND_MODEL"),),
     "queue policy": (
@@ -269,9 +273,53 @@ RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "Triton refuses 0",
     ),
     "a reshape to 0": (
-        (("spec/model/inputs/0/reshape", {"shape": [0]}),),
+        (("spec/model/inputs/0", {"name": "x", "dataType": "TYPE_FP32", "dims": [1], "reshape": {"shape": [0]}}),),
         "spec.model.inputs[0].reshape.shape",
         "Triton refuses 0",
+    ),
+    "a reshape to other elements": (
+        (("spec/model/inputs/0", {"name": "x", "dataType": "TYPE_FP32", "dims": [6], "reshape": {"shape": [2, 4]}}),),
+        "spec.model.inputs[0].reshape",
+        "as many elements as dims",
+    ),
+    "a reshape where another size varies": (
+        (("spec/model/outputs", [{"name": "y", "dataType": "TYPE_FP32", "dims": [-1], "reshape": {"shape": [1]}}]),),
+        "spec.model.outputs[0].reshape",
+        "as many elements as dims",
+    ),
+    "an image of two dimensions": (
+        (("spec/model/inputs/0", {"name": "x", "dataType": "TYPE_FP32", "dims": [8, 8], "format": "FORMAT_NHWC"}),),
+        "spec.model.inputs[0].format",
+        "three sizes",
+    ),
+    "a shape tensor of onnxruntime": (
+        (("spec/model/inputs/0", {"name": "x", "dataType": "TYPE_INT32", "dims": [2], "isShapeTensor": True}),),
+        "spec.model.inputs",
+        "is for backend tensorrt",
+    ),
+    "an output that is a shape tensor of onnxruntime": (
+        (("spec/model/outputs", [{"name": "y", "dataType": "TYPE_INT32", "dims": [2], "isShapeTensor": True}]),),
+        "spec.model.outputs",
+        "is for backend tensorrt",
+    ),
+    "a reshape to nothing without a batch dimension": (
+        (
+            ("spec/model/inputs/0", {"name": "x", "dataType": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}}),
+            ("spec/batching", {"maxBatchSize": {"min": 0, "max": 0}}),
+        ),
+        "spec.model",
+        "needs a batch dimension",
+    ),
+    "a reshape to nothing with fixed settings without a batch dimension": (
+        (
+            (
+                "spec/model/outputs",
+                [{"name": "y", "dataType": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}}],
+            ),
+            ("spec/batching", {"mode": "Fixed", "fixed": {"maxBatchSize": 0}}),
+        ),
+        "spec.model",
+        "needs a batch dimension",
     ),
     "priorities without a default": (
         ((_QUEUE, {"priorityLevels": 2}),),

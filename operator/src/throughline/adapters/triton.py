@@ -139,7 +139,7 @@ def _zeros(shape: Sequence[int], datatype: str) -> Any:
 
     if datatype == "BYTES":
         return np.full(shape, b"", dtype=np.object_)
-    return np.zeros(shape, dtype=np.float32 if datatype == "BF16" else triton_to_np_dtype(datatype))
+    return np.zeros(shape, triton_to_np_dtype(datatype))  # of BF16 the client's own: not the same in each version
 
 
 def parse_settings(config: Mapping[str, Any]) -> BatchSettings:

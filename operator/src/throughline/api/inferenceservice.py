@@ -33,6 +33,7 @@ from throughline.api.unserved import Unserved
 
 if TYPE_CHECKING:
     from throughline.api.servingpool import ServingPoolSpec
+    from throughline.api.tensors import Tensor
 
 
 class InstanceKind(StrEnum):
@@ -70,8 +71,8 @@ class ModelStorage(Resource):
         Field(
             max_length=1024,
             pattern=rf"^(pvc://{_OBJECT}(/[A-Za-z0-9_@=+.-]+)*/?|configmap://{_OBJECT})$",
-            description="pvc://CLAIM/PATH, a folder that holds the version folders (1, 2, …); "
-            "or configmap://NAME, whose keys are the files of the one version.",
+            description="pvc://CLAIM/PATH, a folder that holds the version folders (1, 2, …) and what the model "
+            "reads beside them; or configmap://NAME, whose keys are the files of the one version.",
         ),
     ]
 
@@ -83,10 +84,23 @@ class Probe(StrEnum):
     CONFIG_ONLY = "ConfigOnly"
 
 
+def _shape_tensors(side: str) -> Rule:
+    return Rule(
+        cel=f"self.backend == 'tensorrt' || !has(self.{side}) || !self.{side}.exists(t, has(t.isShapeTensor) && "
+        "t.isShapeTensor)",
+        holds=lambda s: s.backend == "tensorrt" or not any(t.is_shape_tensor for t in getattr(s, side)),
+        message=f"spec.model.{side}[].isShapeTensor is for backend tensorrt; Triton refuses it for others: remove it",
+        field=side,
+    )
+
+
 class Model(Resource):
     """The model as Triton is to load it."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = unserved.RULES
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        *unserved.RULES,
+        *(_shape_tensors(side) for side in ("inputs", "outputs")),
+    )
 
     name: Annotated[
         str | None,
@@ -422,8 +436,32 @@ class Runtime(PodSettings):
     ] = []
 
 
+_EMPTY = "(has(self.model.{0}) && self.model.{0}.exists(t, has(t.reshape) && t.reshape.shape.size() == 0))"
+
+
+def _is_scalar(tensor: Tensor) -> bool:
+    return tensor.reshape is not None and not tensor.reshape.shape
+
+
+def _batches(batching: Batching) -> bool:
+    return batching.max_batch_size.max > 0 and (batching.fixed is None or batching.fixed.max_batch_size > 0)
+
+
 class InferenceServiceSpec(Resource):
     """A model, its SLO and a pool are enough; everything else has a default."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!({_EMPTY.format('inputs')} || {_EMPTY.format('outputs')}) || !has(self.batching) || "
+            "((!has(self.batching.maxBatchSize) || !has(self.batching.maxBatchSize.max) || "
+            "self.batching.maxBatchSize.max > 0) && "
+            "(!has(self.batching.fixed) || self.batching.fixed.maxBatchSize > 0))",
+            holds=lambda s: _batches(s.batching) or not any(_is_scalar(t) for t in (*s.model.inputs, *s.model.outputs)),
+            message="spec.model: an empty reshape.shape needs a batch dimension, since Triton has no tensors without "
+            "any; set spec.batching.maxBatchSize.max (and spec.batching.fixed.maxBatchSize) above 0, or reshape to [1]",
+            field="model",
+        ),
+    )
 
     model: Model
     slo: SLO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from throughline.api.base import ATOMIC_LIST, Resource, Rule
 
 MAX_RANK = 16
+_IMAGE_RANK = 3
 
 
 class DataType(StrEnum):
@@ -39,7 +41,8 @@ class InputFormat(StrEnum):
     NCHW = "FORMAT_NCHW"
 
 
-Dims = list[Annotated[int, Field(ge=-1)]]
+Dims = list[Annotated[int, Field(ge=-1, le=2_147_483_647)]]
+_LARGEST = 2**63 - 1
 
 
 def _no_zero(field: str) -> Rule:
@@ -49,6 +52,41 @@ def _no_zero(field: str) -> Rule:
         message=f"{field} are sizes of at least 1, or -1 for one that varies; Triton refuses 0",
         field=field,
     )
+
+
+def _sizes(shape: list[int]) -> list[int]:
+    """Elements of each part of a shape between two sizes that vary, as Triton compares them."""
+    found = [1]
+    for size in shape:
+        if size < 0:
+            found.append(1)
+        else:
+            found[-1] *= size
+    return found
+
+
+def _as_many(tensor: Tensor) -> bool:
+    if tensor.reshape is None:
+        return True
+    sizes = _sizes(tensor.dims)
+    return sizes == _sizes(tensor.reshape.shape) and math.prod(sizes) <= _LARGEST
+
+
+def _product(shape: str) -> str:
+    """CEL has no fold."""
+    return " * ".join(f"({shape}.size() > {i} && {shape}[{i}] > 0 ? {shape}[{i}] : 1)" for i in range(MAX_RANK))
+
+
+_SHAPE = "self.reshape.shape"
+# CEL compares all elements and how many sizes vary; the parts between those are left to `validate` and the operator.
+_RESHAPE = Rule(
+    cel=f"!has(self.reshape) || (self.dims.filter(d, d < 0).size() == {_SHAPE}.filter(d, d < 0).size() && "
+    f"{_product('self.dims')} == {_product(_SHAPE)})",
+    holds=_as_many,
+    message="reshape.shape must have as many elements as dims, before, between and behind the sizes of -1 too; Triton "
+    "refuses others",
+    field="reshape",
+)
 
 
 class Reshape(Resource):
@@ -69,7 +107,7 @@ class Reshape(Resource):
 class Tensor(Resource):
     """What inputs and outputs share, without the batch dimension (as in Triton's model configuration)."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (_no_zero("dims"),)
+    RULES: ClassVar[tuple[Rule, ...]] = (_no_zero("dims"), _RESHAPE)
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
     data_type: DataType
@@ -87,6 +125,16 @@ class Tensor(Resource):
 
 class InputTensor(Tensor):
     """An input of the model."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        *Tensor.RULES,
+        Rule(
+            cel="$format == 'FORMAT_NONE' || self.dims.size() == 3",
+            holds=lambda s: s.format is InputFormat.NONE or len(s.dims) == _IMAGE_RANK,
+            message="format FORMAT_NHWC or FORMAT_NCHW needs dims of three sizes; name all three, or remove format",
+            field="format",
+        ),
+    )
 
     format: Annotated[
         InputFormat, Field(description="Layout of an image of three dimensions, for backends that ask for it.")

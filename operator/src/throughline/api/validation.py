@@ -6,6 +6,7 @@ Types, bounds and rules are the models'; keys of list maps and metadata are chec
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def check(document: Mapping[str, Any]) -> list[Problem]:
                 f"{_shown(document.get('kind'))} is no kind of {GROUP}{_nearest(document.get('kind'), known)}",
             )
         ]
-    schema = definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema = schema_of(kind.kind)
     problems = [
         Problem((name,), f"unknown field{_nearest(name, TOP_LEVEL)}") for name in document if name not in TOP_LEVEL
     ]
@@ -80,6 +81,14 @@ def check(document: Mapping[str, Any]) -> list[Problem]:
     if document.get("spec") is None:
         return [*problems, Problem(("spec",), "is required; add it")]
     return [*problems, *_spec(document["spec"], kind, schema["properties"]["spec"])]
+
+
+@functools.cache
+def schema_of(kind: str) -> Schema:
+    """The openAPIV3Schema of the kind of that name, to be read only: to make it takes longer than any check."""
+    made = definition(next(k for k in KINDS if k.kind == kind))
+    schema: Schema = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
 
 
 def _metadata(metadata: object, kind: Kind) -> Iterator[Problem]:
