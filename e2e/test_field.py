@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from throughline.api.base import API_VERSION
 
-from e2e.stack import models
+from e2e.stack import models, storage
 from e2e.stack.objects import apply, condition, get, until
 from e2e.stack.watching import SERVICE_LABEL, Api, relay_pod, scratch
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 STAYS, LIMITED, TAINTED, SHARED = "failed-pods", "limited", "tainted-pool", "scaled-twice"
+CLAIM, BESIDE, LINKED = "models", "beside", "linked"
 RUNTIME: dict[str, Any] = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
 
 
@@ -148,6 +151,46 @@ def test_autoscalers_are_named_where_they_interfere_and_obeyed_in_mode_off(api: 
     said = api.until_condition(SHARED, "ScalingActive", "False", "ConflictingScaler")
     assert f"HorizontalPodAutoscaler ours scales InferenceService {SHARED}" in said["message"]
     kubectl("delete", "inferenceservice", SHARED, "--wait=false")
+
+
+BESIDE_SOURCE = """
+import os
+import triton_python_backend_utils as pb_utils
+class TritonPythonModel:
+    def initialize(self, args):
+        with open(os.path.join(args["model_repository"], "tokenizer", "factor")) as file:
+            self.factor = float(file.read())
+    def execute(self, requests):
+        given = [pb_utils.get_input_tensor_by_name(r, "X").as_numpy() for r in requests]
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("Y", g[:, :1] * self.factor)]) for g in given]
+"""
+
+
+def test_a_model_reads_what_lies_beside_its_version_and_a_link_out_of_its_folder_is_named(
+    api: Api, local: Cluster
+) -> None:
+    folder = storage.install(local, CLAIM, api.namespace)
+    for model in (BESIDE, LINKED):
+        (folder / model / "1").mkdir(parents=True)
+    (folder / BESIDE / "1/model.py").write_text(BESIDE_SOURCE)
+    (folder / BESIDE / "tokenizer").mkdir()
+    (folder / BESIDE / "tokenizer/factor").write_text("3")
+    (folder / LINKED / "1/model.py").symlink_to("/data/elsewhere/model.py")
+    made = [service(api, name, scaling={"mode": "Off"}) for name in (BESIDE, LINKED)]
+    for one in made:
+        one["spec"]["model"]["storage"]["uri"] = f"pvc://{CLAIM}/{one['metadata']['name']}"
+    apply(api.cluster, made)
+    try:
+        said = api.until_condition(LINKED, "WorkloadReady", "False", "VolumeNotReady")
+        assert "1/model.py is a link to /data/elsewhere/model.py" in said["message"]
+        api.until_ready(BESIDE)
+        status, answer = api.infer(BESIDE)
+        assert status == http.client.OK, answer
+        assert json.loads(answer)["outputs"][0]["data"] == [3.0]
+    finally:
+        for name in (BESIDE, LINKED):
+            api.cluster.kubectl("delete", "inferenceservice", name, "-n", api.namespace, "--wait=false")
+        local.kubectl("delete", "pv", f"{api.namespace}-{CLAIM}", "--wait=false", check=False)
 
 
 def test_a_tainted_node_is_named_with_the_toleration_that_opens_it(api: Api) -> None:

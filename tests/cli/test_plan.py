@@ -92,7 +92,10 @@ async def test_an_update_tells_the_fields_and_whether_pods_restart() -> None:
         "Deployment": "update",
     }
     deployment = change(result, "Deployment")
-    assert deployment.fields == ("spec.template.spec.containers[triton].resources.limits.memory",)
+    assert deployment.fields == tuple(
+        f"spec.template.spec.{container}.resources.limits.memory"
+        for container in ("initContainers[model-files]", "containers[triton]")
+    )
     assert deployment.why.endswith("pods are replaced one by one")
 
 

@@ -224,18 +224,19 @@ def test_an_account_of_the_user_is_used_and_none_is_made():
 @pytest.mark.parametrize(
     ("uri", "volume", "sub_path"),
     [
-        ("pvc://claim/a/b", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, "a/b/1"),
-        ("pvc://claim/a/", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, "a/1"),
-        ("pvc://claim", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, "1"),
-        ("pvc://claim/", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, "1"),
+        ("pvc://claim/a/b", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, "a/b"),
+        ("pvc://claim/a/", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, "a"),
+        ("pvc://claim", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, None),
+        ("pvc://claim/", {"persistentVolumeClaim": {"claimName": "claim", "readOnly": True}}, None),
         ("configmap://small", {"configMap": {"name": "small"}}, None),
     ],
 )
-def test_the_version_is_mounted_read_only_where_triton_looks_for_it(uri: str, volume: dict, sub_path: str | None):
+def test_the_model_is_mounted_read_only(uri: str, volume: dict, sub_path: str | None):
     rendered = objects(spec(model={"storage": {"uri": uri}}))
     (mount,) = [m for m in container(rendered)["volumeMounts"] if m["name"] == "storage"]
     (source,) = [v for v in pod(rendered)["volumes"] if v["name"] == "storage"]
-    assert (mount["mountPath"], mount["readOnly"], mount.get("subPath")) == ("/models/resnet/1", True, sub_path)
+    path = "/mnt/model" if "persistentVolumeClaim" in volume else "/models/resnet/1"
+    assert (mount["mountPath"], mount["readOnly"], mount.get("subPath")) == (path, True, sub_path)
     assert source == {"name": "storage", **volume}
 
 

@@ -90,7 +90,7 @@ def test_the_scratch_server_is_the_one_that_would_serve() -> None:
         m for m in render(IDENTITY, spec(), "gpu", POOL, SETTINGS, OPTIONS, surge=True) if m["kind"] == "Deployment"
     )
     serving = deployed["spec"]["template"]["spec"]["containers"][0]
-    (server,) = pod(job(task()))["initContainers"]
+    _, server = pod(job(task()))["initContainers"]
     assert server["restartPolicy"] == "Always"
     for part in ("image", "command", "args", "env", "resources", "volumeMounts", "securityContext"):
         assert server[part] == serving[part], part

@@ -27,7 +27,7 @@ def mounts(container: dict[str, Any]) -> dict[str, str]:
 
 def test_only_the_sidecar_has_the_storage_and_only_memory_has_raw_requests() -> None:
     made = pod(bufferMebibytes=16)
-    (sidecar,), (server,) = made["initContainers"], made["containers"]
+    (_, sidecar), (server,) = made["initContainers"], made["containers"]
     assert {"samples", "sample-storage"} <= mounts(sidecar).keys()
     assert mounts(server)["samples"] == mounts(sidecar)["samples"]
     assert "sample-storage" not in mounts(server)
@@ -38,18 +38,18 @@ def test_only_the_sidecar_has_the_storage_and_only_memory_has_raw_requests() -> 
 
 def test_a_claim_of_models_and_samples_is_one_volume_that_the_server_only_reads() -> None:
     made = pod(storage={"claimName": "models", "path": "samples"})
-    (sidecar,), (server,) = made["initContainers"], made["containers"]
+    (_, sidecar), (server,) = made["initContainers"], made["containers"]
     claims = [v for v in made["volumes"] if "persistentVolumeClaim" in v]
     assert claims == [{"name": "sample-storage", "persistentVolumeClaim": {"claimName": "models"}}]
     (files,) = [m for m in server["volumeMounts"] if m["name"] == "sample-storage"]
-    assert (files["readOnly"], files["subPath"]) == (True, "resnet/1")
+    assert (files["readOnly"], files["subPath"]) == (True, "resnet")
     (samples,) = [m for m in sidecar["volumeMounts"] if m["name"] == "sample-storage"]
     assert "readOnly" not in samples
 
 
 def test_the_sidecar_is_native_and_restricted() -> None:
     made = pod()
-    (sidecar,), (server,) = made["initContainers"], made["containers"]
+    (_, sidecar), (server,) = made["initContainers"], made["containers"]
     assert sidecar["restartPolicy"] == "Always"
     assert sidecar["securityContext"] == server["securityContext"]
     assert sidecar["securityContext"]["readOnlyRootFilesystem"]
@@ -65,7 +65,7 @@ def test_the_server_traces_one_in_so_many_into_memory_and_starts_with_it_off() -
 
 
 def test_the_declaration_reaches_the_sidecar_as_it_was_written() -> None:
-    (sidecar,) = pod()["initContainers"]
+    _, sidecar = pod()["initContainers"]
     env = {e["name"]: e for e in sidecar["env"]}
     assert json.loads(env["THROUGHLINE_SAMPLING"]["value"]) == SAMPLING
     assert Sampling.model_validate_json(env["THROUGHLINE_SAMPLING"]["value"]).one_in == SAMPLING["oneIn"]
@@ -75,7 +75,7 @@ def test_the_declaration_reaches_the_sidecar_as_it_was_written() -> None:
 
 @pytest.mark.parametrize(("declared", "there"), [({}, False), ({"erasures": "gone"}, True)])
 def test_erasures_are_mounted_where_they_are_declared(declared: dict[str, Any], *, there: bool) -> None:
-    (sidecar,) = pod(**declared)["initContainers"]
+    _, sidecar = pod(**declared)["initContainers"]
     assert ("sample-erasures" in mounts(sidecar)) == there
     assert ("--erasures=/erasures" in sidecar["args"]) == there
 

@@ -43,7 +43,9 @@ def test_golden() -> None:
     assert made == yaml.safe_load(GOLDEN.read_text())
 
 
-@pytest.mark.parametrize(("target", "names"), [("Scratch", ["triton", "predict"]), ("Live", ["predict"])])
+@pytest.mark.parametrize(
+    ("target", "names"), [("Scratch", ["model-files", "triton", "predict"]), ("Live", ["predict"])]
+)
 def test_the_steps_are_in_a_row(target: str, names: list[str]) -> None:
     made = job(task(target=target))
     assert [c["name"] for c in pod(made)["initContainers"]] == [*names, "scorer"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from throughline.domain.diff import APPLIED_HASH, needs_apply, with_hash
-from throughline.domain.manifests import RenderOptions, render
+from throughline.domain.manifests import MODEL_FILES, RenderOptions, render
 from throughline.domain.manifests.form import ANNOTATION
 from throughline.domain.manifests.options import SCRAPE
 
@@ -59,7 +59,7 @@ def applied(manifest: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
 
 def evaluator_images(deployment: dict[str, Any]) -> set[str]:
     pod = deployment["spec"]["template"]["spec"]
-    return {c["image"] for c in pod.get("initContainers", ())}
+    return {c["image"] for c in pod.get("initContainers", ()) if c["name"] != MODEL_FILES}
 
 
 def template_metadata(deployment: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def test_a_mark_that_cannot_be_read_is_as_none(mark: str) -> None:
 
 def test_an_image_that_somebody_edited_is_set_back_and_not_taken_over() -> None:
     live = rendered("sampled", None, BEFORE)
-    live["spec"]["template"]["spec"]["initContainers"][0]["image"] = "example/other:1"
+    live["spec"]["template"]["spec"]["initContainers"][1]["image"] = "example/other:1"
     after = rendered("sampled", live)
     assert evaluator_images(after) == {"example/evaluator:0.1.0"}
     assert needs_apply(after, live) is not None

@@ -81,6 +81,22 @@ SITUATIONS: dict[str, tuple[dict[str, ConditionUpdate], str, str, str, bool, tup
         True,
         ("pvc://models/resnet", "claim models does not exist"),
     ),
+    "a link out of the model's folder": (
+        verdicts(view(starting(broken_links="1/model.onnx is a link to /data/m.onnx, which leads out"))),
+        "VolumeNotReady",
+        "Loading",
+        "VolumeNotReady",
+        True,
+        ("pvc://models/resnet", "1/model.onnx is a link to /data/m.onnx"),
+    ),
+    "a link that the model does not need": (
+        verdicts(view(pod(broken_links="1/old.onnx is a link to /data/m.onnx, which leads out"))),
+        "Available",
+        "Ready",
+        "Serving",
+        False,
+        (),
+    ),
     "the claim went, pods run": (
         verdicts(view(pod()), missing="claim models does not exist"),
         "Available",

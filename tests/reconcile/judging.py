@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from throughline.domain.manifests import MODEL_FILES
 from throughline.evaluator.job import manifest_line, result_line
 from throughline.lineage import canonical
 from throughline.lineage.digest import FileDigest, Manifest
@@ -112,13 +113,14 @@ class Scene:
         await self.passes()
 
     def served(self) -> str | None:
-        """Storage of the model that the Deployment's pods mount; None: there is no Deployment."""
+        """Storage and version of the model that the Deployment's pods mount; None: there is no Deployment."""
         found = self.all("Deployment")
         if not found:
             return None
         spec = found[0]["spec"]["template"]["spec"]
         mount = next(m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "storage")
-        return str(mount["subPath"])
+        (version,) = (c["args"][2] for c in spec["initContainers"] if c["name"] == MODEL_FILES)
+        return f"{mount['subPath']}/{version}"
 
 
 def meta(name: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ async def test_a_running_a_sampled_and_an_evaluated_service_keep_their_pods(scen
     await scene.judge()
     before = {d["metadata"]["name"]: copy.deepcopy(d) for d in scene.all("Deployment")}
     assert len(before) == 3
-    assert before["m"]["spec"]["template"]["spec"]["initContainers"][0]["image"] == "evaluator:test"
+    assert before["m"]["spec"]["template"]["spec"]["initContainers"][1]["image"] == "evaluator:test"
     upgrade(scene, "evaluator:next")
     for name in ("plain", "sampled", "m"):
         await scene.serve(("default", name))

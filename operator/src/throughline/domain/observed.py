@@ -96,6 +96,7 @@ class PodView:
     memory_used_ratio: float | None = None  # working set / limit; None: unknown or no limit
     pool: str = ""  # label throughline.io/pool: which pool it was made for
     server_version: str | None = None  # of Triton; None: not asked yet, or not answered
+    broken_links: str = ""  # links among the model's files that lead nowhere in the pod, in words
     elsewhere: bool = False  # on a pool that the service has left: it serves until its successor does
 
 

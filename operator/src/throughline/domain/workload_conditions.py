@@ -187,6 +187,15 @@ def _container_config(seen: _Seen) -> Finding | None:
     return _FALSE, "ContainerConfigError", f"{fix} (pod {pod.name} cannot be created: {said}){seen.still_serving}"
 
 
+def _links_broken(seen: _Seen) -> Finding | None:
+    """A server that waits for a file does not say so; one that has it is ready, whatever else lies there."""
+    pod = next((p for p in seen.current if p.broken_links and not p.ready), None)
+    if pod is None:
+        return None
+    uri = seen.view.spec.model.storage.uri
+    return _FALSE, "VolumeNotReady", f"spec.model.storage.uri {uri}: {pod.broken_links}{seen.still_serving}"
+
+
 def _crash_looping(seen: _Seen) -> Finding | None:
     unsettled = (p for p in seen.pods if p.restarts >= LOOPING_RESTARTS and not settled(p))
     pod = _waiting(seen, CRASH_REASONS) or next(unsettled, None)
@@ -296,6 +305,7 @@ _WORKLOAD_CHECKS: tuple[Callable[[_Seen], Finding | None], ...] = (
     _volume_missing,
     _image_pull,
     _container_config,
+    _links_broken,
     _crash_looping,
     _unschedulable,
     _node_silent,
@@ -326,11 +336,9 @@ def _load_failed(seen: _Seen) -> Finding | None:
     failed = [p for p in seen.current if p.load_error and not p.load_error.startswith(PROBE_FAILED)]
     pod = next((p for p in failed if not p.ready), None)
     if pod is not None:
-        return (
-            _FALSE,
-            "ModelLoadFailed",
-            f"{LOAD_FIX}; Triton on pod {pod.name}: {_short(pod.load_error or '')}{seen.still_serving}",
-        )
+        links = f"; {pod.broken_links}" if pod.broken_links else ""
+        said = f"{LOAD_FIX}{links}; Triton on pod {pod.name}: {_short(pod.load_error or '')}"
+        return _FALSE, "ModelLoadFailed", f"{said}{seen.still_serving}"
     if failed:
         pod = failed[0]
         said = _short(pod.load_error or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from throughline.domain.manifests import CONTAINER, LOAD_CHECK, POOL_LABEL, REVISION_LABEL, sampling
+from throughline.domain.manifests import CONTAINER, LOAD_CHECK, MODEL_FILES, POOL_LABEL, REVISION_LABEL, sampling
 from throughline.domain.nodes import has_ended
 from throughline.domain.observed import EndedPod, PodView
 from throughline.domain.workload_conditions import CONFIG_REASONS, CRASH_REASONS
@@ -82,6 +82,7 @@ def pod_view(pod: Mapping[str, Any], now: float, *, silent_node: str | None = No
         ),
         container_id=container.get("containerID") if check is None else None,
         silent_node=silent_node,
+        broken_links=_broken_links(status),
     )
 
 
@@ -101,13 +102,24 @@ def lacking_metrics(objects: PodLister, frame: MetricsFrame, now: float) -> list
 
 
 def _failing_check(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The status of the container that compares the model's files, where it has failed."""
-    found = init_container_status(status, LOAD_CHECK)
+    """The status of the container that finds or compares the model's files, where it has failed."""
+    return next((f for name in (MODEL_FILES, LOAD_CHECK) if (f := _failed(init_container_status(status, name)))), None)
+
+
+def _failed(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if found is None:
         return None
     state, last = found.get("state") or {}, found.get("lastState") or {}
     ended = state.get("terminated") or last.get("terminated") or {}
     return found if ended and ended.get("exitCode") != 0 else None
+
+
+def _broken_links(status: Mapping[str, Any]) -> str:
+    """What the container that links the model's files has named; empty: nothing, or it has not ended well."""
+    found = init_container_status(status, MODEL_FILES) or {}
+    ended = (found.get("state") or {}).get("terminated") or {}
+    said = str(ended.get("message") or "").strip() if ended.get("exitCode") == 0 else ""
+    return "; ".join(said.splitlines())
 
 
 def _sampler_not_created(status: Mapping[str, Any], server: Mapping[str, Any]) -> Mapping[str, Any] | None:

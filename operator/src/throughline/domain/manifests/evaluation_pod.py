@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from throughline.domain.manifests import names, pod, pod_settings, readers, scorer
+from throughline.domain.manifests import model_files, names, pod, pod_settings, readers, scorer
 from throughline.domain.manifests.triton_config import served_name
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def spec(
         "name": inputs_name(assignment.run),
         "items": [{"key": f"{names.CONFIG_NAME}.pbtxt", "path": f"{names.CONFIG_NAME}.pbtxt"}],
     }
-    first = [pod.scratch_server(identity, service, pool, options)] if assignment.scratch else []
-    volumes = pod.volumes(service, pool, config) if assignment.scratch else [pod.storage_volume(service)]
+    first = pod.linker(identity, service, pool, options) if assignment.scratch else []
+    first += [pod.scratch_server(identity, service, pool, options)] if assignment.scratch else []
+    volumes = pod.volumes(service, pool, config) if assignment.scratch else [model_files.volume(service)]
     volumes += [*readers.volumes(assignment.datasets), *_work_volumes(assignment)]
     asks = _asking(identity, service, options, assignment)
     declared = assignment.suite.task.scorer
@@ -90,7 +91,7 @@ def _asking(
     container = _container(options)
     container["args"] += _arguments(identity, service, model, assignment)
     container["volumeMounts"] = [
-        pod.storage_mount(service, model),
+        model_files.version_mount(service, model),
         *container["volumeMounts"],
         *readers.mounts(assignment.datasets),
     ]

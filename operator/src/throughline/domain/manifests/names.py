@@ -19,6 +19,7 @@ MAX_LABEL = 63
 HASH_DIGITS = 8
 CONTAINER = "triton"
 LOAD_CHECK = "load-check"  # init container
+MODEL_FILES = "model-files"  # init container
 CONTROL_KEY_HEADER = "throughline-control-key"
 CONTROL_KEY_ENV = "THROUGHLINE_CONTROL_KEY"
 CONFIG_NAME = "throughline"  # Triton's --model-config-name, and the ConfigMap's key without .pbtxt

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from throughline.api.quantities import canonical, canonical_resource
-from throughline.domain.manifests import claims, names, pod_settings, sampling, triton_config
+from throughline.domain.manifests import claims, model_files, names, pod_settings, sampling, triton_config
 from throughline.domain.manifests.options import SCRAPE
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ def pod_template(
         names.REVISION_LABEL: revision,
         names.POOL_LABEL: names.label_value(pool_name),
     }
+    first = linker(identity, spec, pool, options)
+    if digest is not None:
+        first.append(_check(spec, options, model, digest))
     template: dict[str, Any] = {
         "metadata": pod_settings.metadata(spec, pool, ours, _scrape_annotations(options)),
         "spec": {
@@ -60,7 +63,7 @@ def pod_template(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": grace_seconds(spec.runtime),
             **_scheduled(identity, spec, pool, options),
-            **({} if digest is None else {"initContainers": [_check(spec, options, model, digest)]}),
+            **({"initContainers": first} if first else {}),
             "containers": [_container(identity, spec, pool, options, model)],
             "volumes": volumes(spec, pool, {"name": names.config_map_name(identity.name, revision)}),
             **claimed(spec, pool),
@@ -136,9 +139,21 @@ def _check(spec: InferenceServiceSpec, options: RenderOptions, model: str, diges
         "args": [f"--directory=/models/{model}", f"--version={spec.model.version}", f"--digest={digest}"],
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
         "securityContext": container_security(),
-        "volumeMounts": [storage_mount(spec, model)],
+        "volumeMounts": [model_files.version_mount(spec, model)],
         **options.pull_policy,
     }
+
+
+def linker(
+    identity: Identity, spec: InferenceServiceSpec, pool: ServingPoolSpec, options: RenderOptions
+) -> list[dict[str, Any]]:
+    """The init container that comes before the server, where the model's folder is on a claim."""
+    if not model_files.linked(spec, options):
+        return []
+    resources = {kind: amounts for kind, amounts in _compute(spec.runtime).items() if amounts}
+    model, security = triton_config.served_name(spec, identity.name), container_security()
+    made = model_files.linker(spec, model, image(spec, pool, options), resources, securityContext=security)
+    return [{**made, **options.pull_policy}]
 
 
 def scratch_server(
@@ -184,7 +199,7 @@ def _container(
         # Triton refuses HTTP at once on SIGTERM; first let every client learn that this pod is gone (fact 10).
         "lifecycle": {"preStop": {"sleep": {"seconds": spec.runtime.drain_seconds}}},
         "securityContext": container_security(),
-        "volumeMounts": _mounts(spec, pool, model),
+        "volumeMounts": _mounts(spec, pool, options, model),
         **options.pull_policy,
     }
     if spec.runtime.drain_seconds == 0:  # the API server refuses a sleep of no time before 1.33
@@ -263,12 +278,15 @@ def _probes(model: str, runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _resources(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> dict[str, Any]:
-    runtime = spec.runtime
-    resources: dict[str, Any] = {
+def _compute(runtime: Runtime) -> dict[str, Any]:
+    return {
         "requests": {k: canonical_resource(v) for k, v in sorted(runtime.resources.requests.items())},
         "limits": {k: canonical_resource(v) for k, v in sorted(runtime.resources.limits.items())},
     }
+
+
+def _resources(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> dict[str, Any]:
+    resources = _compute(spec.runtime)
     if pool.accelerator and pool.accelerator.resource:
         # An extended resource cannot be overcommitted: both must be given, and be the same.
         amount = str(pool.accelerator.count_per_replica)
@@ -278,14 +296,13 @@ def _resources(spec: InferenceServiceSpec, pool: ServingPoolSpec) -> dict[str, A
     return {kind: amounts for kind, amounts in resources.items() if amounts}
 
 
-def _mounts(spec: InferenceServiceSpec, pool: ServingPoolSpec, model: str) -> list[dict[str, Any]]:
-    """A model repository put together from mounts: nothing is copied.
-
-    The configuration is mounted as a directory; a file mounted by subPath would never be updated (fact 6).
-    """
+def _mounts(
+    spec: InferenceServiceSpec, pool: ServingPoolSpec, options: RenderOptions, model: str
+) -> list[dict[str, Any]]:
+    """The configuration is mounted as a directory; a file mounted by subPath would never be updated (fact 6)."""
     return [
         {"name": "models", "mountPath": "/models"},
-        storage_mount(spec, model),
+        *model_files.served_mounts(spec, options, model),
         {"name": "config", "mountPath": f"/models/{model}/configs", "readOnly": True},
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - an emptyDir of the pod
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of the pod
@@ -293,35 +310,11 @@ def _mounts(spec: InferenceServiceSpec, pool: ServingPoolSpec, model: str) -> li
     ]
 
 
-def storage_mount(spec: InferenceServiceSpec, model: str) -> dict[str, Any]:
-    """The files of the version that is served."""
-    storage: dict[str, Any] = {
-        "name": "storage",
-        "mountPath": f"/models/{model}/{spec.model.version}",
-        "readOnly": True,
-    }
-    scheme, _, rest = spec.model.storage.uri.partition("://")
-    if scheme == "pvc":
-        _, _, path = rest.partition("/")
-        storage["subPath"] = "/".join(part for part in (path.strip("/"), str(spec.model.version)) if part)
-    return storage
-
-
-def storage_volume(spec: InferenceServiceSpec) -> dict[str, Any]:
-    """What `storage_mount` mounts."""
-    scheme, _, rest = spec.model.storage.uri.partition("://")
-    name, _, _ = rest.partition("/")
-    if scheme == "pvc":
-        # Read-only at the claim too: a missing folder is then an error that is seen, and never made on the claim.
-        return {"name": "storage", "persistentVolumeClaim": {"claimName": name, "readOnly": True}}
-    return {"name": "storage", "configMap": {"name": name}}
-
-
 def volumes(spec: InferenceServiceSpec, pool: ServingPoolSpec, config: dict[str, Any]) -> list[dict[str, Any]]:
     """What the server's container mounts. `config`: the ConfigMap with its configuration, as a volume's source."""
     return [
         {"name": "models", "emptyDir": {}},
-        storage_volume(spec),
+        model_files.volume(spec),
         {"name": "config", "configMap": config},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": canonical(spec.runtime.shared_memory)}},
         {"name": "tmp", "emptyDir": {}},

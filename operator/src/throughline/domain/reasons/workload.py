@@ -69,7 +69,8 @@ WORKLOAD_REASONS = (
         WORKLOAD_READY,
         "VolumeNotReady",
         _U,
-        "The claim or ConfigMap of spec.model.storage.uri is missing, cannot be mounted, or lacks the model's file.",
+        "The claim or ConfigMap of spec.model.storage.uri is missing, cannot be mounted, or lacks the model's file: it "
+        "may be a link that leads out of the model's folder.",
         "Create or complete it in the service's namespace, or correct spec.model.storage.uri.",
     ),
     Meaning(
