@@ -48,7 +48,6 @@ def holds(rule: str, value: Any) -> bool:
     context = cel.Context()
     context.add_variable("self", value)
     # Integers in millionths stand for Kubernetes' quantity type.
-    context.add_function("sign", lambda amount: (amount > 0) - (amount < 0))
     context.add_function("quantity", lambda text: int(quantities.parse(text) * SCALE))
     context.add_function("compareTo", lambda left, right: (left > right) - (left < right))
     result = cel.evaluate(rule, context)

@@ -66,7 +66,7 @@ def rules(where: str, others: str) -> tuple[Rule, ...]:
 
     def enough_bytes(field: str, or_none: str) -> Rule:
         amount = f"quantity(string(self.{field}[k]))"
-        none = f"{amount}.sign() == 0 || " if or_none else ""
+        none = f"{amount}.compareTo(quantity('0')) == 0 || " if or_none else ""
         return Rule(
             cel=f"!has(self.{field}) || self.{field}.all(k, !(k in {list(_BYTES)}) || {none}"
             f"{amount}.compareTo(quantity('{LEAST_BYTES}')) >= 0)",
@@ -92,7 +92,8 @@ def rules(where: str, others: str) -> tuple[Rule, ...]:
         )
 
     some_cores = Rule(
-        cel="!has(self.limits) || !('cpu' in self.limits) || quantity(string(self.limits['cpu'])).sign() > 0",
+        cel="!has(self.limits) || !('cpu' in self.limits) || "
+        "quantity(string(self.limits['cpu'])).compareTo(quantity('0')) > 0",
         holds=lambda s: quantities.parse(s.limits.get("cpu", "1")) > 0,
         message=f"{where}.limits: a limit of 0 cpu lets nothing run; remove it to set no limit",
         field="limits",
