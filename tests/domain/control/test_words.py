@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
+import pytest
 from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime
 from throughline.domain.control.batching import _gain_text
 from throughline.domain.control.choose import Option
 from throughline.domain.control.loop import LoopMemory, decide
@@ -52,3 +55,33 @@ def test_settings_are_in_force_only_once_every_pod_has_them():
     assert "not in force yet on pod old" in loading.message
     done = dataclasses.replace(seen, pods=tuple(dataclasses.replace(p, settings=BATCHED) for p in both))
     assert condition(decide(done, LoopMemory())[0], "BatchTuned").reason == "Fixed"
+
+
+def missing_the_slo(service_time: ServiceTime, *, pods: int, rate: float, ready_seconds: float = 600.0):
+    """Settings that cannot be changed, and a p99 above the SLO."""
+    spec = InferenceServiceSpec.model_validate({**fixed(UNBATCHED).to_wire(), "scaling": {"maxReplicas": pods}})
+    status = InferenceServiceStatus(control=ControlStatus(model_hash="r", service_time=service_time))
+    rates = metrics(rate, latency_us=60_000.0)
+    seen = view(*(pod(f"p{i}", rates, ready_seconds=ready_seconds) for i in range(pods)), spec=spec, status=status)
+    return decide(seen, LoopMemory())[0]
+
+
+def test_nobody_is_told_to_raise_the_slo_while_the_model_warms_up():
+    slow = ServiceTime(alpha_microseconds=200_000, beta_microseconds=10, largest_batch=1, executions=1000)
+    assert condition(missing_the_slo(slow, pods=1, rate=1.0), "SLOMet").reason == "SLOInfeasible"
+    for new in (
+        missing_the_slo(slow, pods=1, rate=1.0, ready_seconds=30.0),
+        missing_the_slo(slow.model_copy(update={"executions": 20}), pods=1, rate=1.0),
+    ):
+        assert condition(new, "SLOMet").reason == "Converging"
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"), [(80.0, "raise it to "), (4000.0, "more than twice as many would be needed")]
+)
+def test_no_number_of_replicas_far_beyond_the_bounds_is_advised(rate, words):
+    known = ServiceTime(alpha_microseconds=10_000, beta_microseconds=10, largest_batch=1, executions=1000)
+    told = condition(missing_the_slo(known, pods=4, rate=rate), "SLOMet")
+    assert told.reason == "AtMaxReplicas"
+    assert words in told.message
+    assert not [n for n in re.findall(r"[0-9]+", told.message) if int(n) > 8], told.message

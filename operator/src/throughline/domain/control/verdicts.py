@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # A pod that has served for so long, a model that has been executed so often, has its first requests behind it.
 WARM_SECONDS = 60.0
 WARM_EXECUTIONS = 50
-# A prediction of more than so many times the replicas that may run is not told as a number.
+# A prediction of more than twice the replicas that may run is not told as a number.
 MOST_ADVISED = 2
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -87,7 +87,7 @@ def _warm(ctx: Context) -> bool:
 def _many(needed: int, limit: int) -> str:
     """How many replicas are needed, in words: a prediction of many times what there may be is no number to type."""
     if needed > MOST_ADVISED * limit:
-        return f"more than {MOST_ADVISED} times as many replicas as that"
+        return "more than twice as many"
     return f"about {count(needed, 'replica')}"
 
 
