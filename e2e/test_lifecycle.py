@@ -217,6 +217,8 @@ def test_a_new_model_rolls_and_loses_no_request(api: Api, load: Load) -> None:
 
 def test_an_upgrade_of_the_chart_touches_no_server(api: Api) -> None:
     names = ("minimal", "dense", "busy")
+    for name in names:
+        api.until_ready(name, replicas=3 if name == "busy" else 1)
     before = {n: (api.uids(n), api.deployment(n)["metadata"]["generation"]) for n in names}
     operator = up.operator_pod(api.cluster)
     helm.install_chart(api.cluster.kubeconfig, up.values(api.cluster, logLevel="debug"))
