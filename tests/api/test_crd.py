@@ -180,3 +180,11 @@ def test_rules_agree_on_any_bounds(data: st.DataObject) -> None:
     spec = {"scaling": bounds} if name == "scaling" else {"batching": {name: bounds}}
     resource = {"kind": "InferenceService", "metadata": {"name": "x"}, "spec": spec}
     assert (verdicts(resource) == []) is accepted
+
+
+def test_a_field_with_rules_keeps_its_pattern() -> None:
+    """pydantic leaves a pattern out of the schema where it stands behind a validator."""
+    spec = definition(KINDS[0])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    uri = spec["properties"]["model"]["properties"]["storage"]["properties"]["uri"]
+    assert "configmap" in uri["pattern"]
+    assert uri["x-kubernetes-validations"]

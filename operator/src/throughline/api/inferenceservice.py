@@ -60,6 +60,12 @@ class ModelStorage(Resource):
 
     uri: Annotated[
         str,
+        Field(
+            max_length=1024,
+            pattern=rf"^(pvc://{_OBJECT}(/[A-Za-z0-9_@=+.-]+)*/?|configmap://{_OBJECT})$",
+            description="pvc://CLAIM/PATH, a folder that holds the version folders (1, 2, …) and what the model "
+            "reads beside them; or configmap://NAME, whose keys are the files of the one version.",
+        ),
         FieldRules(
             Rule(
                 cel=f"!self.matches(r'{_UPWARDS}')",
@@ -67,12 +73,6 @@ class ModelStorage(Resource):
                 message="spec.model.storage.uri must stay inside the claim: no '.' and no '..' in its path; write it "
                 "from the claim's root, pvc://CLAIM/PATH",
             )
-        ),
-        Field(
-            max_length=1024,
-            pattern=rf"^(pvc://{_OBJECT}(/[A-Za-z0-9_@=+.-]+)*/?|configmap://{_OBJECT})$",
-            description="pvc://CLAIM/PATH, a folder that holds the version folders (1, 2, …) and what the model "
-            "reads beside them; or configmap://NAME, whose keys are the files of the one version.",
         ),
     ]
 
