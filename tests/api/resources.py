@@ -114,6 +114,8 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
                 "--backend-config=python,shm-default-byte-size=1048576",
                 "--http-header-forward-pattern=X-.*$",
                 "--log-verbose=1",
+                "--model-load-gpu-limit=0:0.8",
+                "--cuda-memory-pool-byte-size=0:268435456",
             ],
         ),
     ),
@@ -167,7 +169,11 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "negative number": ((("spec/runtime/resources/limits/cpu", -1),), "spec.runtime.resources.limits.cpu", "not valid"),
     "quantity a fraction": ((("spec/runtime/sharedMemory", 1.5),), "spec.runtime.sharedMemory", "in quotes"),
     "unknown unit": ((("spec/runtime/sharedMemory", "1GB"),), "spec.runtime.sharedMemory", "not valid"),
-    "quantity beyond 64 bits": ((("spec/runtime/resources/limits/cpu", 2**63),), "spec.runtime.resources", "be text"),
+    "quantity beyond 64 bits": (
+        (("spec/runtime/resources/limits/cpu", 2**63),),
+        "spec.runtime.resources.limits.cpu",
+        "be text",
+    ),
     "claim that begins a part with -": (
         (("spec/model/storage/uri", "pvc://a.-b/x"),),
         "spec.model.storage.uri",
@@ -220,7 +226,9 @@ _REFUSED_FLAGS = (
     "--trace-config=triton,file=/tmp/x", "--cache-config=local,size=1", "--log-file=/x", "--log-verbose",
     "--log-verbose=", "--log-verbose=high", "log-verbose=1", "--log-info=1\n--http-port=1", "--exit-on-error=true",
     "--backend-config=default-max-batch-size=4", "--backend-config=onnxruntime,default-max-batch-size=4",
-    "--repository-poll-secs=1",
+    "--repository-poll-secs=1", "--http-thread-count=99999", "--log-verbose=2147483648", "--model-load-gpu-limit=0:7",
+    "--pinned-memory-pool-byte-size=9999999999999999999", "--cuda-memory-pool-byte-size=9999999999:1",
+    "--backend-config=python,x=",
 )  # fmt: skip
 _BACKENDS = {
     "onnxruntime_onnx": "did you mean onnxruntime?",

@@ -12,14 +12,16 @@ import re
 
 from throughline.api.base import Rule
 
-_NUMBER, _BOOLEAN, _TEXT = "[0-9]{1,19}", "(true|false|0|1)", ".+"
+# Triton ends at start where a number is too large for its type.
+_THREADS, _NUMBER, _BYTES, _GPU = "[0-9]{1,4}", "[0-9]{1,9}", "[0-9]{1,18}", "[0-9]{1,2}"
+_BOOLEAN, _TEXT = "(true|false|0|1)", ".+"
 
 # Flag, without the dashes → its value as a regular expression of RE2 and of Python.
 FLAGS: dict[str, str] = {
-    "backend-config": r"[a-z0-9_]+,[A-Za-z0-9_.-]+=.*",
-    "buffer-manager-thread-count": _NUMBER,
-    "cuda-memory-pool-byte-size": f"{_NUMBER}:{_NUMBER}",
-    "cuda-virtual-address-size": f"{_NUMBER}:{_NUMBER}",
+    "backend-config": r"[a-z0-9_]+,[A-Za-z0-9_.-]+=.+",
+    "buffer-manager-thread-count": _THREADS,
+    "cuda-memory-pool-byte-size": f"{_GPU}:{_BYTES}",
+    "cuda-virtual-address-size": f"{_GPU}:{_BYTES}",
     "enable-peer-access": _BOOLEAN,
     "grpc-header-forward-pattern": _TEXT,
     "grpc-http2-max-ping-strikes": _NUMBER,
@@ -27,25 +29,25 @@ FLAGS: dict[str, str] = {
     "grpc-http2-min-recv-ping-interval-without-data": _NUMBER,
     "grpc-infer-allocation-pool-size": _NUMBER,
     "grpc-infer-response-compression-level": "(none|low|medium|high)",
-    "grpc-infer-thread-count": _NUMBER,  # later than 2.51
+    "grpc-infer-thread-count": _THREADS,  # later than 2.51
     "grpc-keepalive-permit-without-calls": _BOOLEAN,
     "grpc-keepalive-time": _NUMBER,
     "grpc-keepalive-timeout": _NUMBER,
     "grpc-max-response-pool-size": _NUMBER,  # later than 2.51
     "host-policy": r"[A-Za-z0-9_]+,(numa-node|cpu-cores)=[0-9-]+",
     "http-header-forward-pattern": _TEXT,
-    "http-max-input-size": _NUMBER,  # later than 2.51
-    "http-thread-count": _NUMBER,
+    "http-max-input-size": _BYTES,  # later than 2.51
+    "http-thread-count": _THREADS,
     "log-error": _BOOLEAN,
     "log-format": "(default|ISO8601)",
     "log-info": _BOOLEAN,
     "log-verbose": _NUMBER,
     "log-warning": _BOOLEAN,
     "min-supported-compute-capability": r"[0-9]+(\.[0-9]+)?",
-    "model-load-gpu-limit": r"[0-9]+:[0-9]+(\.[0-9]+)?",
+    "model-load-gpu-limit": _GPU + r":(0(\.[0-9]+)?|1(\.0+)?)",
     "model-load-retry-count": _NUMBER,
-    "model-load-thread-count": _NUMBER,
-    "pinned-memory-pool-byte-size": _NUMBER,
+    "model-load-thread-count": _THREADS,
+    "pinned-memory-pool-byte-size": _BYTES,
 }
 _ALLOWED = "^--(" + "|".join(f"{name}={value}" for name, value in FLAGS.items()) + ")$"
 # Settings of every backend's: this one turns "no batch dimension" into "batches of 4".
