@@ -178,7 +178,8 @@ def test_rules_agree_on_any_bounds(data: st.DataObject) -> None:
     except ValidationError:
         accepted = False
     spec = {"scaling": bounds} if name == "scaling" else {"batching": {name: bounds}}
-    resource = {"kind": "InferenceService", "metadata": {"name": "x"}, "spec": spec}
+    served = {"storage": {"uri": "pvc://models/m"}, "backend": "python"}
+    resource = {"kind": "InferenceService", "metadata": {"name": "x"}, "spec": {"model": served, **spec}}
     assert (verdicts(resource) == []) is accepted
 
 

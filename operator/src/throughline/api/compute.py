@@ -17,7 +17,8 @@ Amounts = Annotated[dict[Annotated[str, Field(max_length=63)], Quantity], Field(
 
 
 def _enough(text: str) -> bool:
-    return quantities.parse(text) >= quantities.parse(LEAST_BYTES)
+    """Thousandths have a rule of their own."""
+    return text.endswith("m") or quantities.parse(text) >= quantities.parse(LEAST_BYTES)
 
 
 def bytes_rules(where: str) -> FieldRules:
@@ -29,7 +30,7 @@ def bytes_rules(where: str) -> FieldRules:
             message=f"{where} is in bytes, and m is a thousandth of one; did you mean Mi?",
         ),
         Rule(
-            cel=f"quantity(string(self)).compareTo(quantity('{LEAST_BYTES}')) >= 0",
+            cel=f"string(self).endsWith('m') || quantity(string(self)).compareTo(quantity('{LEAST_BYTES}')) >= 0",
             holds=_enough,
             message=f"{where} is in bytes, and must be at least {LEAST_BYTES}; write Mi or Gi after the number",
         ),
@@ -69,7 +70,7 @@ def rules(where: str, others: str) -> tuple[Rule, ...]:
         none = f"{amount}.compareTo(quantity('0')) == 0 || " if or_none else ""
         return Rule(
             cel=f"!has(self.{field}) || self.{field}.all(k, !(k in {list(_BYTES)}) || {none}"
-            f"{amount}.compareTo(quantity('{LEAST_BYTES}')) >= 0)",
+            f"string(self.{field}[k]).endsWith('m') || {amount}.compareTo(quantity('{LEAST_BYTES}')) >= 0)",
             holds=lambda s: all(
                 _enough(text) or (bool(or_none) and quantities.parse(text) == 0)
                 for name, text in getattr(s, field).items()
