@@ -5,6 +5,8 @@ One service on two nodes, under a steady load for which it has tuned itself.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from e2e import helm
 from e2e.stack import models, prometheus, up
 from e2e.stack.load import Load
 from e2e.stack.objects import apply, condition, get, until
-from e2e.stack.traffic import SteadyLoad
+from e2e.stack.traffic import Requests, SteadyLoad
 from e2e.stack.watching import SECONDS, Api, Settings, kill_container, pause, scratch
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ REPLICAS = 2
 MODEL = models.waiting_model(20_000, 1_000)
 PER_SECOND = 90
 TUNING_SECONDS = 240.0
+# A request with this value breaks the model of one server: e2e/stack/model/model.py.
+POISON = -1.0e30
 
 
 @dataclass
@@ -98,6 +102,15 @@ def kill_operator(cluster: Cluster) -> None:
     until("the operator to be back", back, seconds=SECONDS)
 
 
+@contextlib.contextmanager
+def background(requests: Requests) -> Iterator[Requests]:
+    requests.start()
+    try:
+        yield requests
+    finally:
+        requests.stop()
+
+
 def check_requests(scene: Scene) -> None:
     """Every request is answered again."""
     with scene.steady() as steady:
@@ -140,6 +153,32 @@ def test_an_operator_killed_between_two_pods_finishes_the_change(local: Cluster,
     assert scene.in_force() == wanted
     assert operator_restarts(local) > victim["status"]["containerStatuses"][0]["restartCount"]
     assert (steady.failed, steady.starts) == (0, 1), steady.said
+
+
+def test_a_pod_that_fails_its_requests_is_named_and_repaired(scene: Scene) -> None:
+    """Its peer answers, so neither the settings nor the spread of the load are blamed; no pod is replaced."""
+    api, before = scene.api, scene.api.uids(NAME)
+    # A change of settings loads the model, too.
+    api.patch(NAME, {"batching": {"mode": "Fixed", "fixed": scene.status()["batch"]["settings"]}})
+    api.until_condition(NAME, "BatchTuned", "True", "Fixed")
+    wanted = scene.in_force()
+    victim = api.ready_pods(NAME)[0]
+    name, address = victim["metadata"]["name"], victim["status"]["podIP"]
+    tensor = {"name": "X", "datatype": "FP32", "shape": [1, 8], "data": [POISON] * 8}
+    with background(Requests(api, NAME, per_second=20)) as requests:
+        assert api.triton("POST", address, f"models/{NAME}/infer", {"inputs": [tensor]})[0] >= http.client.BAD_REQUEST
+        said = api.until_condition(NAME, "SLOMet", "False", "PodFailing")
+        assert name in said["message"]
+        assert condition(api.service(NAME), "LoadBalanced")["status"] != "False"
+        api.until_condition(NAME, "SLOMet", "True")
+        last = len(requests.failed)
+        pause(5)
+        assert len(requests.failed) == last > 0, requests.failed[-1]
+    told = [d["message"] for d in scene.status()["decisions"]]
+    assert any(name in message and "loaded again" in message for message in told), told
+    assert scene.in_force() == wanted
+    assert (api.uids(NAME), len(api.ready_pods(NAME))) == (before, REPLICAS)
+    check_requests(scene)
 
 
 def test_a_deleted_pod_comes_back_with_the_settings_in_force(scene: Scene) -> None:
