@@ -289,3 +289,104 @@ def test_json_with_tabs_is_read_as_kubectl_reads_it(file: Path) -> None:
     report = validate.check([str(file)])
     assert report.checked == 1
     assert [finding.field for finding in report.findings] == ["spec.costPerHour"]
+
+
+HPA = """\
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: fraud-cpu, namespace: prod}
+spec:
+  maxReplicas: 3
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: fraud}
+"""
+SCALED_OBJECT = """\
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: fraud-queue}
+spec:
+  scaleTargetRef: {name: fraud}
+"""
+ON_SERVICE = HPA.replace("apps/v1, kind: Deployment", "throughline.io/v1alpha1, kind: InferenceService")
+SERVICE = """\
+apiVersion: throughline.io/v1alpha1
+kind: InferenceService
+metadata: {name: fraud, namespace: prod}
+spec:
+  model: {storage: {uri: pvc://m/a}, backend: python, inputs: [{name: x, dataType: TYPE_FP32, dims: [1]}]}
+  slo: {latencyP99Milliseconds: 50}
+  placement: {pools: [{name: cpu}]}
+  scaling: {mode: Auto}
+"""
+OFF = SERVICE.replace("mode: Auto", 'mode: "Off"')
+
+
+@pytest.mark.parametrize(
+    ("service", "other", "message"),
+    [
+        (
+            SERVICE,
+            HPA,
+            "InferenceService fraud scales Deployment fraud, too: remove the HorizontalPodAutoscaler, or set",
+        ),
+        (
+            SERVICE,
+            SCALED_OBJECT,
+            'remove the ScaledObject, or set spec.scaling.mode to "Off" to leave the replicas to it',
+        ),
+        (SERVICE, ON_SERVICE, "it has no effect on InferenceService fraud in mode Auto"),
+        (OFF.replace('"Off"', '"Off", replicas: 2'), HPA, "or remove spec.scaling.replicas to leave"),
+    ],
+    ids=["HPA", "KEDA", "HPA on the service", "HPA beside a fixed count"],
+)
+def test_a_second_autoscaler_on_what_the_operator_scales_is_an_error(
+    file: Path, service: str, other: str, message: str
+) -> None:
+    file.write_text(service + other)
+    (finding,) = validate.check([str(file)]).findings
+    assert message in finding.message
+    assert (finding.object.split("/")[-1], finding.field) == (
+        "fraud-queue" if "keda" in other else "fraud-cpu",
+        "spec.scaleTargetRef.name",
+    )
+    assert finding.line >= service.count("\n") + 6
+
+
+@pytest.mark.parametrize(
+    ("service", "other"),
+    [
+        (OFF, HPA),
+        (OFF.replace('"Off"', '"Off", replicas: 2'), ON_SERVICE),
+        (SERVICE, HPA.replace("name: fraud}", "name: other}")),
+        (SERVICE, HPA.replace("namespace: prod", "namespace: test")),
+        (SERVICE, ON_SERVICE.replace("throughline.io/v1alpha1", "serving.kserve.io/v1beta1")),
+        (SERVICE, HPA.replace("spec:", "spec: {}\nx:")),
+    ],
+    ids=["mode Off", "scales the service", "other name", "other namespace", "of KServe", "no target"],
+)
+def test_an_autoscaler_of_something_else_is_passed_over(file: Path, service: str, other: str) -> None:
+    file.write_text(service + other)
+    report = validate.check([str(file)])
+    assert (report.findings, report.checked, report.skipped) == ((), 1, 1)
+
+
+def test_two_objects_of_one_name_are_an_error_at_the_second(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text(SERVICE)
+    second.write_text(f"---\n{SERVICE}")
+    for sources in ([str(first), str(second)], [str(tmp_path)]):
+        (finding,) = validate.check(sources).findings
+        assert (finding.file, finding.line, finding.field) == (str(second), 4, "metadata.name")
+        assert f"stands in {first}:3 already" in finding.message
+    second.write_text(SERVICE.replace("namespace: prod", "namespace: test"))
+    assert validate.check([str(tmp_path)]).findings == ()
+    second.write_text(GOOD.replace("namespace: prod", "namespace: a"))
+    assert validate.check([str(tmp_path)]).findings == ()
+
+
+def test_off_without_quotes_is_a_boolean_and_says_so(file: Path) -> None:
+    file.write_text(OFF.replace('"Off"', "Off"))
+    (finding,) = validate.check([str(file)]).findings
+    assert finding.field == "spec.scaling.mode"
+    assert finding.message == "must be text, and kubectl reads Off as false: put it in quotes"

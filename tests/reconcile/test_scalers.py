@@ -206,7 +206,7 @@ async def test_an_autoscaler_of_the_service_is_named_in_mode_auto_and_the_operat
     assert world.conditions()["ScalingActive"] == ("False", "ConflictingScaler")
     message = world.message("ScalingActive")
     assert "ScaledObject queue scales InferenceService m, which has no effect in mode Auto" in message
-    assert "set spec.scaling.mode to Off" in message
+    assert 'set spec.scaling.mode to "Off"' in message
 
 
 async def test_replicas_that_were_set_are_not_fought_over_with_an_autoscaler_of_the_deployment(world: World) -> None:

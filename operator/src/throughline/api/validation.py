@@ -176,7 +176,8 @@ def _problem(details: ErrorDetails, root: Schema) -> Problem:
         "msg": details["msg"],
     }
     message = _TEXTS.get(details["type"], "{msg}; got {got}").format(**facts)
-    return Problem(path, message, wants_text=details["type"] == "string_type")
+    wants_text = details["type"] in {"string_type", "enum"} and not isinstance(details.get("input"), str)
+    return Problem(path, message, wants_text=wants_text)
 
 
 # pydantic's error type → what we say.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from throughline import exits
 from throughline.api import validation
 from throughline.api.advisories import warnings
-from throughline.cli import documents, output
+from throughline.cli import between, documents, output
 from throughline.domain.formatting import count
 
 if TYPE_CHECKING:
@@ -70,9 +70,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "validate",
         help="check resources offline: every error with line, field and fix",
-        description="Checks every kind of throughline.io as the API server would, "
-        "without a cluster. Objects of other kinds are passed over. A warning names what is accepted and of no use; it "
-        "changes no exit code. Exit code: 0 valid, 1 not, 2 nothing to check.",
+        description="Checks every kind of throughline.io as the API server would, without a cluster, and the files "
+        "against each other: two objects of one name, another autoscaler on what the operator scales. Other kinds are "
+        "passed over. A warning names what is accepted and of no use; it changes no exit code. Exit code: 0 valid, "
+        "1 not, 2 nothing to check.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON file, directory, or - for the input")
     output.add_output_flag(parser)
@@ -122,11 +123,13 @@ def read_and_check(sources: Sequence[str]) -> tuple[Report, list[dict[str, Any]]
     findings: list[Finding] = []
     warned: list[Finding] = []
     ours: list[dict[str, Any]] = []
-    skipped = 0
+    objects: list[documents.Document] = []
     try:
         for document in documents.read(sources):
+            if document.data is None:
+                continue
+            objects.append(document)
             if not validation.is_ours(document.data):
-                skipped += document.data is not None
                 continue
             ours.append(document.data)
             found = sorted(_findings(document), key=lambda f: (f.line, f.column))
@@ -135,7 +138,8 @@ def read_and_check(sources: Sequence[str]) -> tuple[Report, list[dict[str, Any]]
                 warned += sorted(_warnings(document), key=lambda f: (f.line, f.column))
     except documents.UnreadableError as error:
         findings.append(Finding(error.source, error.line, error.column, "", "", error.message))
-    return Report(tuple(findings), len(ours), skipped, tuple(warned)), ours
+    findings += [_finding(where, problem, where.position(problem.path)) for where, problem in between.problems(objects)]
+    return Report(tuple(findings), len(ours), len(objects) - len(ours), tuple(warned)), ours
 
 
 def _finding(document: documents.Document, problem: validation.Problem, position: tuple[int, int]) -> Finding:

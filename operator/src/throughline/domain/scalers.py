@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from throughline.api.base import ConditionStatus
+from throughline.api.base import GROUP, ConditionStatus
 from throughline.api.inferenceservice import ScalingMode
 from throughline.domain.condition_types import SCALING_ACTIVE
 from throughline.domain.decision import ConditionUpdate
@@ -58,16 +58,42 @@ def targeting(autoscalers: Iterable[Mapping[str, Any]], service: str, scaling: S
     """The HorizontalPodAutoscaler in the service's namespace that interferes: one whose target is the Deployment, or in
     mode Auto one whose target is the InferenceService.
     """
-    targets = [("Deployment", deployment_name(service))]
-    if scaling.mode is ScalingMode.AUTO:
-        targets.append(("InferenceService", service))
-    found = list(autoscalers)
-    for target in targets:
-        for autoscaler in found:
-            reference = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
-            if (reference.get("kind"), reference.get("name")) == target:
-                return _named(autoscaler["metadata"])._replace(on_service=target[0] == "InferenceService")
+    found = [(_target_kind(autoscaler, service), autoscaler["metadata"]) for autoscaler in autoscalers]
+    for kind in ("Deployment", "InferenceService") if scaling.mode is ScalingMode.AUTO else ("Deployment",):
+        for target, metadata in found:
+            if target == kind:
+                return _named(metadata)._replace(on_service=target == "InferenceService")
     return None
+
+
+def conflict_in_files(autoscaler: Mapping[str, Any], service: str, scaling: Scaling) -> str | None:
+    """Why a HorizontalPodAutoscaler or a ScaledObject must not be applied beside the service; None: it may."""
+    target = _target_kind(autoscaler, service)
+    if target == "InferenceService" and scaling.mode is ScalingMode.AUTO:
+        text = f"it has no effect on InferenceService {service} in mode Auto"
+    elif target == "Deployment" and scales(scaling):
+        text = f"InferenceService {service} scales Deployment {deployment_name(service)}, too"
+    else:
+        return None
+    return f"{text}: remove the {autoscaler['kind']}, or {_leave(scaling, target)} to leave the replicas to it"
+
+
+def _target_kind(autoscaler: Mapping[str, Any], service: str) -> str | None:
+    """Whether it scales the service or its Deployment, or neither."""
+    reference = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    kind = reference.get("kind") or "Deployment"  # KEDA's default; a HorizontalPodAutoscaler has to name it
+    group = str(reference.get("apiVersion") or GROUP).partition("/")[0]
+    if kind == "InferenceService":  # KServe has a kind of this name, too
+        return kind if (reference.get("name"), group) == (service, GROUP) else None
+    return kind if (kind, reference.get("name")) == ("Deployment", deployment_name(service)) else None
+
+
+def _leave(scaling: Scaling, target: str) -> str:
+    """What leaves the replicas to another autoscaler."""
+    off = ['set spec.scaling.mode to "Off"'] if scaling.mode is ScalingMode.AUTO else []
+    if target == "Deployment" and scaling.replicas is not None:
+        off.append("remove spec.scaling.replicas")
+    return " and ".join(off)
 
 
 def _named(metadata: Mapping[str, Any]) -> OtherScaler:
@@ -81,16 +107,14 @@ def _named(metadata: Mapping[str, Any]) -> OtherScaler:
 def conflict(other: OtherScaler, service: str, scaling: Scaling) -> ConditionUpdate:
     """ScalingActive while another autoscaler scales the service or its Deployment."""
     command = f" (`{other.command}`)" if other.command else ""
-    off = "set spec.scaling.mode to Off" if scaling.mode is ScalingMode.AUTO else ""
+    target = "InferenceService" if other.on_service else "Deployment"
     if other.on_service:
         text = f"{other.name} scales InferenceService {service}, which has no effect in mode Auto"
     else:
         text = f"{other.name} scales Deployment {deployment_name(service)}, too, so its replicas are left as they are"
-        if scaling.replicas is not None:
-            off = " and ".join(filter(None, (off, "remove spec.scaling.replicas")))
     return ConditionUpdate(
         SCALING_ACTIVE,
         ConditionStatus.FALSE,
         "ConflictingScaler",
-        f"{text}: delete it{command}, or {off} to leave the replicas to it",
+        f"{text}: delete it{command}, or {_leave(scaling, target)} to leave the replicas to it",
     )

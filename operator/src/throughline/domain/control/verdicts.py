@@ -173,8 +173,8 @@ def scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
     if scaling.replicas is None or scaling.mode is not ScalingMode.AUTO:
         return update
     ignored = (
-        f"; spec.scaling.replicas: {scaling.replicas} has no effect in mode Auto: set spec.scaling.mode to Off to have "
-        "it obeyed, or remove it"
+        f"; spec.scaling.replicas: {scaling.replicas} has no effect in mode Auto: set spec.scaling.mode to "
+        '"Off" to have it obeyed, or remove it'
     )
     return replace(update, message=update.message + ignored)
 

@@ -90,7 +90,7 @@ CONTROL_REASONS = (
         _U,
         "A HorizontalPodAutoscaler or ScaledObject scales the Deployment too, and its replicas are left to it; or it "
         "scales the InferenceService, which has no effect in spec.scaling.mode Auto.",
-        "Delete it, or set spec.scaling.mode to Off.",
+        'Delete it, or set spec.scaling.mode to "Off".',
     ),
     Meaning(SCALING_ACTIVE, "Learning", _P, "How long the model takes is not learned yet."),
     Meaning(
