@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.api import resources
+from tests.domain.manifest_cases import CASES, render_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,3 +161,14 @@ def test_every_column_of_a_pool(api: Cluster) -> None:
         assert header == ["NAME", "NODES", "ALLOCATABLE", "FREE", "SERVICES", "COST", "REGION", "READY", "AGE"]
     finally:
         api.kubectl("delete", "tpool", "crd-columns")
+
+
+def test_rendered_pods_are_accepted_under_the_restricted_standard(api: Cluster) -> None:
+    api.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/warn=restricted", "--overwrite")
+    rendered = [(case, m) for case in CASES for m in render_case(case) if m["kind"] == "Deployment"]
+    items = [{**m, "metadata": {"name": case, "namespace": NAMESPACE}} for case, m in rendered]
+    listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    made = api.kubectl("create", "--validate=strict", "--dry-run=server", "-f", "-", input=listed, check=False)
+    assert made.returncode == 0, made.stderr
+    assert len(made.stdout.splitlines()) == len(CASES)
+    assert "violate PodSecurity" not in made.stderr
