@@ -39,7 +39,9 @@ SETTINGS = tuple(
     if not name.startswith("prometheus_") or name == "prometheus_namespaces"
 )
 WRITES_NOTHING = "plan writes nothing"
-NO_METRICS = Unavailable("NotAsked", "plan asks no Prometheus, and shows settings and replicas as they are in force")
+NO_METRICS = Unavailable(
+    "PrometheusUnreachable", "plan asks no Prometheus, and shows settings and replicas as they are in force"
+)
 
 
 @dataclass(slots=True)
