@@ -132,6 +132,8 @@ BAD_RUNS: dict[str, tuple[tuple[Change, ...], str, str]] = {
     "hash in capitals": ((("spec/specHash", "1A2B3C4D5E"),), "spec.specHash", "must match"),
     "model without files": ((("spec/model/storage", REMOVE),), "spec.model.storage", "required"),
     "unknown reason": ((("spec/reason", "Manual"),), "spec.reason", "one of Revision, Suite, Schedule"),
+    "a start that is no time": ((("spec/scheduled", "yesterday"),), "spec.scheduled", "a time as in RFC 3339"),
+    "a day that is not": ((("spec/scheduled", "2026-02-30T08:00:00Z"),), "spec.scheduled", "a time as in RFC 3339"),
     "missed below zero": ((("spec/missed", -1),), "spec.missed", "at least 0"),
     "a verdict in the spec": ((("spec/verdict", "Passed"),), "spec.verdict", "unknown field"),
     "a run's name": ((("metadata/name", "Fraud"),), "metadata.name", "choose another"),

@@ -20,6 +20,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from throughline.api.timestamps import Timestamp
+
 GROUP = "throughline.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -200,5 +202,5 @@ class Condition(Resource):
     status: ConditionStatus
     reason: Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=128)]
     message: Annotated[str, Field(max_length=2048)] = ""
-    last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=40)]
+    last_transition_time: Timestamp
     observed_generation: Annotated[int, Field(ge=0)] = 0

@@ -10,7 +10,7 @@ from pydantic import Field
 from throughline.api.base import Condition, Name, Outcome, Resource, list_map
 from throughline.api.inferenceservice import Model
 from throughline.api.modelrevision import Artifact, Digest, SpecHash
-from throughline.api.status import Timestamp
+from throughline.api.timestamps import Timestamp
 
 MAX_METRICS = 32
 Number = Annotated[str, Field(max_length=24)]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from throughline.api.base import Condition, Name, Resource, list_map
 from throughline.api.inferenceservice import Model
-from throughline.api.status import Timestamp
+from throughline.api.timestamps import Timestamp
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 SpecHash = Annotated[

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from throughline.api.base import ATOMIC_LIST, Condition, Outcome, Resource, list_map
 from throughline.api.inferenceservice import BatchSettings
+from throughline.api.timestamps import Timestamp
 
-Timestamp = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
 MAX_DECISIONS = 20
 MAX_POOLS = 8
 MAX_REPAIRS = 8
