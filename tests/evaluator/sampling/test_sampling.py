@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from throughline.evaluator.sampling import spool, store
 from throughline.evaluator.sampling.cli import main
 
-from tests.evaluator.sampling.written import SALT, START, Bed, sampling, trace
+from tests.evaluator.sampling.written import SALT, Bed, sampling, trace
 
 # Forms of personal data that are caught, in several spellings.
 PERSONAL = (
@@ -41,7 +41,7 @@ def test_a_row_for_each_item_with_listed_columns_only(bed: Bed) -> None:
     assert [(r["TEXT"], r["age"], r["P.0"], r["P.1"], r["sample.item"]) for r in (first, second)] == [
         ("one", 20, 0.25, 0.75, 0), ("two", 21, 0.25, 0.75, 1),
     ]  # fmt: skip
-    assert first["sample.time"].timestamp() == START - 1
+    assert first["sample.time"].timestamp() == bed.now - 1
     assert b"hush" not in bed.stored_bytes()
     assert list(bed.traces.iterdir()) == []
 
