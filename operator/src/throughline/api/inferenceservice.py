@@ -411,7 +411,9 @@ class Runtime(PodSettings):
             max_length=32,
             json_schema_extra=ATOMIC_LIST,
             description=f"Further flags of tritonserver as --flag=value. Allowed are {', '.join(serverflags.FLAGS)}; "
-            "the others open an API, or contradict what the operator sets or measures.",
+            "the others open an API, or contradict what the operator sets or measures. A Triton that does not know a "
+            "flag ends at its start: 2.51 lacks grpc-infer-thread-count, grpc-max-response-pool-size and "
+            "http-max-input-size.",
         ),
     ] = []
     service_account_name: Annotated[
