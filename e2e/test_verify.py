@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from e2e import helm
 from e2e.stack import up
@@ -96,15 +95,18 @@ def test_what_was_admitted_is_verified_on_a_laptop_and_any_changed_byte_is_named
     assert secret is not None
     stored = get(bed.cluster, "configmap", run["metadata"]["name"], bed.namespace)
     assert stored is not None
-    approval = get(bed.cluster, "modelapproval", "of-these-files", bed.namespace)
-    suite = get(bed.cluster, "evaluationsuite", "floor", bed.namespace)
+
+    def given(kind: str, name: str) -> bytes:
+        """As people save it; other programs leave a Y without the quotes that kubectl reads it by."""
+        return bed.cluster.kubectl("get", kind, name, "-n", bed.namespace, "-o", "yaml").stdout.encode()
+
     files = {
         "statement.json": data["statement.json"].encode(),
         "signing.pub": base64.b64decode(secret["data"]["signing.pub"]),
         "data": (bed.folder / "data" / "rows.parquet").read_bytes(),
-        "suite": yaml.safe_dump(suite).encode(),
+        "suite": given("evaluationsuite", "floor"),
         "result": stored["data"]["result.json"].encode(),
-        "approval": yaml.safe_dump(approval).encode(),
+        "approval": given("modelapproval", "of-these-files"),
         "bom": data["bom.json"].encode(),
         "model/1/model.onnx": (bed.folder / "models" / "good" / "1" / "model.onnx").read_bytes(),
     }
@@ -127,7 +129,7 @@ def test_what_was_admitted_is_verified_on_a_laptop_and_any_changed_byte_is_named
     code, checks = verify()
     assert (code, set(checks.values())) == (0, {"ok"}), checks
     changes = {
-        "model/1/model.onnx": (b"\x00", b"\x01"), "data": (b"\x00", b"\x01"), "suite": (b"'0.8'", b"'0.7'"),
+        "model/1/model.onnx": (b"\x00", b"\x01"), "data": (b"\x00", b"\x01"), "suite": (b'"0.8"', b'"0.7"'),
         "result": (b'"rows": 2000', b'"rows": 2001'), "approval": (b"looks good", b"looks goot"),
         "bom": (b"1.6", b"1.5"),
     }  # fmt: skip

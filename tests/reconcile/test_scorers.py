@@ -69,12 +69,22 @@ def condition(scene: Scene) -> tuple[str, str, str]:
             "scorer: ErrImagePull: no such",
         ),
         (
+            [
+                {"name": "model-files", "started": False, "state": {"terminated": {"exitCode": 0}}},
+                READY,
+                PREDICTED,
+                {"name": "scorer", "state": {"waiting": {"reason": "ErrImagePull", "message": "no such"}}},
+            ],
+            "Pending",
+            "scorer: ErrImagePull: no such",
+        ),
+        (
             [READY, PREDICTED, {"name": "scorer", "state": {"terminated": {"exitCode": 0}}}],
             "Pending",
             "PodInitializing",
         ),
     ],
-    ids=["server", "predictions", "scorer", "image", "judge"],
+    ids=["server", "predictions", "scorer", "image", "image behind the model files", "judge"],
 )
 async def test_the_run_says_which_step_is_under_way(
     begun: Scene, inits: list[dict[str, Any]], reason: str, message: str

@@ -104,10 +104,10 @@ def _waiting(status: Mapping[str, Any], state: Mapping[str, Any]) -> str:
         known = step.get("state") or {}
         if known.get("waiting"):
             return f"{step['name']}: {_said(known['waiting'])}"
-        if step["name"] in _STEPS:
-            if _ended(step).get("exitCode"):
-                return f"{step['name']} ended with exit code {_ended(step)['exitCode']}"
-        elif not step.get("started"):
+        ended = _ended(step)
+        if ended.get("exitCode"):
+            return f"{step['name']} ended with exit code {ended['exitCode']}"
+        if not ended and step["name"] not in _STEPS and not step.get("started"):
             return f"{step['name']} starts"
     return _said(state.get("waiting") or {"reason": "Pending"})
 
