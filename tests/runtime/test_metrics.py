@@ -10,7 +10,14 @@ KEY = ("default", "m")
 
 def told(**statuses: ConditionStatus) -> list[Condition]:
     return [
-        Condition(type=t, status=s, reason="Any", message="", last_transition_time="", observed_generation=1)
+        Condition(
+            type=t,
+            status=s,
+            reason="Any",
+            message="",
+            last_transition_time="2026-11-29T08:00:00Z",
+            observed_generation=1,
+        )
         for t, s in statuses.items()
     ]
 
