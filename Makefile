@@ -22,11 +22,12 @@ test: setup ## Everything: lint, types, layers, unit tests, and the real cluster
 	$(UV) mypy
 	$(UV) lint-imports
 	$(UV) python -m tools.generate --check
-	$(UV) pytest
+	$(UV) pytest tests --numprocesses=auto --dist=worksteal
+	$(UV) pytest e2e
 
 .PHONY: unit
 unit: setup ## The tests that need no cluster
-	$(UV) pytest tests
+	$(UV) pytest tests --numprocesses=auto --dist=worksteal
 
 .PHONY: bench
 bench: setup ## The figures, each as a ratio measured side by side

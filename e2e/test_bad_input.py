@@ -279,7 +279,7 @@ def test_an_slo_that_no_setting_meets(scene: Scene) -> None:
     before = api.uids("infeasible")
     with SteadyLoad(load, "infeasible", 5) as steady:
         api.patch("infeasible", {"slo": {"latencyP99Milliseconds": 20}})
-        said = api.until_condition("infeasible", "SLOMet", "False", "SLOInfeasible")
+        said = api.until_condition("infeasible", "SLOMet", "False", "SLOInfeasible", seconds=2 * SECONDS)
         for word in ("spec.slo.latencyP99Milliseconds: 20", "raise it"):
             assert word in said["message"], said
         # The Event is written after the status.

@@ -111,7 +111,7 @@ def test_a_scorer_that_fails_is_named_and_the_service_goes_on(bed: Bed) -> None:
 def test_a_scorer_whose_image_never_comes_is_named(bed: Bed) -> None:
     api, name = bed.api, "imageless"
     absent = suite(bed, "imageless", "", image="throughline.invalid/no-such-scorer:1")
-    apply(bed.cluster, [absent, bed.service(name, "good", "imageless", deadlineSeconds=120)])
+    apply(bed.cluster, [absent, bed.service(name, "good", "imageless", deadlineSeconds=60)])
     (run,) = bed.ended(name)
     end = condition(run, "Succeeded")
     assert end["reason"] == "DeadlineExceeded", run["status"]
