@@ -14,8 +14,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from e2e import helm
-from e2e.stack import models, up
+from e2e.stack import models
 from e2e.stack.load import Load
 from e2e.stack.objects import apply, get
 from e2e.stack.traffic import SteadyLoad
@@ -213,23 +212,6 @@ def test_a_new_model_rolls_and_loses_no_request(api: Api, load: Load) -> None:
     assert (steady.failed, steady.starts) == (0, 1), steady.said
     assert not before & api.uids("busy")
     assert api.all_settings("busy") == 3 * [in_force(api, "busy")]
-
-
-def test_an_upgrade_of_the_chart_touches_no_server(api: Api) -> None:
-    names = ("minimal", "dense", "busy")
-    for name in names:
-        api.until_ready(name, replicas=3 if name == "busy" else 1)
-    before = {n: (api.uids(n), api.deployment(n)["metadata"]["generation"]) for n in names}
-    operator = up.operator_pod(api.cluster)
-    helm.install_chart(api.cluster.kubeconfig, up.values(api.cluster, logLevel="debug"))
-    assert up.operator_pod(api.cluster) != operator
-    # The new operator works: it carries out a change.
-    api.patch("minimal", {"slo": {"latencyP99Milliseconds": 150}})
-    api.until_condition("minimal", "Ready", "True")
-    assert {n: (api.uids(n), api.deployment(n)["metadata"]["generation"]) for n in names} == before
-    restarts = [p["status"]["containerStatuses"][0]["restartCount"] for n in names for p in api.pods(n)]
-    assert restarts == [0] * len(restarts)
-    helm.install_chart(api.cluster.kubeconfig, up.values(api.cluster))
 
 
 def test_fewer_replicas_under_load_lose_no_request(api: Api, load: Load) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 IMAGES = ("operator", "evaluator", "triton", "prometheus", "perf")
+# Only there for the test of an upgrade from another build.
+EARLIER = ("operator-before", "evaluator-before")
 KUBECONFIG = "host.kubeconfig"
 KUBELET_SECONDS = 90.0
 
@@ -102,7 +104,7 @@ class LocalCluster(Cluster):
         self.kubeconfig = directory / KUBECONFIG
         self.audit_log = directory / "audit.log"
         self.binary = pathlib.Path(record.kube)
-        self.images = {name: record.images[name] for name in IMAGES if name in record.images}
+        self.images = {name: record.images[name] for name in (*IMAGES, *EARLIER) if name in record.images}
         self._confined = confined
 
     @classmethod

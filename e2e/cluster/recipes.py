@@ -95,7 +95,7 @@ def _fill_perf(building: Building) -> None:
 TIERS = (
     ("pause", "triton", "prometheus", "perf"),
     ("operator-dependencies", "evaluator-dependencies"),
-    ("operator", "evaluator"),
+    ("operator", "evaluator", "operator-before", "evaluator-before"),
 )
 # Images of a program compiled here → its Go module.
 COMPILED = {"pause": "kube", "prometheus": "prometheus"}

@@ -21,16 +21,16 @@ POLL_SECONDS = 5
 SIGNING = "throughline-signing"
 
 
-def values(cluster: Cluster, **settings: Any) -> dict[str, Any]:
-    """Values of the chart for this cluster."""
+def values(cluster: Cluster, *, build: str = "", **settings: Any) -> dict[str, Any]:
+    """Values of the chart for this cluster; `build` is the suffix of the images of another build."""
     return {
-        **helm.image_values(cluster.images["operator"]),
+        **helm.image_values(cluster.images[f"operator{build}"]),
         "crds": {"enabled": not foreign_crds(cluster)},
         "signing": {"secretName": SIGNING},
         "settings": {
             "prometheusUrl": prometheus.URL,
             "defaultTritonImage": cluster.images["triton"],
-            "evaluatorImage": cluster.images["evaluator"],
+            "evaluatorImage": cluster.images[f"evaluator{build}"],
             "metricsWindowSeconds": METRICS_WINDOW_SECONDS,
             "metricsPollSeconds": POLL_SECONDS,
             "decisionIntervalSeconds": POLL_SECONDS,
@@ -60,11 +60,11 @@ def signing_key(cluster: Cluster) -> None:
     apply(cluster, [{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}])
 
 
-def install(cluster: Cluster, **settings: Any) -> None:
+def install(cluster: Cluster, *, chart: Path = helm.CHART, build: str = "", **settings: Any) -> None:
     """Everything but a service: Prometheus, the operator from its chart, the pools and the models' storage."""
     prometheus.install(cluster)
     signing_key(cluster)
-    helm.install_chart(cluster.kubeconfig, values(cluster, **settings))
+    helm.install_chart(cluster.kubeconfig, values(cluster, build=build, **settings), chart=chart)
     apply(cluster, [*models.pools(), models.waiting_storage()])
     until("the pools to be seen", lambda: pools_ready(cluster), seconds=60)
 
