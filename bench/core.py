@@ -13,7 +13,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.batching import BatchSettings
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.curve import Curve

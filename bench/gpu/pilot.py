@@ -23,7 +23,7 @@ from bench.gpu.server import ADDRESS, KEY, NAME, NAMESPACE, Query, port
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
 
     from bench.gpu.server import Place
 

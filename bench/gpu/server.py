@@ -29,7 +29,7 @@ from e2e.stack.prometheus import SCRAPE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
 
 NAME, NAMESPACE, ADDRESS, KEY = "gpu", "default", "127.0.0.1", "bench"
 MODEL = Path(__file__).with_name("model.py")

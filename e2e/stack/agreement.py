@@ -11,7 +11,8 @@ import random
 import string
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.batching import BatchSettings
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.tensors import DataType
 from throughline.api.validation import check
 from throughline.domain.manifests import CONFIG_NAME, config_pbtxt, triton_config

@@ -18,7 +18,7 @@ from throughline.adapters.triton import (
     parse_statistics,
     probe_inputs,
 )
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.manifests import CONTROL_KEY_HEADER
 from throughline.domain.observed import LiveQueue
 from throughline.ports import TritonError, TritonRefused

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 from throughline.api.base import Resource
+from throughline.api.batching import InstancesBounds, MaxBatchSizeBounds, MaxQueueDelayBounds
 from throughline.api.crd import KINDS, Kind, definition, generated_files, structural
-from throughline.api.inferenceservice import InstancesBounds, MaxBatchSizeBounds, MaxQueueDelayBounds, Scaling
+from throughline.api.scaling import Scaling
 
 from tests.api.cel_rules import verdicts
 from tools import generate

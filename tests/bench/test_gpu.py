@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.manifests import CONFIG_NAME
 
 from bench.gpu.server import KEY, NAME, Place, repository, service

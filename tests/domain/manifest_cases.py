@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.batching import BatchSettings
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.pods import PodIDs
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.manifests import Identity, RenderOptions, render

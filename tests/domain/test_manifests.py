@@ -3,7 +3,7 @@ import re
 from typing import Any
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.manifests import (
     SERVICE_LABEL,
     Identity,

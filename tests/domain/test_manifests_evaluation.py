@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from throughline.api.batching import BatchSettings
 from throughline.api.evaluation import Evaluation
 from throughline.api.evaluationsuite import EvaluationSuiteSpec
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.manifests import Identity, RenderOptions, evaluation, render
 from throughline.domain.manifests.names import SERVICE_LABEL

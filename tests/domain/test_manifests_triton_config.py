@@ -11,7 +11,8 @@ import tritonclient
 from google.protobuf import json_format, text_format
 from hypothesis import given
 from hypothesis import strategies as st
-from throughline.api.inferenceservice import BatchSettings, Model
+from throughline.api.batching import BatchSettings
+from throughline.api.model import Model
 from throughline.api.servingpool import Accelerator
 from throughline.api.tensors import DataType
 from throughline.domain.manifests import config_pbtxt, model_hash, triton_config

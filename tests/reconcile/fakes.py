@@ -19,7 +19,7 @@ from throughline.runtime.store import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.domain.observed import BatchStatistic
 
 NOW = 1_700_000_000.0

@@ -11,7 +11,7 @@ from throughline.reconcile.gather import parse_spec
 from tests.reconcile.fakes import World, pod
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
 
 KEY = ("default", "m")
 

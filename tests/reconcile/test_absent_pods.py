@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from throughline import reconcile
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.manifests import config_map_name
 from throughline.reconcile.pods import pods_of
 from throughline.reconcile.service import ServiceReconciler

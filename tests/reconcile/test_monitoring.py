@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.manifests import drift
 from throughline.domain.manifests.evaluation import RUN_LABEL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.control.loop import decide
 from throughline.reconcile import outlook
 from throughline.reconcile.service import SOON_SECONDS, ServiceReconciler

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.observed import MetricsFrame
 from throughline.ports import TritonError
 from throughline.reconcile.service import ServiceReconciler

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.ports import ApiError
 from throughline.reconcile.service import ServiceReconciler
 from throughline.runtime.slim import slim

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.manifests import config_map_name
 from throughline.domain.observed import MetricsFrame, Unavailable
 from throughline.ports import ApiError

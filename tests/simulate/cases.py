@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.batching import BatchSettings
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import ControlStatus, ServiceTime
 from throughline.simulate import traffic

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 
 SETTINGS = BatchSettings(max_batch_size=8)
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from throughline.api.inferenceservice import Batching, BatchSettings, InferenceServiceSpec
+from throughline.api.batching import Batching, BatchSettings
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.simulate import traffic
 from throughline.simulate.comparison import Comparison, NoSettingError, compare, kept, tuned

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.simulate.kernel import bin_upper_us, latency_bin, percentile_us
 from throughline.simulate.server import Model, Tally
 from throughline.simulate.types import Truth

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.simulate import picture
 from throughline.simulate.autoscalers.fixed import Fixed
 from throughline.simulate.comparison import Comparison

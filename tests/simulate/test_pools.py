@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from cases import case, pilot
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.simulate import traffic
 from throughline.simulate.run import run_autopilot
 from throughline.simulate.types import Environment, Place, Truth

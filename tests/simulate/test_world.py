@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.simulate.look import WorldLook, pod_metrics
 from throughline.simulate.types import Environment, Event, Traffic, Truth
 from throughline.simulate.world import World

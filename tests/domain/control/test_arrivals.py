@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.control.counters import Counted, since_last_look
 from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, follow, forecast
 from throughline.domain.control.loop import LoopMemory, decide

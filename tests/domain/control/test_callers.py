@@ -2,7 +2,8 @@
 
 import pytest
 from callers import CallersWorld, Server, throughput
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.batching import BatchSettings
+from throughline.api.inferenceservice import InferenceServiceSpec
 
 # The models of the tour as their servers run them: handing a batch over and back takes more than a millisecond.
 SERIAL = Server(1000, 2000, parallel=1, host=1200, host_item=100, gap=300, back=2500)

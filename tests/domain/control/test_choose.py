@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from throughline.api.inferenceservice import Batching, BatchSettings
+from throughline.api.batching import Batching, BatchSettings
 from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds, search
 from throughline.domain.control.curve import Curve
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from throughline.api.inferenceservice import InstanceKind
+from throughline.api.model import InstanceKind
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.control.demand import measure
 from throughline.domain.observed import PoolView

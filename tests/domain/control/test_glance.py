@@ -6,7 +6,7 @@ import functools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import glance as glance_module
 from throughline.domain.control.glance import COST_DIFFERS, WHOLE_SECONDS, glance

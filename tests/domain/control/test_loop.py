@@ -4,7 +4,7 @@ import dataclasses
 import random
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.observed import Unavailable

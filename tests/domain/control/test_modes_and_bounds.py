@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.api.status import RejectedSettings
 from throughline.domain.control.loop import decide
 from throughline.domain.control.text import rfc3339

@@ -4,7 +4,7 @@ import dataclasses
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import Action, ControlStatus, PoolKnowledge, ServiceTime
 from throughline.domain.control.choose import Option

@@ -6,7 +6,7 @@ from batcher import simulate
 from callers import Server, throughput
 from hypothesis import given
 from hypothesis import strategies as st
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.control.curve import Curve
 from throughline.domain.control.queueing import (
     capacity_per_second,

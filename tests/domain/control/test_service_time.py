@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.api.status import ServiceTime
 from throughline.domain.control.curve import Curve
 from throughline.domain.control.service_time import Learner, estimate, observe, parts

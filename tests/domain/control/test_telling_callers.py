@@ -3,7 +3,7 @@
 import pytest
 from callers import CallersWorld, HostWorld, Server
 from test_callers import CALLERS, share_of_the_best, spec
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.control import callers
 from throughline.domain.control.callers import Load, responded
 from throughline.domain.control.curve import Curve

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import TYPE_CHECKING
 
 import pytest
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime
 from throughline.domain.control.batching import _gain_text
 from throughline.domain.control.choose import Option
@@ -14,6 +15,9 @@ from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.control.tries import Weighed
 from throughline.domain.observed import Unavailable
 from views import BATCHED, UNBATCHED, metrics, pod, view
+
+if TYPE_CHECKING:
+    from throughline.api.batching import BatchSettings
 
 GONE = Unavailable("PrometheusUnreachable", "Prometheus does not answer")
 

@@ -1,6 +1,7 @@
 """Small hand-made views for the tests of single steps."""
 
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+from throughline.api.batching import BatchSettings
+from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.observed import PodMetrics, PodView, ServiceView
 

@@ -9,7 +9,7 @@ from throughline.api.base import Condition, ConditionStatus, Outcome
 from throughline.api.evaluation import Evaluation
 from throughline.api.evaluationrun import EvaluationRunSpec, EvaluationRunStatus, RunReason
 from throughline.api.evaluationsuite import EvaluationSuiteSpec
-from throughline.api.inferenceservice import Model
+from throughline.api.model import Model
 from throughline.api.modelrevision import (
     Artifact,
     Decision,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.observed import BatchStatistic, LiveQueue
 from throughline.ports import TritonError, TritonRefused
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from throughline.api.base import Condition, Name, Outcome, Resource, list_map
-from throughline.api.inferenceservice import Model
+from throughline.api.model import Model
 from throughline.api.modelrevision import Artifact, Digest, SpecHash
 from throughline.api.timestamps import Timestamp
 

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from throughline.api.base import Condition, Name, Resource, list_map
-from throughline.api.inferenceservice import Model
+from throughline.api.model import Model
 from throughline.api.timestamps import Timestamp
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from throughline.api.base import ATOMIC_LIST, Condition, Outcome, Resource, list_map
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.api.timestamps import Timestamp
 
 MAX_DECISIONS = 20

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from throughline.api.base import Condition
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.api.status import Alternative, DecisionRecord, ServiceTime
 
 KIND = "InferenceService"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from throughline.adapters.kube import resource_path
-from throughline.api.inferenceservice import BatchingMode
+from throughline.api.batching import BatchingMode
 from throughline.cli.reading import FORBIDDEN, NOT_FOUND, Reading, warnings_in
 from throughline.domain import diff
 from throughline.domain.changes import Action, Change

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from throughline import exits
 from throughline.api import quantities
-from throughline.api.inferenceservice import BatchingMode, InferenceServiceSpec, ScalingMode
+from throughline.api.batching import BatchingMode
+from throughline.api.inferenceservice import InferenceServiceSpec
+from throughline.api.scaling import ScalingMode
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import output

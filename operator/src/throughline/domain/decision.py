@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from throughline.api.base import ConditionStatus
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.api.status import ControlStatus, DecisionRecord, SLOStatus
 
 

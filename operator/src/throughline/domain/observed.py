@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.servingpool import ServingPoolSpec
     from throughline.api.status import InferenceServiceStatus
 

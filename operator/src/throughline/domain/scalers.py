@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.api.base import GROUP, ConditionStatus
-from throughline.api.inferenceservice import ScalingMode
+from throughline.api.scaling import ScalingMode
 from throughline.domain.condition_types import SCALING_ACTIVE
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.manifests import deployment_name
@@ -17,7 +17,7 @@ from throughline.domain.manifests import deployment_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from throughline.api.inferenceservice import Scaling
+    from throughline.api.scaling import Scaling
 
 # The field manager under which the operator writes the replicas of a Deployment.
 SCALER = "throughline-scaler"

@@ -20,7 +20,8 @@ from throughline.reconcile.settings_text import as_reported
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.domain.decision import Decision
     from throughline.domain.observed import PodView, PoolView
     from throughline.reconcile.context import Deps, ServiceState

@@ -26,7 +26,8 @@ from throughline.reconcile.pods import pods_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.domain.decision import Decision
     from throughline.domain.manifests import Identity
     from throughline.domain.observed import PoolView

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner
 
     from throughline.api.base import Condition
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.status import InferenceServiceStatus
     from throughline.domain.manifests import RenderOptions
     from throughline.domain.observed import MetricsFrame, Unavailable

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from throughline.api import validation
-from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec, PlacementStrategy
+from throughline.api.inferenceservice import InferenceServiceSpec, PlacementStrategy
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import series
 from throughline.domain.manifests import (
@@ -29,6 +29,7 @@ from throughline.reconcile.settings_text import from_config_map, recognised
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from throughline.api.batching import BatchSettings
     from throughline.reconcile.context import Deps, ServiceState
 
 PROBLEMS_SHOWN = 5

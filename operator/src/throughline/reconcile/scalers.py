@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from throughline.api.inferenceservice import ScalingMode
+from throughline.api.scaling import ScalingMode
 from throughline.domain import scalers
 from throughline.ports import ApiError
 

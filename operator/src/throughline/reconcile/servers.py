@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from throughline.api.inferenceservice import Probe
+from throughline.api.model import Probe
 from throughline.domain.conditions import PROBE_FAILED
 from throughline.domain.control.counters import STATISTICS_PODS
 from throughline.ports import TritonError, TritonRefused
@@ -17,7 +17,8 @@ from throughline.reconcile.context import Server
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.domain.observed import BatchStatistic, LiveQueue, PodView
     from throughline.reconcile.context import Deps, ServiceState
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.manifests import triton_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from throughline.api.inferenceservice import Model
+    from throughline.api.model import Model
 
 
 def from_config_map(config_map: Mapping[str, Any]) -> BatchSettings | None:

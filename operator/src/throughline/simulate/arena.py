@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.simulate.autoscalers.fixed import Fixed
 from throughline.simulate.autoscalers.hpa import Hpa, queue_length, utilization
 from throughline.simulate.autoscalers.keda import Keda, request_rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from throughline.api.inferenceservice import BatchingMode
+from throughline.api.batching import BatchingMode
 from throughline.domain.control.choose import between, clamp, lower_bounds
 from throughline.domain.formatting import count, plain
 from throughline.simulate.arena import ALLOWED_VIOLATIONS, UNBATCHED, fewest, first_replicas, run_contenders
@@ -16,7 +16,8 @@ from throughline.simulate.run import run_autopilot
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from throughline.api.inferenceservice import Batching, BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import Batching, BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.servingpool import ServingPoolSpec
     from throughline.simulate.run import Case, Result
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.simulate.autopilot import Autopilot
     from throughline.simulate.types import Autoscaler, Environment, Place, Traffic, Truth
     from throughline.simulate.world import Moment

@@ -14,7 +14,7 @@ from throughline.simulate.kernel import LATENCY_BINS, serve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.simulate.types import Truth
 
 

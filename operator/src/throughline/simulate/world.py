@@ -16,7 +16,7 @@ from throughline.simulate.types import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.simulate.types import Environment, Event, Traffic, Truth
 
 BUCKET_SECONDS = 15.0

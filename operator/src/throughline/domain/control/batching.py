@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from throughline.api.inferenceservice import BatchingMode
+from throughline.api.batching import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
 from throughline.domain.control.memory import Judged
@@ -25,7 +25,7 @@ from throughline.domain.formatting import count, number, plain
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.api.status import Alternative, DecisionRecord
     from throughline.domain.control.choose import Option, Problem
     from throughline.domain.control.context import Context

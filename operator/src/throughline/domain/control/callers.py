@@ -10,7 +10,7 @@ from throughline.domain.control.queueing import mean_batch, p99_us, saturation_p
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.domain.control.curve import Curve
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.memory import LoopMemory

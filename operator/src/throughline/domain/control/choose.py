@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.api.inferenceservice import BatchSettings
+from throughline.api.batching import BatchSettings
 from throughline.domain.control.queueing import (
     MAX_UTILIZATION,
     capacity_per_second,
@@ -22,7 +22,7 @@ from throughline.domain.control.queueing import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from throughline.api.inferenceservice import Batching
+    from throughline.api.batching import Batching
     from throughline.domain.control.curve import Curve
 
 QUEUE_DELAYS_MICROSECONDS = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000)

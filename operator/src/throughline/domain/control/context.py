@@ -27,7 +27,7 @@ from throughline.domain.control.watch import SETTLE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.api.schedules import Schedule
     from throughline.domain.observed import PodView, ServiceView
 

@@ -13,7 +13,7 @@ from throughline.domain.observed import BatchStatistic, LiveQueue
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.domain.observed import PodView
 
 # So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.

@@ -16,7 +16,8 @@ import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.api.inferenceservice import BatchingMode, ScalingMode
+from throughline.api.batching import BatchingMode
+from throughline.api.scaling import ScalingMode
 from throughline.domain.control import callers, looks, scaling
 from throughline.domain.control.context import (
     LOOK_SECONDS,
@@ -36,7 +37,8 @@ from throughline.domain.control.text import slo_status, unix_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.context import Context

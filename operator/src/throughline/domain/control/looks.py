@@ -13,7 +13,7 @@ from throughline.domain.control.service_time import MIN_EXECUTIONS, observe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.domain.control.counters import Since
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.memory import LoopMemory

@@ -12,7 +12,7 @@ from throughline.domain.control.service_time import Learner
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.api.status import ServiceTime
     from throughline.domain.control.callers import Load
     from throughline.domain.control.choose import Problem

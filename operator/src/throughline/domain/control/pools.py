@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.api.inferenceservice import BatchingMode, PlacementStrategy, ScalingMode
+from throughline.api.batching import BatchingMode
+from throughline.api.inferenceservice import PlacementStrategy
+from throughline.api.scaling import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control.choose import Problem, candidates, choose, evaluate, search
 from throughline.domain.control.context import price_of

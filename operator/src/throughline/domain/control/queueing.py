@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.domain.control.curve import Curve
 
 # Beyond this share of the saturation throughput a queue takes minutes to settle, and any burst breaks the SLO.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.api.inferenceservice import ScalingMode
+from throughline.api.scaling import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control.choose import DEMAND_HEADROOM, answers_callers, evaluate
 from throughline.domain.control.memory import Keep

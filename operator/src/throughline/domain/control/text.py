@@ -12,7 +12,7 @@ from throughline.domain.formatting import count, duration, money, number, plain,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.domain.control.choose import Option
     from throughline.domain.control.context import Context
     from throughline.domain.control.curve import Curve

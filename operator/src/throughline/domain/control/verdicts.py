@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from throughline.api.base import ConditionStatus
-from throughline.api.inferenceservice import BatchingMode, ScalingMode
+from throughline.api.batching import BatchingMode
+from throughline.api.scaling import ScalingMode
 from throughline.domain.control import failures, repair, series
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.text import settings_text
@@ -17,7 +18,7 @@ from throughline.domain.decision import ConditionUpdate
 from throughline.domain.formatting import count, duration, plain
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.context import Context
     from throughline.domain.control.scaling import ScaleStep

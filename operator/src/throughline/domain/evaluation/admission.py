@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.api.evaluation import Evaluation
-    from throughline.api.inferenceservice import Model
+    from throughline.api.model import Model
     from throughline.domain.evaluation.views import Candidate, Evidence, RevisionView, SuiteView
 
 T, F, U = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from throughline.api.base import Condition
     from throughline.api.evaluationrun import EvaluationRunSpec, EvaluationRunStatus
     from throughline.api.evaluationsuite import EvaluationSuiteSpec
-    from throughline.api.inferenceservice import Model
+    from throughline.api.model import Model
     from throughline.api.modelrevision import ModelRevisionSpec, ModelRevisionStatus, RevisionApproval
 
 SUCCEEDED = "Succeeded"

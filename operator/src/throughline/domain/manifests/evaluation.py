@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from throughline.api.base import API_VERSION, GROUP
+from throughline.api.batching import BatchSettings
 from throughline.api.evaluation import EvaluationTarget
-from throughline.api.inferenceservice import BatchSettings
 from throughline.domain.manifests import evaluation_pod, names, pod_settings, readers, scorer
 from throughline.domain.manifests.triton_config import config_pbtxt, served_name, triton_config
 

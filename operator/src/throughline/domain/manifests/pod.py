@@ -10,8 +10,9 @@ from throughline.domain.manifests import claims, model_files, names, pod_setting
 from throughline.domain.manifests.options import SCRAPE
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import EnvVar, InferenceServiceSpec, Runtime
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.monitoring import Sampling
+    from throughline.api.runtime import EnvVar, Runtime
     from throughline.api.servingpool import ServingPoolSpec
     from throughline.domain.manifests.names import Identity
     from throughline.domain.manifests.options import RenderOptions

@@ -12,14 +12,16 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from throughline.api.inferenceservice import InstanceKind
+from throughline.api.model import InstanceKind
 from throughline.api.tensors import InputFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from throughline.api.batching import BatchSettings
     from throughline.api.dynamicbatching import DynamicBatching
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec, Model
+    from throughline.api.inferenceservice import InferenceServiceSpec
+    from throughline.api.model import Model
     from throughline.api.servingpool import Accelerator
     from throughline.api.tensors import InputTensor, OutputTensor, Tensor
 

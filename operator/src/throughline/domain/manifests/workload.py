@@ -9,7 +9,8 @@ from throughline.domain.manifests import form, names, triton_config
 from throughline.domain.manifests.pod import pod_template
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings, InferenceServiceSpec
+    from throughline.api.batching import BatchSettings
+    from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.servingpool import ServingPoolSpec
     from throughline.domain.manifests.names import Identity
     from throughline.domain.manifests.options import RenderOptions

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from throughline.simulate.types import Orders
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.simulate.types import Look
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from throughline.simulate.types import Look, Orders
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
 
 Metric = Callable[[Look], float | None]
 

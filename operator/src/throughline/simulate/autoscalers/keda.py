@@ -32,7 +32,7 @@ from throughline.simulate.autoscalers.hpa import (
 )
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.simulate.types import Look, Orders
 
 

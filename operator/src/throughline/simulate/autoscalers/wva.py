@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from throughline.simulate.types import Orders
 
 if TYPE_CHECKING:
-    from throughline.api.inferenceservice import BatchSettings
+    from throughline.api.batching import BatchSettings
     from throughline.simulate.autoscalers.hpa import Metric
     from throughline.simulate.types import Look
 
