@@ -225,6 +225,7 @@ def test_an_slo_that_no_setting_meets(run: Run) -> None:
     [
         (("--shape", "poisson"), "--shape needs --rate"),
         ((*SHORT, "--column", "x"), "--time-column belongs to --trace"),
+        ((*SHORT, "--rate-unit", "row"), "--rate-unit belongs to --trace"),
         ((*SHORT, "--query", "x"), "--query belongs to --prometheus"),
         (("--trace", "x.csv", "--hours", "2"), "--hours belongs to --shape"),
         (("--trace", "nowhere.csv"), "nowhere.csv: No such file"),
@@ -232,6 +233,7 @@ def test_an_slo_that_no_setting_meets(run: Run) -> None:
         ((*SHORT, "--picture", "nowhere/a.svg"), "no directory nowhere"),
         (("--shape", "poisson", "--rate", "-1"), "-1 is not above 0"),
         (("--shape", "poisson", "--rate", "1e6", "--hours", "1"), "lower --hours or --rate"),
+        (("--prometheus", "ftp://x"), "--prometheus: "),
         (("--prometheus", "http://x", "--since", "5 days"), "write 90m, 24h or 7d"),
         ((*SHORT, "--pool-replicas", "0"), "no whole number from 1"),
         ((*SHORT, "--service", "b"), "no InferenceService named b"),
@@ -261,7 +263,7 @@ def test_a_bad_trace(run: Run, tmp_path: Path, content: str, message: str) -> No
     path = tmp_path / "t.csv"
     path.write_bytes(content.encode("latin-1"))
     code, _ = run("--trace", str(path), *COST)
-    assert code == 1
+    assert code == 2, "a file that cannot be used is no verdict"
     assert message in run.err
     assert run.err.count("\n") == 1
 
@@ -274,13 +276,24 @@ def test_what_was_taken_for_time_and_rate_is_said(run: Run, tmp_path: Path) -> N
     assert code == 0
     assert "each line is an arrival, at timestamp (Unix time in milliseconds); not used: request_time" in out
     code, _ = run("--trace", str(path), "--time-column", "request_time", *COST)
-    assert code == 1
+    assert code == 2
     assert "in no order, as durations are" in run.err
+
+
+def test_counts_are_taken_over_the_time_that_the_unit_says(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "counts.csv"
+    path.write_text("time,count\n" + "".join(f"{15 * n},{600 + n % 7}\n" for n in range(40)))
+    code, _ = run("--trace", str(path), *COST)
+    assert code == 2
+    assert "--rate-unit=row" in run.err
+    found = run.document("--trace", str(path), "--rate-unit", "row", *COST, "--no-alternatives")
+    assert any("count is requests per row" in note for note in found["notes"])
+    assert found["traffic"]["requests"] == pytest.approx(40 * 450, rel=0.05)
 
 
 def test_an_unknown_column_names_those_there(run: Run, trace: Path) -> None:
     code, _ = run("--trace", str(trace), "--column", "when", *COST)
-    assert code == 1
+    assert code == 2
     assert "no column 'when'; there are ['id', 'arrived_at']" in run.err
 
 

@@ -45,8 +45,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="what a service would have cost on a trace, against other autoscalers; needs no cluster",
         description="Runs the operator's own decisions over recorded or made traffic in virtual time, and other "
         f"autoscalers over the same. Needs pip install '{EXTRA}'. "
-        "Exit code: 0 simulated, 1 something is wrong with what was given to simulate, 2 wrong usage, "
-        "3 no answer of Prometheus.",
+        "Exit code: 0 simulated, 1 a resource is wrong or no setting meets its SLO, 2 wrong usage or a trace that "
+        "cannot be used, 3 no answer of Prometheus.",
     )
     parser.add_argument(
         "files", nargs="+", metavar="FILE",
@@ -70,10 +70,16 @@ def _add_traffic(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--time-column", "--column", metavar="NAME", help="of the CSV, with times (default: the one that holds them)"
     )
-    group.add_argument("--unit", choices=("s", "ms", "us", "ns"), help="of that column's numbers (default: by size)")
     group.add_argument(
-        "--rate-column", metavar="NAME", help="of the CSV, with requests/s (default: told by content); -: no column"
+        "--unit", choices=("s", "ms", "us", "ns", "d"), help="of that column's numbers (default: by size)"
     )
+    group.add_argument(
+        "--rate-column", metavar="NAME", help="of the CSV, with rates (default: by name and content); -: no column"
+    )
+    group.add_argument(
+        "--rate-unit", choices=("s", "min", "h", "d", "row"),
+        help="what that column's requests are per (default: by its name, else s); row: per row",
+    )  # fmt: skip
     group.add_argument("--since", type=_seconds, default="24h", metavar="TIME", help="with --prometheus (%(default)s)")
     group.add_argument("--query", metavar="PROMQL", help="with --prometheus: requests/s (default: by model, namespace)")
     group.add_argument("--rate", type=_positive, metavar="N", help="requests/s; a trace is scaled to this mean")
@@ -184,6 +190,7 @@ def _check_usage(args: argparse.Namespace) -> None:
         ("--time-column", args.time_column, "--trace"),
         ("--unit", args.unit, "--trace"),
         ("--rate-column", args.rate_column, "--trace"),
+        ("--rate-unit", args.rate_unit, "--trace"),
         ("--query", args.query, "--prometheus"),
         ("--hours", args.hours, "--shape"),
     ):
@@ -208,15 +215,15 @@ def _from_csv(args: argparse.Namespace, service: Service) -> Traffic:
 
     try:
         recording = read(
-            args.trace, column=args.time_column, unit=args.unit, rates=args.rate_column, rate_per_second=args.rate,
-            seed=args.seed,
+            args.trace, column=args.time_column, unit=args.unit, rates=args.rate_column, rate_unit=args.rate_unit,
+            rate_per_second=args.rate, seed=args.seed,
         )  # fmt: skip
     except OSError as error:
         raise CannotSimulateError(f"{args.trace}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CannotSimulateError(f"{args.trace}: is not UTF-8 text", exits.REFUSED) from error
+        raise CannotSimulateError(f"{args.trace}: is not UTF-8 text; save it as that") from error
     except (ValueError, csv.Error) as error:
-        raise CannotSimulateError(str(error), exits.REFUSED) from error
+        raise CannotSimulateError(str(error)) from error
     service.notes.append(recording.taken)
     if recording.gap_seconds:
         service.notes.append(_gap(recording.gap_seconds))
@@ -235,7 +242,7 @@ def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
         access = settings.load({"prometheus_url": args.prometheus}).prometheus_access
     except ValidationError as error:
         problems = "; ".join(p["msg"] for p in error.errors(include_url=False, include_input=False))
-        raise CannotSimulateError(f"--prometheus: {problems}", exits.REFUSED) from error
+        raise CannotSimulateError(f"--prometheus: {problems}") from error
     try:
         history = from_prometheus(
             access, model=service.model, namespace=service.namespace, since_seconds=args.since,
@@ -250,7 +257,8 @@ def _from_prometheus(args: argparse.Namespace, service: Service) -> Traffic:
 
 def _shape(args: argparse.Namespace, service: Service) -> Traffic:
     from throughline.simulate import traffic  # noqa: PLC0415
-    from throughline.simulate.traces import LONGEST_DAYS, MAX_REQUESTS, WARMUP_SECONDS, WARMUP_SHARE  # noqa: PLC0415
+    from throughline.simulate.columns import LONGEST_DAYS  # noqa: PLC0415
+    from throughline.simulate.traces import MAX_REQUESTS, WARMUP_SECONDS, WARMUP_SHARE  # noqa: PLC0415
 
     rate, seed = args.rate, args.seed
     length = 3600.0 * (args.hours or (DAY_HOURS if args.shape == "diurnal" else HOURS))

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from throughline.domain.formatting import plain
-from throughline.simulate.columns import moment, number, rate_column, time_column
+from throughline.simulate.columns import LONGEST_DAYS, moment, number, time_column
+from throughline.simulate.rates import rate_column
 from throughline.simulate.traffic import poisson_arrivals
 from throughline.simulate.types import Traffic
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from throughline.simulate.rates import RateColumn
 
     Floats = NDArray[np.float64]
 
@@ -24,8 +27,18 @@ SERIES = ["seconds", "requests_per_second"]
 JITTER_SECONDS = 0.5
 WARMUP_SECONDS = 600.0
 WARMUP_SHARE = 0.25  # of a recording; short ones would have nothing left to count
-LONGEST_DAYS = 31.0
 MAX_REQUESTS = 200_000_000  # 16 bytes each
+# First bytes of what is no UTF-8 text, what that is, and what to do.
+_OTHER_FORMATS = (
+    (b"\x1f\x8b", "compressed with gzip: gunzip it"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd: unzstd it"),
+    (b"BZh", "compressed with bzip2: bunzip2 it"),
+    (b"\xfd7zXZ", "compressed with xz: unxz it"),
+    (b"PK\x03\x04", "a zip archive or a workbook (.xlsx): unzip it, or save the sheet as CSV"),
+    (b"PAR1", "a Parquet file: save it as CSV"),
+    (b"\xff\xfe", "UTF-16 text: iconv -f UTF-16 -t UTF-8"),
+    (b"\xfe\xff", "UTF-16 text: iconv -f UTF-16 -t UTF-8"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,7 @@ def read(
     column: str | None = None,
     unit: str | None = None,
     rates: str | None = None,
+    rate_unit: str | None = None,
     rate_per_second: float | None = None,
     name: str | None = None,
     seed: int = 1,
@@ -50,8 +64,8 @@ def read(
     """Traffic as the file tells it, its time counted from the first entry; `rate_per_second` scales it to that mean.
 
     Each row is an arrival, or a rate that holds until the next row's time (the last for as long as the middle step),
-    with Poisson arrivals: `columns` tells which, and which column and unit the times have. `column`, `unit` and `rates`
-    say so instead.
+    with Poisson arrivals: `columns` and `rates` tell which, and which column and unit. `column`, `unit`, `rates` and
+    `rate_unit` say so instead.
 
     To scale arrivals by k, each is repeated ⌊k⌋ or ⌈k⌉ times, k on average, each copy moved by up to ± half a second:
     the shape of the intensity, and with it all burstiness above one second, stays; below one second the copies smooth
@@ -69,16 +83,16 @@ def read(
         column, rates = column or SERIES[0], rates or SERIES[1]
     time = time_column(path, header, rows, column, unit)
     _bounded(path, float(time.seconds.max()), 0.0, f"column {time}")
-    series = rate_column(path, header, rows, time, rates)
+    series = rate_column(path, header, rows, time, rates, rate_unit)
     if series is None:
         duration, arrivals, factor = _from_times(path, time.seconds, rate_per_second, rng)
         taken, gap = f"each line is an arrival, at {time}", 0.0
     else:
-        known = _held(path, series[0], time.seconds, series[1])
+        known = _held(path, series, time.seconds)
         duration, arrivals, factor = _from_series(path, *known[:2], rate_per_second, rng)
-        taken, gap = f"{series[0]} is requests per second, from {time} on", known[2]
-    own = {time.name, *([series[0]] if series is not None else [])}
-    ignored = [one for one in header if one not in own]
+        taken, gap = f"{series}, from {time} on", known[2]
+    own = {*time.indices, *([series.index] if series is not None else [])}
+    ignored = [name for index, name in enumerate(header) if index not in own]
     told = f"{path.name}: {'; not used: '.join([taken, *([', '.join(ignored)] if ignored else [])])}"
     label = (name or path.stem) + ("" if rate_per_second is None else f" ×{plain(factor, 3)}")
     return Recording(Traffic(label, duration, arrivals, min(WARMUP_SECONDS, WARMUP_SHARE * duration)), told, gap)
@@ -98,6 +112,11 @@ def from_csv(
 
 def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Header, and the rows that are not blank with their line numbers."""
+    with path.open("rb") as opened:
+        start = opened.read(8)
+    for mark, what in _OTHER_FORMATS:
+        if start.startswith(mark):
+            raise ValueError(f"{path}: is {what}; a trace is CSV in UTF-8")
     with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
@@ -119,7 +138,7 @@ def _bounded(path: Path, duration: float, requests: float, what: str) -> None:
     if duration > LONGEST_DAYS * 86_400.0:
         raise ValueError(
             f"{path}: {what} spans {duration / 86_400.0:,.3g} days, and {LONGEST_DAYS:g} are the most that is "
-            "simulated; say the unit with --unit (s, ms, us, ns) if that is not what it is, or cut the file"
+            "simulated; say the unit with --unit (s, ms, us, ns, d) if that is not what it is, or cut the file"
         )
     if requests > MAX_REQUESTS:
         raise ValueError(
@@ -146,16 +165,16 @@ def _from_times(
     return duration, np.sort(np.clip(moved, 0.0, duration)), factor
 
 
-def _held(path: Path, column: str, times: Floats, rates: Floats) -> tuple[Floats, Floats, float]:
+def _held(path: Path, series: RateColumn, times: Floats) -> tuple[Floats, Floats, float]:
     """Edges in order, the rate from each on, and for how long none was recorded: there the one before is held."""
     order = np.argsort(times, kind="stable")
-    times, rates = times[order], rates[order]
+    times = times[order]
+    edges = np.append(times, times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 1.0))
+    rates = series.per_second(np.diff(edges), order)
     known = np.flatnonzero(~np.isnan(rates))
     if not len(known):
-        raise ValueError(f"{path}: column {column} has no rate in any line")
-    times, rates = times[known[0] :], rates[known[0] :]
-    times = times - times[0]
-    edges = np.append(times, times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 1.0))
+        raise ValueError(f"{path}: column {series.name} has no rate in any line")
+    edges, rates = edges[known[0] :] - edges[known[0]], rates[known[0] :]
     missing = np.isnan(rates)
     last = np.maximum.accumulate(np.where(missing, 0, np.arange(len(rates))))
     return edges, rates[last], float(np.diff(edges)[missing].sum())
