@@ -219,7 +219,7 @@ def test_a_suite_is_planned_beside_the_service_that_names_it(capsys: pytest.Capt
 
 
 def test_the_input_is_read_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO((EXAMPLES / "gpu.yaml").read_text()))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((EXAMPLES / "gpu.yaml").read_bytes())))
     _, out, _ = printed(capsys, "-", "--offline")
     assert "9 to create" in out
 

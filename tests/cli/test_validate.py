@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from throughline import exits
+from throughline import cli, exits
 from throughline.cli import documents, validate
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
@@ -172,7 +172,7 @@ def test_directories_and_input(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (file.parent / "deep" / "c.txt").write_text("no: yaml: at all")
     file.write_text(GOOD)
     assert validate.check([str(file.parent)]).checked == len(["x.yaml", "b.yml"])
-    monkeypatch.setattr("sys.stdin", io.StringIO(GOOD))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(GOOD.encode())))
     assert validate.check(["-"]).checked == 1
 
 
@@ -198,7 +198,7 @@ def test_anchors_and_dates() -> None:
 def test_a_character_that_no_yaml_has_is_said(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file.write_text("kind: \x7f")
     code, out, _ = validated(capsys, str(file))
-    assert code == exits.REFUSED
+    assert code == exits.UNUSABLE
     assert "is no valid YAML: unacceptable character" in out
 
 
@@ -390,3 +390,72 @@ def test_off_without_quotes_is_a_boolean_and_says_so(file: Path) -> None:
     (finding,) = validate.check([str(file)]).findings
     assert finding.field == "spec.scaling.mode"
     assert finding.message == "must be text, and kubectl reads Off as false: put it in quotes"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x89PNG\r\n\x1a\n\x00", b"\x1f\x8b\x08\x00", b"kind: \x00", GOOD.encode("utf-16"), b"a: [", b'a: "\\ud800"'],
+    ids=["image", "gzip", "NUL", "UTF-16", "no YAML", "half a character"],
+)
+def test_a_file_that_cannot_be_read_is_no_verdict(
+    content: bytes, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_bytes(content)
+    code, out, err = validated(capsys, str(file))
+    assert code == exits.UNUSABLE
+    assert out.startswith(f"{file}:")
+    assert "1 file not readable" in err
+
+
+def test_every_file_is_checked_though_some_cannot_be_read(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text(BAD)
+    missing = [str(file.parent / name) for name in ("one.yaml", "two.yaml")]
+    code, out, err = validated(capsys, missing[0], str(file), missing[1])
+    assert code == exits.UNUSABLE
+    for path in missing:
+        assert f"{path}: No such file or directory" in out
+    assert "spec.slo.latencyP99Milliseconds: must be at least 1" in out
+    assert "1 checked, 6 errors, 2 files not readable" in err
+
+
+def test_half_a_character_in_json_is_read_as_go_reads_it(file: Path) -> None:
+    file.write_text(
+        r'{"apiVersion":"throughline.io/v1alpha1","kind":"ServingPool","metadata":{"name":"\ud800"},"spec":{}}'
+    )
+    findings = validate.check([str(file)]).findings
+    assert {finding.object for finding in findings} == {"ServingPool/\ufffd"}
+    "\n".join(map(str, findings)).encode("utf-8")
+
+
+def test_a_file_whose_name_is_no_text_is_named(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["validate", f"{file.parent}/\udcff.yaml"]) == exits.UNUSABLE
+    assert "\\udcff.yaml: No such file or directory" in capfd.readouterr().out
+
+
+def test_a_name_that_is_a_word_of_yaml_is_shown_as_it_stands_there(file: Path) -> None:
+    for word in ("on", "off", "1e3"):
+        file.write_text(GOOD.replace("name: cpu", f"name: {word}"))
+        assert {finding.object for finding in validate.check([str(file)]).findings} == {f"ServingPool/{word}"}
+
+
+@pytest.mark.parametrize(
+    "autoscaler",
+    [
+        "metadata: {name: a, namespace: n}\nspec: {scaleTargetRef: a}",
+        "metadata: {name: a, namespace: n}\nspec: [1]",
+        "metadata: {name: a, namespace: n}\nspec: {scaleTargetRef: {kind: [Deployment], name: {a: b}}}",
+        "metadata: {name: a, namespace: [n]}\nspec: {scaleTargetRef: {kind: Deployment, name: b}}",
+        "metadata: [a]\nspec: text",
+    ],
+)
+def test_a_malformed_autoscaler_of_others_is_passed_over(autoscaler: str, file: Path) -> None:
+    valid = (EXAMPLES / "gpu.yaml").read_text()
+    file.write_text(f"{valid}\n---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\n{autoscaler}\n")
+    report = validate.check([str(file)])
+    assert (report.findings, report.skipped) == ((), 1)
+
+
+def test_a_kind_that_is_a_list(file: Path) -> None:
+    file.write_text("apiVersion: throughline.io/v1alpha1\nkind: [ServingPool]\nmetadata: {name: x}\nspec: {}\n")
+    (finding,) = validate.check([str(file)]).findings
+    assert finding.field == "kind"

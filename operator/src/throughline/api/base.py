@@ -52,12 +52,27 @@ class Rule:
         return {**entry, "fieldPath": f".{self.field}"} if self.field else entry
 
 
+_WIRE_NAMES = {"by_alias": True, "by_name": False}
+
+
 class Resource(BaseModel):  # noqa: PLW1641 - pydantic makes __hash__ of frozen models
     """Base of all API objects: camelCase on the wire, snake_case in Python, unknown fields refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Read an object as the API server has it: fields by their name on the wire alone, at every depth. Python's
+        own names are for the constructor.
+        """
+        return super().model_validate(obj, **_WIRE_NAMES | options)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Read JSON as the API server has it; see `model_validate`."""
+        return super().model_validate_json(json_data, **_WIRE_NAMES | options)
 
     def __eq__(self, other: object) -> bool:
         """As pydantic's, for frozen models without private attributes. The same object is asked for most, a hundred

@@ -35,6 +35,7 @@ _TYPES = {f"{_PREFIX}bool": bool, f"{_PREFIX}int": int, f"{_PREFIX}float": float
 _INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _AFTER_END = re.compile(r"^\.\.\.[ \t\r]*(#.*)?\n(\s|#.*\n)*(?=[^\s#])", re.MULTILINE)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _INT64 = 2**63
 _MAX_DIGITS = 100  # more are no 64-bit integer in any base
 
@@ -103,9 +104,20 @@ def _json(chunk: str, line: int) -> list[Document]:
         except ValueError:
             return []
         above = chunk[:at].count("\n")
-        found.append(Document(value, _nodes(chunk[at:end]), line + above))
+        found.append(
+            Document(_as_utf8(value) if "\\u" in chunk[at:end] else value, _nodes(chunk[at:end]), line + above)
+        )
         at = end
     return found
+
+
+def _as_utf8(value: Any) -> Any:
+    """The value as Go reads it: half of a surrogate pair, which no UTF-8 can hold, becomes U+FFFD."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_as_utf8(item) for item in value]
+    return {_as_utf8(k): _as_utf8(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _json_float(text: str) -> int | float:
@@ -134,16 +146,20 @@ def _yaml(chunk: str, line: int) -> Iterator[Document]:
     if rest := _AFTER_END.search(chunk):
         message = "kubectl reads nothing after '...'; begin the next document with '---'"
         raise NotReadableError(message, chunk[: rest.end()].count("\n") + 1, 1)
-    composer = _Composer(chunk)
-    try:
-        if not composer.check_node():
-            return
-        node = composer.get_node()
-        value = None if node is None else _Converter().value(node)
-    finally:
-        composer.dispose()
+    node = _composed(chunk)
+    value = None if node is None else _Converter().value(node)
     if node is not None and value is not None:
         yield Document(value, node, line)
+
+
+def _composed(chunk: str) -> yaml.Node | None:
+    composer = _Composer(chunk)
+    try:
+        return composer.get_node() if composer.check_node() else None
+    except (ValueError, OverflowError) as error:  # PyYAML makes the character of any number
+        raise NotReadableError("is no valid YAML: an escape of a character that Unicode does not have", 1) from error
+    finally:
+        composer.dispose()
 
 
 class _Composer(yaml.SafeLoader):
@@ -261,6 +277,8 @@ def scalar(node: yaml.ScalarNode) -> Any:
 
 def _typed(node: yaml.ScalarNode) -> Any:
     tag, text = node.tag, str(node.value)
+    if _SURROGATE.search(text):
+        raise _at(node, "is no valid YAML: an escape from \\ud800 to \\udfff is half a character")
     if tag == f"{_PREFIX}binary":
         try:
             return base64.b64decode(text).decode(errors="replace")

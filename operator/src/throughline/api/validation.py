@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from throughline.api import objectmeta
 from throughline.api.base import (
@@ -238,7 +239,10 @@ def _about(schema: Schema) -> str:
 
 
 def _nearest(name: object, known: list[str] | tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    camel = to_camel(str(name))  # of config.pbtxt, whose names have underscores
+    close = (
+        [camel] if camel in known and camel != name else difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    )
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     3 no answer of a cluster or Prometheus, 70 a fault of this program.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may be no UTF-8
     return guard.guarded(PROGRAM, lambda: _run(given))
 
 

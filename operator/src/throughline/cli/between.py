@@ -35,11 +35,11 @@ def problems(documents: Sequence[Document]) -> Iterator[tuple[Document, Problem]
 def _same_names(objects: Iterable[Document]) -> Iterator[tuple[Document, Problem]]:
     seen: dict[tuple[str, ...], Document] = {}
     for document in objects:
-        kind, metadata = document.data.get("kind"), _metadata(document.data)
+        kind, metadata = str(document.data.get("kind")), _metadata(document.data)
         if not metadata.get("name"):
             continue
         namespace = "" if kind in _CLUSTER_SCOPED else metadata.get("namespace", "")
-        first = seen.setdefault((str(kind), str(namespace), str(metadata["name"])), document)
+        first = seen.setdefault((kind, str(namespace), str(metadata["name"])), document)
         if first is not document:
             where = f"{first.source}:{first.position(('metadata', 'name'))[0]}"
             message = f"this {kind} stands in {where} already, and the later one would replace it; remove or rename one"
@@ -53,7 +53,7 @@ def _is_autoscaler(data: dict[str, Any]) -> bool:
 def _second_scaler(autoscaler: dict[str, Any], data: dict[str, Any]) -> str | None:
     if not is_ours(data) or data.get("kind") != INFERENCE_SERVICE.kind:
         return None
-    namespaces = {_metadata(one).get("namespace") for one in (autoscaler, data)} - {None}
+    namespaces = {str(_metadata(one).get("namespace") or "") for one in (autoscaler, data)} - {""}
     try:
         scaling = InferenceServiceSpec.model_validate(without_nulls(data.get("spec") or {})).scaling
     except ValidationError:  # named where it stands

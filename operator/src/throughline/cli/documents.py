@@ -58,6 +58,13 @@ class Document:
             node = None if node is None else _child(node, part)[1]
         return _misread(node)
 
+    def text(self, path: FieldPath) -> str | None:
+        """The field as it stands in the file, where it is a scalar: on, which kubectl reads as true."""
+        node: yaml.Node | None = self.node
+        for part in path:
+            node = None if node is None else _child(node, part)[1]
+        return str(node.value) if isinstance(node, yaml.ScalarNode) and kubectl_yaml.is_plain(node) else None
+
     def misread_keys(self) -> Iterator[tuple[FieldPath, tuple[int, int], str]]:
         """Names of fields that kubectl takes for something else, as they stand in the file: y for true."""
         for path, key in _keys(self.node, ()):
@@ -106,21 +113,51 @@ def _misread(node: yaml.Node | None) -> tuple[str, Any] | None:
     return str(node.value), value
 
 
-def read(sources: Iterable[str]) -> Iterator[Document]:
-    """Every object of the files, of the YAML files below directories, and of the standard input (`-`)."""
+def read(sources: Iterable[str]) -> Iterator[Document | UnreadableError]:
+    """Every object of the files, of the YAML files below directories, and of the standard input (`-`).
+
+    A file that cannot be read is yielded as its error, after the objects above the place, so that the others are read.
+    """
     for source in sources:
-        if source == STDIN:
-            yield from parse("<stdin>", sys.stdin.read())
-            continue
-        path = Path(source)
-        below = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
-        for file in below if path.is_dir() else [path]:
+        for file in _files(source):
             try:
-                text = file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) and error.strerror else "is not UTF-8 text"
-                raise UnreadableError(str(file), reason) from error
-            yield from parse(str(file), text)
+                yield from parse(_name(file), _text(file))
+            except UnreadableError as error:
+                yield error
+
+
+def read_all(source: str) -> list[Document]:
+    """Every object of one source.
+
+    Raises:
+        UnreadableError: of the first file that cannot be read.
+    """
+    found = []
+    for document in read([source]):
+        if isinstance(document, UnreadableError):
+            raise document
+        found.append(document)
+    return found
+
+
+def _files(source: str) -> Iterable[str]:
+    path = Path(source)
+    if source == STDIN or not path.is_dir():
+        return [source]
+    return [str(p) for p in sorted(path.rglob("*")) if p.suffix in SUFFIXES and p.is_file()]
+
+
+def _name(file: str) -> str:
+    return "<stdin>" if file == STDIN else file
+
+
+def _text(file: str) -> str:
+    try:
+        content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "is not UTF-8 text"
+        raise UnreadableError(_name(file), reason) from error
 
 
 def parse(source: str, text: str) -> Iterator[Document]:

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _from_file(args: argparse.Namespace) -> dict[str, Any]:
-    found = [d.data for d in documents.read([args.file]) if isinstance(d.data, dict) and d.data.get("kind") == KIND]
+    found = [d.data for d in documents.read_all(args.file) if isinstance(d.data, dict) and d.data.get("kind") == KIND]
     named = [d for d in found if args.name in {None, (d.get("metadata") or {}).get("name")}]
     if not named:
         raise CannotExplainError(f"{args.file} has no {KIND}{f' named {args.name}' if args.name else ''}")

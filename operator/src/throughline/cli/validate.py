@@ -56,10 +56,13 @@ class Report:
     checked: int
     skipped: int
     warnings: tuple[Finding, ...] = ()  # accepted, and of no use: they change no exit code
+    unreadable: int = 0  # files; each is one of the findings, too
 
     @property
     def code(self) -> int:
-        """0: all good; 1: something is wrong; 2: there was nothing to check."""
+        """0: all good; 1: something is wrong; 2: a file cannot be read, or there was nothing to check."""
+        if self.unreadable:
+            return exits.UNUSABLE
         if self.findings:
             return exits.REFUSED
         return exits.OK if self.checked else exits.UNUSABLE
@@ -73,7 +76,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Checks every kind of throughline.io as the API server would, without a cluster, and the files "
         "against each other: two objects of one name, another autoscaler on what the operator scales. Other kinds are "
         "passed over. A warning names what is accepted and of no use; it changes no exit code. Exit code: 0 valid, "
-        "1 not, 2 nothing to check.",
+        "1 not, 2 a file that cannot be read or nothing to check.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="YAML or JSON file, directory, or - for the input")
     output.add_output_flag(parser)
@@ -104,9 +107,10 @@ def run(args: argparse.Namespace) -> int:
 def _summary(report: Report) -> str:
     if not report.checked and not report.findings:
         return "nothing to check: no object of throughline.io in these files"
+    unreadable = f", {_count(report.unreadable, 'file')} not readable" if report.unreadable else ""
     skipped = f", {report.skipped} of other kinds passed over" if report.skipped else ""
     warned = f", {_count(len(report.warnings), 'warning')}" if report.warnings else ""
-    return f"{report.checked} checked, {_count(len(report.findings), 'error')}{warned}{skipped}"
+    return f"{report.checked} checked, {_count(len(report.findings), 'error')}{unreadable}{warned}{skipped}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -124,29 +128,42 @@ def read_and_check(sources: Sequence[str]) -> tuple[Report, list[dict[str, Any]]
     warned: list[Finding] = []
     ours: list[dict[str, Any]] = []
     objects: list[documents.Document] = []
-    try:
-        for document in documents.read(sources):
-            if document.data is None:
-                continue
-            objects.append(document)
-            if not validation.is_ours(document.data):
-                continue
-            ours.append(document.data)
-            found = sorted(_findings(document), key=lambda f: (f.line, f.column))
-            findings += found
-            if not found:
-                warned += sorted(_warnings(document), key=lambda f: (f.line, f.column))
-    except documents.UnreadableError as error:
-        findings.append(Finding(error.source, error.line, error.column, "", "", error.message))
+    unreadable = 0
+    for document in documents.read(sources):
+        if isinstance(document, documents.UnreadableError):
+            unreadable += 1
+            findings.append(Finding(document.source, document.line, document.column, "", "", document.message))
+            continue
+        if document.data is None:
+            continue
+        objects.append(document)
+        if not validation.is_ours(document.data):
+            continue
+        ours.append(document.data)
+        found = sorted(_findings(document), key=lambda f: (f.line, f.column))
+        findings += found
+        if not found:
+            warned += sorted(_warnings(document), key=lambda f: (f.line, f.column))
     findings += [_finding(where, problem, where.position(problem.path)) for where, problem in between.problems(objects)]
-    return Report(tuple(findings), len(ours), len(objects) - len(ours), tuple(warned)), ours
+    return Report(tuple(findings), len(ours), len(objects) - len(ours), tuple(warned), unreadable), ours
 
 
 def _finding(document: documents.Document, problem: validation.Problem, position: tuple[int, int]) -> Finding:
-    data = document.data
-    metadata = data.get("metadata") if isinstance(data.get("metadata"), dict) else {}
-    name = "/".join(str(part) for part in (data.get("kind"), metadata.get("namespace"), metadata.get("name")) if part)
+    parts = (("kind",), ("metadata", "namespace"), ("metadata", "name"))
+    name = "/".join(text for text in (_part(document, path) for path in parts) if text)
     return Finding(document.source, *position, name, problem.field, problem.message)
+
+
+def _part(document: documents.Document, path: validation.Path) -> str:
+    """A part of the object's name as it stands in the file: on and off name an object, though kubectl reads them as
+    true and false.
+    """
+    value: Any = document.data
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    if value is None or isinstance(value, str):
+        return value or ""
+    return document.text(path) or str(value)
 
 
 def _findings(document: documents.Document) -> Iterator[Finding]:

@@ -80,12 +80,17 @@ def conflict_in_files(autoscaler: Mapping[str, Any], service: str, scaling: Scal
 
 def _target_kind(autoscaler: Mapping[str, Any], service: str) -> str | None:
     """Whether it scales the service or its Deployment, or neither."""
-    reference = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    reference = _map(_map(autoscaler.get("spec")).get("scaleTargetRef"))
     kind = reference.get("kind") or "Deployment"  # KEDA's default; a HorizontalPodAutoscaler has to name it
     group = str(reference.get("apiVersion") or GROUP).partition("/")[0]
     if kind == "InferenceService":  # KServe has a kind of this name, too
         return kind if (reference.get("name"), group) == (service, GROUP) else None
     return kind if (kind, reference.get("name")) == ("Deployment", deployment_name(service)) else None
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    """The map, or an empty one: files may hold anything where the API server would have a map."""
+    return value if isinstance(value, dict) else {}
 
 
 def _leave(scaling: Scaling, target: str) -> str:
