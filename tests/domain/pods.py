@@ -27,13 +27,13 @@ def starting(name: str = "p", **changes: Any) -> PodView:
     return pod(name, **{"ready": False, "ready_seconds": 0.0, **changes})
 
 
-def view(*pods: PodView, replicas: int | None = 1, image: str | None = None) -> ServiceView:
+def view(*pods: PodView, replicas: int | None = 1, image: str | None = None, **changes: Any) -> ServiceView:
     return ServiceView(
         now_seconds=0.0,
         name="resnet",
         namespace="vision",
         generation=2,
-        spec=spec(runtime={"image": image} if image else {}),
+        spec=spec(runtime={"image": image} if image else {}, **changes),
         status=InferenceServiceStatus(),
         pool=PoolView("gpu", pool(), 4, 2),
         pods=pods,

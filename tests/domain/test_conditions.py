@@ -134,11 +134,21 @@ def test_the_table_has_each_line_once_and_every_fault_a_way_out():
             assert line.action != "Nothing."
 
 
+def test_what_to_do_about_a_run_or_a_revision_names_a_command_a_field_or_the_message():
+    where = re.compile(r"`|\bspec\.|settings\.|docs/|message")
+    acted_on = [m for m in (*describe_run(), *describe_revision()) if m.nature in {Nature.USER, Nature.FAULT}]
+    assert [f"{m.reason}: {m.action}" for m in acted_on if not where.search(m.action)] == []
+    again = [m.action for m in (*describe(), *acted_on) if "runs it again" in m.action]
+    assert again
+    assert all("`kubectl delete trun RUN -n NAMESPACE`" in action for action in again)
+
+
 # Every CamelCase word in the modules that speak of conditions is a type or a reason of the table, or is one of these:
 # reasons of the kubelet, and words of the domain that only look like a reason.
 SOURCE = Path(throughline.__file__).parent
 SPEAKERS = (
     "domain/absent_pods.py",
+    "domain/refusals.py",
     "domain/workload_conditions.py",
     "domain/placement.py",
     "domain/control/verdicts.py",

@@ -129,7 +129,7 @@ SITUATIONS: dict[str, tuple[dict[str, ConditionUpdate], str, str, str, bool, tup
         "ServerNotRunning",
         "CrashLooping",
         False,
-        ("7 times", "back-off 5m"),
+        ("7 times", "back-off 5m", "`kubectl logs p -n vision -c triton --previous`"),
     ),
     "between two crashes": (
         verdicts(view(pod(restarts=3, ready_seconds=30.0))),
@@ -185,7 +185,15 @@ SITUATIONS: dict[str, tuple[dict[str, ConditionUpdate], str, str, str, bool, tup
         "NoPods",
         "ScaledToZero",
         True,
-        ("spec.replicas 0",),
+        ("spec.replicas 0", "in mode Auto the operator scales it up again"),
+    ),
+    "to zero in mode Off": (
+        verdicts(view(replicas=0, scaling={"mode": "Off", "replicas": 0})),
+        "ScaledToZero",
+        "NoPods",
+        "ScaledToZero",
+        True,
+        ("`kubectl scale tis/resnet -n vision --replicas=1`", "spec.scaling.mode to Auto"),
     ),
     "model rollout": (
         verdicts(view(pod("a", revision=OLD), starting("b"))),

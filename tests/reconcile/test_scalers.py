@@ -120,7 +120,7 @@ async def test_without_the_right_to_list_autoscalers_the_conflict_is_told_all_th
     world.kube.list = forbidden  # type: ignore[method-assign]
     await passing(KEY)
     assert world.conditions()["ScalingActive"] == ("False", "ConflictingScaler")
-    assert "kubectl get hpa,scaledobject" in world.message("ScalingActive")
+    assert "`kubectl get hpa -n default`" in world.message("ScalingActive")
 
 
 async def test_without_that_right_nobody_is_blamed_where_nothing_shows_an_autoscaler(world: World) -> None:

@@ -234,14 +234,17 @@ def test_a_pool_that_is_full_is_named_with_what_would_be_needed():
     assert world.replicas == 2
     condition = world.condition("ScalingActive")
     assert condition.reason == "PoolFull"
-    assert "the pool can hold 2" in condition.message
+    assert "can hold 2" in condition.message
+    assert "add nodes to it or list another pool in spec.placement.pools" in condition.message
 
 
 def test_a_bound_that_is_too_low_is_named_with_what_would_be_needed():
     world = settle(World(ONE_AT_A_TIME, 133, maxReplicas=2))
     assert world.replicas == 2
-    assert world.condition("ScalingActive").reason == "AtMaxReplicas"
-    assert world.condition("SLOMet").reason == "AtMaxReplicas"
+    scaling, slo = world.condition("ScalingActive"), world.condition("SLOMet")
+    assert (scaling.reason, slo.reason) == ("AtMaxReplicas", "AtMaxReplicas")
+    assert scaling.message == slo.message
+    assert "; raise it to " in scaling.message
 
 
 def test_an_slo_that_nothing_can_meet_is_named_and_does_not_buy_replicas():

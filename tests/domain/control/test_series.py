@@ -49,6 +49,7 @@ def test_a_new_pod_is_no_fault() -> None:
         ({"models": HERE, "samples": every(15)}, "StaleSeries", "older than the window"),
         ({"models": HERE, "missing": {(*KEY, "m"): ("nv_x",)}}, "MetricMissing", "has no nv_x"),
         ({}, "NoSeries", "8002"),
+        ({}, "NoSeries", "settings.podMonitorLabels"),
     ],
     ids=str,
 )

@@ -20,7 +20,7 @@ def job(attempt: int = 1, ended: str | None = None, reason: str = "") -> JobView
 
 
 def progress(attempts: int = 0, age: float = 10.0, job: JobView | None = None, **pod: object) -> Progress:
-    return Progress(attempts, age, job, PodReport("p", **pod) if pod else None)  # type: ignore[arg-type]
+    return Progress(attempts, age, job, PodReport("p", "ns", "evaluate", **pod) if pod else None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,11 @@ def test_next_step(seen: Progress, do: Do, attempt: int, reason: str, words: str
     step = next_step(EVALUATION, seen)
     assert (step.do, step.attempt, step.reason) == (do, attempt, reason)
     assert words in step.message
+
+
+def test_the_log_of_a_pod_without_a_word_is_one_command_away() -> None:
+    message = next_step(EVALUATION, progress(1, job=job(1, "Failed"), exit_code=137)).message
+    assert "`kubectl logs p -n ns -c evaluate`" in message
 
 
 def test_what_was_waited_for_is_said_when_it_is_too_late() -> None:

@@ -92,7 +92,7 @@ def _ask(
     except (requests.ConnectionError, requests.Timeout) as error:
         raise HistoryError(
             f"{where} does not answer ({type(error).__name__}): check --prometheus; "
-            "from outside the cluster, kubectl port-forward makes it reachable"
+            "from outside the cluster, `kubectl port-forward -n NAMESPACE service/NAME 9090` makes it reachable"
         ) from error
     # No JSON, or JSON of something else: some other server answers there.
     except (PrometheusApiClientException, requests.RequestException, KeyError, TypeError, ValueError) as error:

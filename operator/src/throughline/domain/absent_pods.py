@@ -1,8 +1,7 @@
-"""Why pods of a service are absent: the API server refused to create them, or they ended before they served."""
+"""Pods of a service that ended before they served: why, and how to delete what remains of them."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from throughline.domain.manifests.names import SERVICE_LABEL, label_value
@@ -19,58 +18,11 @@ RECENT_SECONDS = 600.0
 COUNT_STEPS = (5, 10, 20, 50, 100, 200, 500, 1000)
 REASONS_SHOWN = 3
 
-_POD = re.compile(r'^pods "[^"]*" is forbidden: ')
-# What the API server writes → reason of WorkloadReady, what to do
-_REFUSALS: tuple[tuple[str, str, str], ...] = (
-    (
-        "exceeded quota",
-        "QuotaExceeded",
-        "raise the ResourceQuota that it names, or lower spec.scaling or spec.runtime.resources",
-    ),
-    (
-        "failed quota",
-        "QuotaExceeded",
-        "give spec.runtime.resources what the ResourceQuota that it names asks for",
-    ),
-    (
-        "violates PodSecurity",
-        "PodsRefused",
-        "allow it by the namespace's pod-security.kubernetes.io/enforce label",
-    ),
-    (
-        " usage per ",
-        "PodsRefused",
-        "set spec.runtime.resources within the namespace's LimitRange (`kubectl describe limitrange`)",
-    ),
-    (
-        " limit to request ratio per ",
-        "PodsRefused",
-        "set spec.runtime.resources within the namespace's LimitRange (`kubectl describe limitrange`)",
-    ),
-    (
-        "no PriorityClass",
-        "PodsRefused",
-        "create the PriorityClass, or name one that exists (`kubectl get priorityclasses`)",
-    ),
-    (
-        "serviceaccount",
-        "PodsRefused",
-        "create the ServiceAccount, or correct spec.runtime.serviceAccountName",
-    ),
-)
-_OTHER_REFUSAL = ("PodsRefused", "change what it names in spec.runtime, or the policy")
 _ENDED_FIXES = {
     "Evicted": "raise spec.runtime.resources.requests to what a replica uses, or free the node",
     "UnexpectedAdmissionError": "check the device plugin on the pod's node",
     "NodeAffinity": "the node's labels changed: correct them or the pool's spec.nodeSelector",
 }
-
-
-def refused(words: str) -> tuple[str, str]:
-    """(reason, message) for WorkloadReady, from the words of the Deployment's ReplicaFailure condition."""
-    said = _POD.sub("", words.strip())
-    reason, fix = next(((r, f) for marker, r, f in _REFUSALS if marker in said), _OTHER_REFUSAL)
-    return reason, f"the API server refuses to create pods: {said}; {fix}"
 
 
 def ending(view: ServiceView) -> str | None:

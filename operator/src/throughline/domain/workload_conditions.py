@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from throughline.api.base import ConditionStatus
-from throughline.domain import absent_pods
+from throughline.api.scaling import ScalingMode
+from throughline.domain import absent_pods, commands, refusals
 from throughline.domain.condition_types import ACCEPTED, MODEL_READY, WORKLOAD_READY
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.formatting import count
@@ -202,7 +203,7 @@ def _crash_looping(seen: _Seen) -> Finding | None:
     if pod is None:
         return None
     said = f": {pod.waiting_message}" if pod.waiting_message else ""
-    fix = f"; `kubectl logs {pod.name} -c {pod.waiting_container} --previous` says why"
+    fix = f"; `kubectl logs {pod.name} -n {seen.view.namespace} -c {pod.waiting_container} --previous` says why"
     return (
         _FALSE,
         "CrashLooping",
@@ -235,7 +236,7 @@ def _refused(seen: _Seen) -> Finding | None:
     """Pods that the API server does not let in do not exist: only the Deployment knows of them."""
     if seen.view.pods_refused is None or not seen.incomplete:
         return None
-    reason, message = absent_pods.refused(seen.view.pods_refused)
+    reason, message = refusals.refused(seen.view.pods_refused, seen.view.namespace)
     return _FALSE, reason, f"{message}{seen.still_serving}"
 
 
@@ -249,11 +250,11 @@ def _ending(seen: _Seen) -> Finding | None:
 def _scaled_to_zero(seen: _Seen) -> Finding | None:
     if seen.view.replicas != 0:
         return None
-    return (
-        _FALSE,
-        "ScaledToZero",
-        "the Deployment has spec.replicas 0, so nothing serves; scale it up, or set spec.scaling.mode to Auto",
-    )
+    if seen.view.spec.scaling.mode is ScalingMode.AUTO:
+        fix = "in mode Auto the operator scales it up again, as soon as the pool has room"
+    else:
+        fix = f"type `{commands.scale(seen.view, 1)}`, or set spec.scaling.mode to Auto"
+    return _FALSE, "ScaledToZero", f"the Deployment has spec.replicas 0, so nothing serves; {fix}"
 
 
 def _stalled(seen: _Seen) -> Finding | None:

@@ -48,7 +48,7 @@ async def _ask(deps: Deps, view: ServiceView, *, certain: bool) -> OtherScaler |
         log.warning("autoscalers not read", namespace=view.namespace, error=str(error))
         if not certain:
             return None
-        return scalers.OtherScaler("another autoscaler (`kubectl get hpa,scaledobject` lists them)", None)
+        return scalers.OtherScaler(f"another autoscaler (`kubectl get hpa -n {view.namespace}` lists them)", None)
     return scalers.targeting(found, view.name, view.spec.scaling)
 
 

@@ -110,8 +110,10 @@ def _why(view: ServiceView, pod: PodView) -> Unavailable:
         )
     return Unavailable(
         "NoSeries",
-        f"Prometheus does not scrape pod {pod.name}: let it select the PodMonitor {view.name} by namespace and labels, "
-        "or discover pods by the annotation prometheus.io/scrape; their metrics are on port 8002",
+        f"Prometheus does not scrape pod {pod.name}: let it select the PodMonitor {view.name} by namespace and labels "
+        "(set settings.podMonitorLabels of the chart to what it selects; for kube-prometheus-stack that is the label "
+        "release with the name of its Helm release), or discover pods by the annotation prometheus.io/scrape; their "
+        "metrics are on port 8002",
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from throughline.api.base import ConditionStatus
 from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
+from throughline.domain import commands
 from throughline.domain.control import failures, repair, series
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.text import settings_text
@@ -69,10 +70,6 @@ def _fastest_us(ctx: Context) -> float | None:
     return min(1.0, ctx.problem.usual_error) * p99_us(ctx.problem.curve, smallest, 1e-6)
 
 
-def _scale_command(ctx: Context, replicas: int | str) -> str:
-    return f"type `kubectl scale tis/{ctx.view.name} -n {ctx.view.namespace} --replicas={replicas}`"
-
-
 def _warm(ctx: Context) -> bool:
     """Whether what was measured is of a model that has been in use for a while: its first requests may take many times
     as long, and nobody is to change a spec for them.
@@ -98,22 +95,27 @@ def _lacking(ctx: Context, needed: int) -> tuple[str, str] | None:
     if spec.scaling.mode is not ScalingMode.AUTO:
         return "NotAutomatic", (
             f"{_many(needed, ctx.view.replicas or 1)} would be needed, and spec.scaling.mode is {spec.scaling.mode}; "
-            f"{_scale_command(ctx, needed)}, or set the mode to Auto"
+            f"type `{commands.scale(ctx.view, needed)}`, or set the mode to Auto"
         )
-    if needed > ctx.max_replicas:
-        if ctx.max_replicas < spec.scaling.max_replicas:
-            pool = ctx.view.pool.name if ctx.view.pool else "the pool"
-            return "PoolFull", (
-                f"pool {pool} can hold {ctx.max_replicas}, and {_many(needed, ctx.max_replicas)} would be needed; "
-                "add nodes to it or list another pool in spec.placement.pools"
-            )
-        most = spec.scaling.max_replicas
-        if needed > MOST_ADVISED * most:
-            fix = f"see with `throughline explain {ctx.view.name} -n {ctx.view.namespace}` what makes it slow"
-        else:
-            fix = f"raise it to {needed}, or place the service on a faster pool"
-        return "AtMaxReplicas", f"spec.scaling.maxReplicas is {most}, {_many(needed, most)} would be needed; {fix}"
-    return None
+    return _beyond_bounds(ctx, needed)
+
+
+def _beyond_bounds(ctx: Context, needed: int) -> tuple[str, str] | None:
+    """What keeps the replicas that are needed from running, the pool or the spec, and what to do; None: nothing."""
+    if needed <= ctx.max_replicas:
+        return None
+    most = ctx.view.spec.scaling.max_replicas
+    if ctx.max_replicas < most:
+        pool = f"pool {ctx.view.pool.name}" if ctx.view.pool else "the pool"
+        return "PoolFull", (
+            f"{pool} can hold {ctx.max_replicas}, and {_many(needed, ctx.max_replicas)} would be needed; "
+            "add nodes to it or list another pool in spec.placement.pools"
+        )
+    if needed > MOST_ADVISED * most:
+        fix = f"see with `{commands.explain(ctx.view)}` what makes it slow"
+    else:
+        fix = f"raise it to {needed}, or place the service on a faster pool"
+    return "AtMaxReplicas", f"spec.scaling.maxReplicas is {most}, {_many(needed, most)} would be needed; {fix}"
 
 
 def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]:
@@ -146,7 +148,7 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
         return "Converging", "replicas are starting, or what was changed last is still being measured"
     return "LoopInert", (
         "the SLO is missed and no change is predicted to help; latency may come from outside the model (the node's "
-        "CPU, the network, large inputs); `throughline explain` shows what was weighed"
+        f"CPU, the network, large inputs); `{commands.explain(ctx.view)}` shows what was weighed"
     )
 
 
@@ -187,24 +189,13 @@ def _scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
         if requested is not None:
             text = f"spec.scaling.mode is Off: the replicas are those of spec.scaling.replicas, {requested}"
         else:
-            text = f"spec.scaling.mode is Off: replicas are left to you; {_scale_command(ctx, 'N')} to set them"
+            command = commands.scale(ctx.view, "N")
+            text = f"spec.scaling.mode is Off: replicas are left to you; type `{command}` to set them"
         return ConditionUpdate(kind, TRUE, "Off", text)
     if ctx.demand is None:
         return _without_metrics(ctx, kind, "the replicas are held")
-    if scale.needed is not None and scale.needed > ctx.max_replicas:
-        if ctx.max_replicas < ctx.view.spec.scaling.max_replicas:
-            return ConditionUpdate(
-                kind,
-                FALSE,
-                "PoolFull",
-                f"the pool can hold {ctx.max_replicas}, and {_many(scale.needed, ctx.max_replicas)} would be needed",
-            )
-        return ConditionUpdate(
-            kind,
-            FALSE,
-            "AtMaxReplicas",
-            f"spec.scaling.maxReplicas is {ctx.max_replicas}, {_many(scale.needed, ctx.max_replicas)} would be needed",
-        )
+    if scale.needed is not None and (beyond := _beyond_bounds(ctx, scale.needed)):
+        return ConditionUpdate(kind, FALSE, *beyond)
     if mode is ScalingMode.RECOMMEND:
         return ConditionUpdate(
             kind, TRUE, "Recommending", "spec.scaling.mode is Recommend: see status.replicas.recommended"

@@ -60,6 +60,8 @@ class PodReport:
     """The newest pod of the Job."""
 
     name: str
+    namespace: str
+    container: str  # the step whose words and exit code these are
     words: str = ""  # of its last end; before there is one, of its first step's
     waiting: str = ""  # why the evaluator does not run yet
     exit_code: int | None = None  # of its last end
@@ -176,4 +178,5 @@ def _said(pod: PodReport | None) -> str:
         return words.message
     if pod.waiting or not pod.exit_code:
         return pod.waiting
-    return f"the evaluator ended with exit code {pod.exit_code} and no word; `kubectl logs {pod.name}` has more"
+    command = f"kubectl logs {pod.name} -n {pod.namespace} -c {pod.container}"
+    return f"the evaluator ended with exit code {pod.exit_code} and no word; `{command}` has more"

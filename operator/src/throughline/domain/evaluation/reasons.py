@@ -6,7 +6,34 @@ from throughline.domain.condition_types import ACCURACY_PASSING, DRIFT_WITHIN_BO
 from throughline.domain.evaluation.views import ADMITTED, SUCCEEDED
 
 _G, _P, _F, _U = Nature.GOOD, Nature.PROGRESS, Nature.FAULT, Nature.USER
-_AGAIN = "Correct what the message names, then delete the EvaluationRun: it is run again."
+_RERUN = "`kubectl delete trun RUN -n NAMESPACE`: the operator then runs it again."
+_AGAIN = f"Correct what the message names, then {_RERUN}"
+_BETTER = (
+    "Set spec.model of the InferenceService back, or to a better model; `kubectl get configmap RUN -n NAMESPACE -o "
+    "yaml` shows the whole result."
+)
+_UNDECIDED = "Do what the message says of each bound, such as adding rows of a class or a slice to the data set."
+_RESTORE = (
+    "Restore the old files; put new ones under another path (spec.model.storage.uri) or version (spec.model.version) "
+    "of the InferenceService."
+)
+_REGIONS = (
+    "Set spec.region of the ServingPool (`kubectl edit servingpool POOL`), list another pool in spec.placement.pools, "
+    "or correct {field}."
+)
+_SUITE_REGIONS = _REGIONS.format(field="spec.dataset.governance.regions of the EvaluationSuite")
+_APPROVE = (
+    "Apply a ModelApproval of the ModelRevision that the message names, with spec.decision: Approved or Rejected "
+    "(docs/evaluate.md has one; the role is in manifests/approval)."
+)
+_REJECTED = (
+    "Set spec.model of the InferenceService to another model; or apply a ModelApproval of the revision with "
+    "spec.decision: Approved (docs/evaluate.md has one): the newest counts."
+)
+_SUITE_NOT_FOUND = (
+    "Apply the EvaluationSuite in the service's namespace (`throughline validate FILE`, `kubectl apply -n NAMESPACE -f "
+    "FILE`), or remove its name from spec.evaluation.suites of the InferenceService."
+)
 
 _ACCURACY_TABLE = (
     Meaning(ACCURACY_PASSING, "AllPassed", _G, "Every suite of spec.evaluation passed for the revision that serves."),
@@ -16,14 +43,14 @@ _ACCURACY_TABLE = (
         "NotEvaluated",
         _P,
         "A suite has not been run for this revision yet, is running, or what it found is being written down.",
-        "Wait; `kubectl get evaluationruns` shows how far it is.",
+        "Wait; `kubectl get trun -n NAMESPACE` shows how far it is.",
     ),
     Meaning(
         ACCURACY_PASSING,
         "BoundMissed",
         _F,
         "A suite failed for the revision that serves: the message has each bound that was missed, with its numbers.",
-        "Roll back spec.model, or serve a better one; the whole result is in the ConfigMap that has the run's name.",
+        _BETTER,
     ),
     Meaning(
         ACCURACY_PASSING,
@@ -37,28 +64,28 @@ _ACCURACY_TABLE = (
         "Undecided",
         _F,
         "A bound can be judged neither kept nor missed: the message says why for each. That is not passed.",
-        "Do what the message says of each bound, such as adding rows of a class or a slice to the data set.",
+        _UNDECIDED,
     ),
     Meaning(
         ACCURACY_PASSING,
         "AwaitingApproval",
         _P,
         "Every suite passed; a person must approve the revision before it serves.",
-        "Write a ModelApproval of the ModelRevision that the message names (manifests/approval).",
+        _APPROVE,
     ),
     Meaning(
         ACCURACY_PASSING,
         "Rejected",
         _U,
         "The newest ModelApproval of the revision rejects it; the one before serves on.",
-        "Set spec.model to another, or write another ModelApproval.",
+        _REJECTED,
     ),
     Meaning(
         ACCURACY_PASSING,
         "ArtifactChanged",
         _U,
         "The model's files are others than those that were first judged under this spec: they were overwritten.",
-        "Put new files under another path or version and change spec.model; restore the old ones.",
+        _RESTORE,
     ),
     Meaning(
         ACCURACY_PASSING,
@@ -72,14 +99,14 @@ _ACCURACY_TABLE = (
         "SuiteNotFound",
         _U,
         "spec.evaluation names an EvaluationSuite that is not in the namespace, or is not valid.",
-        "Create or correct it (`throughline validate FILE`), or remove its name from spec.evaluation.suites.",
+        _SUITE_NOT_FOUND,
     ),
     Meaning(
         ACCURACY_PASSING,
         "RegionNotAllowed",
         _U,
         "The pool lies outside the regions in which the suite's data may be read, or names no region. Nothing is run.",
-        "Set spec.region of the ServingPool, place the service elsewhere, or correct governance.regions of the suite.",
+        _SUITE_REGIONS,
     ),
     Meaning(
         ACCURACY_PASSING,
@@ -128,7 +155,7 @@ _DRIFT_TABLE = (
         "RegionNotAllowed",
         _U,
         "The pool lies outside the regions in which samples, baseline or labels may be kept. Nothing is sampled.",
-        "Set spec.region of the ServingPool, place the service elsewhere, or correct governance.regions.",
+        _REGIONS.format(field="governance.regions under spec.monitoring of the InferenceService"),
     ),
     Meaning(
         DRIFT_WITHIN_BOUNDS,
@@ -150,14 +177,16 @@ _DRIFT_TABLE = (
         "LookFailed",
         _F,
         "The last look came to no result: the message says why.",
-        "Correct what the message names; `kubectl logs` of the CronJob's last pod has more.",
+        "Correct what the message names; `kubectl get pods -n NAMESPACE` shows the CronJob's last pod "
+        "NAME-monitoring-…, `kubectl logs POD -n NAMESPACE` has more.",
     ),
     Meaning(
         DRIFT_WITHIN_BOUNDS,
         "Stale",
         _F,
         "The last look is older than two starts of its schedule: what it found is no longer held to be so.",
-        "See with `kubectl describe cronjob NAME-monitoring` whether it is suspended, or its pod does not run.",
+        "See with `kubectl describe cronjob NAME-monitoring -n NAMESPACE` whether it is suspended, or its pod does "
+        "not run.",
     ),
 )
 _RUN_TABLE = (
@@ -168,14 +197,20 @@ _RUN_TABLE = (
         "VerdictUnknown",
         _G,
         "There is a verdict: a bound can be judged neither kept nor missed, which is not passed.",
-        "Do what the message says of each bound, such as adding rows of a class or a slice to the data set.",
+        _UNDECIDED,
     ),
-    Meaning(SUCCEEDED, "Running", _P, "The evaluator works; `kubectl logs -f job/NAME -c evaluate` shows how far."),
+    Meaning(
+        SUCCEEDED,
+        "Running",
+        _P,
+        "The evaluator works; `kubectl logs -f job/JOB -n NAMESPACE -c evaluate` shows how far.",
+    ),
     Meaning(
         SUCCEEDED,
         "Scoring",
         _P,
-        "The predictions are written, and the suite's scorer works on them; `kubectl logs -f job/NAME -c scorer`.",
+        "The predictions are written, and the suite's scorer works on them; `kubectl logs -f job/JOB -n NAMESPACE -c "
+        "scorer`.",
     ),
     Meaning(SUCCEEDED, "Pending", _P, "The Job's pod does not run yet: the message says why.", "Make room if it says."),
     Meaning(
@@ -198,8 +233,8 @@ _RUN_TABLE = (
         _F,
         "The evaluator ended with an error that it does not foresee: a fault of Throughline. It says nothing about the "
         "model.",
-        "Report the traceback in `kubectl logs` of the Job's pod with the message. Then delete the EvaluationRun: it "
-        "is run again.",
+        "Report the traceback that `kubectl logs POD -n NAMESPACE` shows of the Job's pod, with the message. Then "
+        f"{_RERUN}",
     ),
     Meaning(
         SUCCEEDED,
@@ -227,34 +262,34 @@ _RUN_TABLE = (
     Meaning(
         SUCCEEDED, "ResultLost", _F, "The result could not be read from the pod, as often as it was tried.", _AGAIN
     ),
-    Meaning(SUCCEEDED, "ResultTooLarge", _U, "The result does not fit into a ConfigMap.", "Name fewer slices."),
+    Meaning(
+        SUCCEEDED,
+        "ResultTooLarge",
+        _U,
+        "The result does not fit into a ConfigMap.",
+        "Name fewer entries in spec.slices of the EvaluationSuite.",
+    ),
     Meaning(SUCCEEDED, "SuiteChanged", _G, "The suite was changed before its Job began; the new one has its own run."),
 )
 _REVISION_TABLE = (
     Meaning(ADMITTED, "Admitted", _G, "It passed every suite, and was approved where that is required. It stays so."),
-    Meaning(
-        ADMITTED, "AwaitingApproval", _P, "It passed every suite; a person must approve it.", "Approve or reject it."
-    ),
+    Meaning(ADMITTED, "AwaitingApproval", _P, "It passed every suite; a person must approve it.", _APPROVE),
     Meaning(ADMITTED, "NotEvaluated", _P, "A suite has not been run for it yet, or is running.", "Wait."),
-    Meaning(
-        ADMITTED, "BoundMissed", _F, "A suite failed: the message has each bound that was missed.", "Correct the model."
-    ),
-    Meaning(ADMITTED, "Undecided", _F, "A bound can be judged neither kept nor missed.", "Add rows to the data set."),
-    Meaning(ADMITTED, "Rejected", _U, "The newest ModelApproval rejects it.", "Serve another."),
-    Meaning(
-        ADMITTED, "ArtifactChanged", _U, "The files are others than those that were first judged.", "Restore them."
-    ),
+    Meaning(ADMITTED, "BoundMissed", _F, "A suite failed: the message has each bound that was missed.", _BETTER),
+    Meaning(ADMITTED, "Undecided", _F, "A bound can be judged neither kept nor missed.", _UNDECIDED),
+    Meaning(ADMITTED, "Rejected", _U, "The newest ModelApproval rejects it.", _REJECTED),
+    Meaning(ADMITTED, "ArtifactChanged", _U, "The files are others than those that were first judged.", _RESTORE),
     Meaning(ADMITTED, "EvaluationFailed", _F, "An evaluation came to no verdict.", _AGAIN),
-    Meaning(ADMITTED, "SuiteNotFound", _U, "A suite that is named is absent, or not valid.", "Create or correct it."),
+    Meaning(ADMITTED, "SuiteNotFound", _U, "A suite that is named is absent, or not valid.", _SUITE_NOT_FOUND),
     Meaning("Signed", "Signed", _G, "A signed statement about it is in the ConfigMap NAME-statement."),
     Meaning(
         "Signed",
         "Unsignable",
         _F,
         "There is no statement: a result is gone or was changed, or contradicts the record.",
-        "Delete the EvaluationRun that the message names: it is run again.",
+        f"Of the EvaluationRun that the message names: {_RERUN}",
     ),
-    Meaning(ADMITTED, "RegionNotAllowed", _U, "The suite's data may not be read where the pool is.", "Correct either."),
+    Meaning(ADMITTED, "RegionNotAllowed", _U, "The suite's data may not be read where the pool is.", _SUITE_REGIONS),
 )
 
 

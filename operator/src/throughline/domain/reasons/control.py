@@ -13,14 +13,16 @@ CONTROL_REASONS = (
         _F,
         "More requests fail than spec.slo.availability allows (1 % if absent), and one pod fails them: its peers do "
         "not, or it is the only one. Its model is loaded again, once in half an hour.",
-        "Read its log; delete the pod where loading its model again did not help.",
+        "Read its log (`kubectl logs POD -n NAMESPACE -c triton`); where loading its model again did not help, "
+        "`kubectl delete pod POD -n NAMESPACE` replaces it.",
     ),
     Meaning(
         SLO_MET,
         "RequestsFailing",
         _F,
         "More requests fail than spec.slo.availability allows (1 % if absent), on no pod alone.",
-        "Read the log of the pod that the message names; correct what clients send, or set spec.model back.",
+        "Read the log of the pod that the message names (`kubectl logs POD -n NAMESPACE -c triton`); correct what "
+        "clients send, or set spec.model back.",
     ),
     Meaning(SLO_MET, "NoTraffic", _G, "No request has come, so none was late."),
     Meaning(SLO_MET, "NoLatencyYet", _P, "Requests come; their p99 is not known yet."),
@@ -68,7 +70,8 @@ CONTROL_REASONS = (
         "LoopInert",
         _F,
         "The SLO is missed and no change is predicted to help.",
-        "`throughline explain NAME` shows what was weighed; look for CPU pressure, network and large inputs.",
+        "`throughline explain NAME -n NAMESPACE` shows what was weighed; look for CPU pressure, network and large "
+        "inputs.",
     ),
     Meaning(SCALING_ACTIVE, "Steady", _G, "The replicas follow the demand."),
     Meaning(

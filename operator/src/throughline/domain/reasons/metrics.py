@@ -26,7 +26,8 @@ METRICS_REASONS = (
         "NoSeries",
         _F,
         "Prometheus does not scrape the pods; everything is held as it is.",
-        "Have Prometheus select the PodMonitor, or discover pods by their annotations: port 8002.",
+        "Have Prometheus select the PodMonitor (settings.podMonitorLabels of the chart; for kube-prometheus-stack its "
+        "label release), or discover pods by their annotations: port 8002.",
     ),
     Meaning(
         METRICS_AVAILABLE,

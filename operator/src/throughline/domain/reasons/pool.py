@@ -31,14 +31,14 @@ POOL_REASONS = (
         "NodesCordoned",
         _F,
         "The nodes of the pool are cordoned.",
-        "`kubectl uncordon` those that the message names, once their maintenance is over.",
+        "`kubectl uncordon NODE` for those that the message names, once their maintenance is over.",
     ),
     Meaning(
         READY,
         "NodesNotReady",
         _F,
         "The nodes of the pool are not ready.",
-        "`kubectl describe node` says why.",
+        "`kubectl describe node NODE` says why.",
     ),
     Meaning(
         READY,

@@ -93,8 +93,8 @@ WORKLOAD_REASONS = (
         "CrashLooping",
         _F,
         "The server ends again and again.",
-        "Read the reason with `kubectl logs POD -c triton --previous`; out of memory is the most frequent. "
-        "A Triton before 2.46.0 (container 24.05) begins with `unrecognized option`.",
+        "Read the reason with `kubectl logs POD -n NAMESPACE -c triton --previous`; out of memory is the most "
+        "frequent. A Triton before 2.46.0 (container 24.05) begins with `unrecognized option`.",
     ),
     Meaning(
         WORKLOAD_READY,
@@ -127,23 +127,47 @@ WORKLOAD_REASONS = (
         WORKLOAD_READY,
         "PodsRefused",
         _U,
-        "A LimitRange, an admission policy or the pod security of the namespace refuses new pods; the message is the "
-        "API server's own.",
-        "Change what the message names in spec.runtime, or the policy.",
+        "A LimitRange, an admission policy, the pod security of the namespace or OpenShift's SCC refuses new pods; the "
+        "message is the API server's own.",
+        "Do what the end of the message says: change what it names in spec.runtime, in the chart, or in the policy.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "AdmissionWebhookFailed",
+        _F,
+        "An admission webhook of the cluster does not answer, so no pod can be created; nothing in the spec is wrong.",
+        "Bring the webhook back: the message names its service; `kubectl get "
+        "validatingwebhookconfigurations,mutatingwebhookconfigurations` shows whose it is.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "PodCreationFailed",
+        _F,
+        "The API server, its storage or the quota's controller could not answer; nothing in the spec is wrong.",
+        "Wait: Kubernetes tries again by itself. Where it lasts, `kubectl get --raw '/readyz?verbose'` shows what of "
+        "the API server is not ready.",
+    ),
+    Meaning(
+        WORKLOAD_READY,
+        "NamespaceTerminating",
+        _U,
+        "The namespace is being deleted, and the service with it: no pod can be created there.",
+        "Apply the service in another namespace; `kubectl get namespace NAMESPACE -o yaml` shows what the deletion "
+        "waits for.",
     ),
     Meaning(
         WORKLOAD_READY,
         "PodsFailing",
         _F,
         "Pods end one after another before they serve: evicted, or refused by the node's kubelet.",
-        "Read the kubelet's words in the message; `kubectl describe node` shows the node's pressure and devices.",
+        "Read the kubelet's words in the message; `kubectl describe node NODE` shows the node's pressure and devices.",
     ),
     Meaning(
         WORKLOAD_READY,
         "ProgressDeadlineExceeded",
         _F,
         "The Deployment waited for its pods for longer than spec.runtime.startTimeoutSeconds and ten minutes more.",
-        "`kubectl describe pod` of a pod that is not ready says what it waits for; raise "
+        "`kubectl describe pod POD -n NAMESPACE` of a pod that is not ready says what it waits for; raise "
         "spec.runtime.startTimeoutSeconds where the model only loads slowly.",
     ),
     Meaning(WORKLOAD_READY, "RolloutInProgress", _P, "Pods of a new revision are replacing those of the old."),
@@ -152,14 +176,14 @@ WORKLOAD_REASONS = (
         "MinimumReplicasUnavailable",
         _P,
         "Fewer replicas are ready than there should be.",
-        "Wait; when it lasts, `kubectl describe pod` of a pod that is not ready says why.",
+        "Wait; when it lasts, `kubectl describe pod POD -n NAMESPACE` of a pod that is not ready says why.",
     ),
     Meaning(
         WORKLOAD_READY,
         "ScaledToZero",
         _U,
-        "Somebody set the Deployment to zero replicas, so nothing serves.",
-        "Scale it up, or set spec.scaling.mode to Auto.",
+        "The Deployment was scaled to zero replicas, so nothing serves.",
+        "Type `kubectl scale tis/NAME -n NAMESPACE --replicas=1`, or set spec.scaling.mode to Auto.",
     ),
     Meaning(MODEL_READY, "Ready", _G, "The current model is loaded and answers."),
     Meaning(

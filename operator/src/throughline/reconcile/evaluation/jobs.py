@@ -61,11 +61,14 @@ def _report(pod: Mapping[str, Any], container: str) -> PodReport:
     steps = {s["name"]: s for s in status.get("initContainerStatuses") or () if s["name"] in _STEPS}
     own = statuses.get(container) or {}
     state, last = own.get("state") or {}, own.get("lastState") or {}
-    ended = state.get("terminated") or last.get("terminated") or _ended(steps.get(scorer.PREDICTOR))
+    own_end = state.get("terminated") or last.get("terminated")
+    ended = own_end or _ended(steps.get(scorer.PREDICTOR))
     at_work = {name for name, step in steps.items() if "running" in (step.get("state") or {})}
     idle = not at_work and "running" not in state and "terminated" not in state
     return PodReport(
         name=pod["metadata"]["name"],
+        namespace=pod["metadata"]["namespace"],
+        container=container if own_end or not ended else scorer.PREDICTOR,
         words=ended.get("message") or "",
         waiting=_waiting(status, state) if idle else "",
         exit_code=ended.get("exitCode"),
