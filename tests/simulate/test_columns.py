@@ -114,6 +114,24 @@ def test_what_the_name_says_is_no_rate_of_requests_is_never_taken(csv_file, name
     assert per_second(found) == pytest.approx(50, rel=0.02)
 
 
+def test_durations_by_date_in_even_steps_are_a_panel_and_no_arrivals(csv_file):
+    values = [0.05 + n % 7 / 100 for n in range(120)]
+    with pytest.raises(ValueError, match=r"no column holds rates of requests \(latency: by the name none\)"):
+        read(csv_file(["Time", "latency"], stamps(120), values))
+    probes = csv_file(["Time", "latency", "status"], stamps(120), values, [200] * 120)
+    assert "each line is an arrival" in read(probes).taken, "a panel has no status"
+
+
+def test_numbers_of_a_request_leave_a_log_arrivals(csv_file):
+    numbers = [n % 5 + 1 for n in range(300)]
+    for name in ("image_count", "http_version", "num_inputs", "priority"):
+        found = read(csv_file(["offset", name], arrivals(), numbers))
+        assert "each line is an arrival" in found.taken
+    assert "svc rate is requests per second" in read(csv_file(["offset", "svc rate"], arrivals(), numbers)).taken
+    with pytest.raises(ValueError, match="column requests counts requests"):
+        read(csv_file(["offset", "requests"], arrivals(), numbers))
+
+
 def test_two_rates_are_both_named(csv_file):
     path = csv_file(["Time", "rps", "req/min"], stamps(120), [50] * 120, [3000] * 120)
     with pytest.raises(ValueError, match=r"rps, req/min may all be rates: name one with --rate-column"):
@@ -123,7 +141,7 @@ def test_two_rates_are_both_named(csv_file):
         read(path)
 
 
-@pytest.mark.parametrize("shown", ["50 req/s", "1.2 K", "1,053"])
+@pytest.mark.parametrize("shown", ["50 req/s", "1.2 K", "1,053", "1.2K requests / second"])
 def test_numbers_as_a_dashboard_shows_them_are_refused(csv_file, shown):
     for name in ("rps", "Value"):
         with pytest.raises(ValueError, match=rf"line 2: '{shown}' is no rate; export column {name} unformatted"):

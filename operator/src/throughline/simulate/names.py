@@ -79,6 +79,11 @@ _FUNCTION = re.compile(r"(?<![a-z])i?rate\s*\(")
 _INCREASE = re.compile(r"(?<![a-z])(?:increase|delta)\s*\([^\[\]]*(?:\[(\d+)(s|m|h|d)\])?")
 _INCREASE_SIZES = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _COUNTER = re.compile(r"_total(?![a-z_])|cumulative|counter|nv_inference_\w+")
+_RATE_WORD = _words("rates?")
+_REQUEST_COUNT = re.compile(
+    r"^\W*counts?\W*$|(?<![a-z])(requests|reqs|queries|calls|inferences|invocations|hits)(?![a-z])|"
+    r"(?<![a-z])(request|query|call|inference|invocation|hit)[\W_]*counts?(?![a-z])"
+)
 _COUNT = _words(_REQUESTS, "counts?", "number", "num", "events?", "ops", "transactions?")
 # Labels and groupings of PromQL say of whom, not what.
 _LABELS = re.compile(r"\{[^{}]*\}|(?<![a-z])(?:by|without|on|ignoring)\s*\([^()]*\)")
@@ -106,6 +111,12 @@ def meaning(name: str) -> Meaning:
     if _COUNT.search(said):
         return Meaning(Kind.COUNT)
     return Meaning(Kind.REQUEST if is_timelike(name) else Kind.UNKNOWN)
+
+
+def says_traffic(name: str) -> bool:
+    """Whether it names a rate or requests in so many words, and not only some number (`image_count`)."""
+    said = _LABELS.sub(" ", plain(name))
+    return any(pattern.search(said) for pattern in (_RATE_WORD, _REQUEST_COUNT, _COUNTER, _INCREASE, _FUNCTION))
 
 
 def is_duration(name: str) -> bool:

@@ -32,9 +32,7 @@ MISSING = frozenset({"", "null", "nan", "undefined", "none", "n/a", "-"})  # as 
 _EVEN = 0.9  # of the steps are as long as the middle one, in a dashboard's export
 _RISES, _FALLS = 0.5, 0.05  # of the steps of a counter: at least, and at most (restarts)
 # A number as dashboards show it: 50 req/s, 1.2 K, 1,053.
-_SHOWN = re.compile(
-    r"[-+]?(\d+(,\d{3})+|\d+)([.,]\d+)?\s*(k|mil|bil|[mgb]|%)?\s*([a-z]+/[a-z]+|[a-z]*ps)?", re.IGNORECASE
-)
+_SHOWN = re.compile(r"[-+]?(\d+(,\d{3})+|\d+)([.,]\d+)?\s*[a-zµ%/ ]{0,20}", re.IGNORECASE)
 _UNSHOWN = "export column {} unformatted (in Grafana: Inspect, Data, Formatted data off)"
 
 
@@ -88,9 +86,9 @@ def rate_column(
     if not called:
         called = [
             index
-            for kind in (Kind.COUNT, Kind.COUNTER, *([Kind.UNKNOWN] if even else []))
+            for kind in (Kind.COUNT, Kind.COUNTER, Kind.UNKNOWN)
             for index in _of_kind(header, others, kind)
-            if _may_be_rate(rows, index)
+            if (even or names.says_traffic(header[index])) and _may_be_rate(rows, index)
         ]
     if len(called) > 1:
         raise ValueError(
@@ -101,6 +99,8 @@ def rate_column(
         _refuse_counter(path, header[called[0]], rows, called[0], unit)
         return _column(path, header, rows, called[0], unit)
     samples = [header[index] for index in _of_kind(header, others, Kind.SAMPLE)]
+    if time.epoch and all(names.is_duration(header[index]) for index in others):
+        samples += [header[index] for index in others]  # dates: a load test counts from its start
     if unit is not None or (even and samples):
         raise ValueError(
             f"{path}: no column holds rates of requests"
