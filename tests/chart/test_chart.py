@@ -309,11 +309,9 @@ def rules_of(documents: list[dict[str, Any]]) -> set[tuple[str, str, str]]:
     }
 
 
-def documented() -> set[tuple[str, str, str]]:
-    """The tables of docs/rbac.md."""
-    rows = re.findall(
-        r"^\| (\(core\)|`[^`]+`) \| (`[^|]+) \| ([^|]+) \|", (ROOT / "docs/rbac.md").read_text(), re.MULTILINE
-    )
+def documented(text: str) -> set[tuple[str, str, str]]:
+    """The tables in docs/rbac.md, or in a part of it."""
+    rows = re.findall(r"^\| (\(core\)|`[^`]+`) \| (`[^|]+) \| ([^|]+) \|", text, re.MULTILINE)
     return {
         ("" if group == "(core)" else group.strip("`"), resource, verb)
         for group, resources, verbs in rows
@@ -336,7 +334,7 @@ def test_the_operators_own_ids_are_left_to_the_cluster_too(chart: helm_python.Ch
 
 @pytest.mark.parametrize("values", [{}, {"settings": {"namespaces": ["a"]}}], ids=["cluster", "namespaces"])
 def test_rights_are_those_documented(chart: helm_python.Chart, values: dict[str, Any]) -> None:
-    assert rules_of(render(chart, values)) == documented()
+    assert rules_of(render(chart, values)) == documented((ROOT / "docs/rbac.md").read_text())
 
 
 @pytest.mark.parametrize("values", [{}, ALL], ids=["default", "all"])
@@ -356,6 +354,33 @@ def test_rights_end_at_the_namespaces_served(chart: helm_python.Chart) -> None:
     assert {
         d["metadata"]["namespace"] for d in documents if d["kind"] == "Role" and "leader" not in d["metadata"]["name"]
     } == {*("a", "b", "default")}
+
+
+def test_each_table_of_rights_is_granted_where_its_heading_says(chart: helm_python.Chart) -> None:
+    documents = render(chart, {"settings": {"namespaces": ["a"]}})
+    tables = {part.partition("\n")[0]: part for part in (ROOT / "docs/rbac.md").read_text().split("\n## ")[1:]}
+    places = {
+        "In the whole cluster, or in each namespace of `--namespaces`": ("Role", "a"),
+        "Always in the whole cluster": ("ClusterRole", None),
+        "In the namespace `default`, with `--namespaces`": ("Role", "default"),
+        "In the operator's own namespace": ("Role", "throughline-system"),
+    }
+    assert tables.keys() == places.keys()
+    for heading, place in places.items():
+        granted = [d for d in documents if (d["kind"], d["metadata"].get("namespace")) == place]
+        assert rules_of(granted) == documented(tables[heading]), heading
+
+
+def test_the_rights_that_the_page_on_security_names_are_those_granted(chart: helm_python.Chart) -> None:
+    documents = render(chart, {"settings": {"namespaces": ["a"]}})
+    page = (ROOT / "docs/security.md").read_text()
+    remaining = re.search(r"What remains for the whole cluster: (.*?);", page, re.DOTALL)
+    deleted = re.search(r"It may delete (.*?), and nothing else", page, re.DOTALL)
+    assert remaining is not None
+    assert deleted is not None
+    cluster = rules_of([d for d in documents if d["kind"] == "ClusterRole"])
+    assert set(re.findall(r"`([^`]+)`", remaining[1])) == {resource for _, resource, _ in cluster}
+    assert set(re.findall(r"`([^`]+)`", deleted[1])) == {r for _, r, verb in rules_of(documents) if verb == "delete"}
 
 
 def test_the_lease_is_the_only_one(chart: helm_python.Chart) -> None:

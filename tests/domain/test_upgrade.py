@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from throughline.api.pods import PodIDs
 from throughline.domain.diff import APPLIED_HASH, needs_apply, with_hash
 from throughline.domain.manifests import MODEL_FILES, RenderOptions, render
 from throughline.domain.manifests.form import ANNOTATION
@@ -167,6 +168,82 @@ def test_the_strategy_changes_with_the_next_rollout_alone() -> None:
     assert rendered("running", live, surge=False)["spec"] == live["spec"]
     after = rendered("running", live, surge=False, runtime={"drainSeconds": 30})
     assert after["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+# What docs/upgrade.md names → of a service before and after the change: spec, pool, options, digest. {}: as it was
+SAMPLED = {"monitoring": {"sampling": SAMPLING}}
+OTHER_SAMPLING = {"monitoring": {"sampling": {**SAMPLING, "oneIn": 10}}}
+REPLACING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "`settings.defaultTritonImage`": ({}, {"options": replace(UPGRADED, default_image="example/triton:other")}),
+    "`spec.model`, all but `probe`": ({}, {"spec": {"model": {"version": 2}}}),
+    "`spec.runtime`": ({}, {"spec": {"runtime": {"drainSeconds": 30}}}),
+    "a pool's `nodeSelector`": ({}, {"pool": {"nodeSelector": {"zone": "a"}}}),
+    "`tolerations`": ({}, {"pool": {"tolerations": [{"key": "team", "operator": "Exists", "effect": "NoSchedule"}]}}),
+    "`accelerator`": ({}, {"pool": {"accelerator": {"resource": "amd.com/gpu"}}}),
+    "`architecture`": ({}, {"pool": {"architecture": "arm64"}}),
+    "`image`": ({}, {"pool": {"image": "example/triton:pool"}}),
+    "`runtime` |": ({}, {"pool": {"runtime": {"priorityClassName": "high"}}}),
+    "`settings.podIds`": ({}, {"options": replace(UPGRADED, pod_ids=PodIDs.ASSIGNED)}),
+    "`spec.monitoring.sampling`, declared": ({}, {"spec": SAMPLED}),
+    "changed or removed": ({"spec": SAMPLED}, {"spec": OTHER_SAMPLING}),
+    "or removed": ({"spec": SAMPLED}, {}),
+    "a pool's `region`, for services with `spec.monitoring.sampling`": (
+        {"spec": SAMPLED},
+        {"spec": SAMPLED, "pool": {"region": "us-east-1"}},
+    ),
+    "`spec.evaluation.loadCheck`": ({}, {"digest": DIGEST}),
+    "another admitted digest": ({"digest": DIGEST}, {"digest": "sha256:" + "e" * 64}),
+}
+EVALUATION = {"suites": [{"name": "fairness"}], "gate": "Enforce"}
+KEEPING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "`spec.slo`": ({}, {"spec": {"slo": {"latencyP99Milliseconds": 50}}}),
+    "`spec.scaling`": ({}, {"spec": {"scaling": {"maxReplicas": 20}}}),
+    "`spec.batching`": ({}, {"spec": {"batching": {"mode": "Recommend"}}}),
+    "`spec.model.probe`": ({}, {"spec": {"model": {"probe": "ConfigOnly"}}}),
+    "`costPerHour`": ({}, {"pool": {"costPerHour": "2"}}),
+    "`tier`": ({}, {"pool": {"tier": "Edge"}}),
+    "`capacity`": ({}, {"pool": {"capacity": {"maxReplicas": 3}}}),
+    "its `region` for services that are not sampled": ({}, {"pool": {"region": "us-east-1"}}),
+    "`spec.evaluation`, all but": ({}, {"spec": {"evaluation": EVALUATION}}),
+    "`settings.evaluatorImage`": (
+        {"digest": DIGEST},
+        {"digest": DIGEST, "options": replace(UPGRADED, evaluator_image="example/evaluator:0.3.0")},
+    ),
+}
+
+
+def after_change(before: dict[str, Any], after: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pod templates of before and after."""
+
+    def made(change: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+        serving = pool(**{"region": "eu-west-1", **change.get("pool", {})})
+        manifests = render(
+            IDENTITY, spec(**change.get("spec", {})), "gpu", serving, SETTINGS, change.get("options", UPGRADED),
+            surge=False, digest=change.get("digest"), live=live,
+        )  # fmt: skip
+        return with_hash(next(m for m in manifests if m["kind"] == "Deployment"))
+
+    first = made(before, None)
+    return first["spec"]["template"], made(after, first)["spec"]["template"]
+
+
+def section(heading: str) -> str:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "upgrade.md").read_text()
+    return " ".join(page.partition(f"## {heading}")[2].partition("\n## ")[0].split())
+
+
+@pytest.mark.parametrize("change", REPLACING)
+def test_what_the_page_says_replaces_pods_does(change: str) -> None:
+    assert change in section("What does replace pods, one by one")
+    before, after = after_change(*REPLACING[change])
+    assert before != after
+
+
+@pytest.mark.parametrize("change", KEEPING)
+def test_what_the_page_says_keeps_pods_does(change: str) -> None:
+    assert change in section("What does not")
+    before, after = after_change(*KEEPING[change])
+    assert before == after
 
 
 def test_the_applied_hash_of_0_1_0_is_there() -> None:
