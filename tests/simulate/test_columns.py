@@ -216,6 +216,7 @@ def test_times_newest_first_are_sorted(csv_file, name, first):
         ("ts\n1\n2\n".encode("utf-16"), "is UTF-16 text: iconv -f UTF-16 -t UTF-8"),
         (b"PK\x03\x04....", "a workbook"),
     ],
+    ids=["gzip", "UTF-16", "xlsx"],  # the bytes of gzip differ by the second, and the cores must agree
 )
 def test_what_is_no_text_is_named(tmp_path, content, says):
     path = tmp_path / "trace.csv"
