@@ -70,6 +70,9 @@ GOOD_PODS: dict[str, tuple[Change, ...]] = {
         volumes=[
             volume(),
             {"name": "keys", "mountPath": "/root/.k/a..b", "secret": {"secretName": "keys"}, "subPath": "a/.b/c.pem"},
+            {"name": "ca", "mountPath": "/etc/ssl/certs", "configMap": {"name": "ca"}},
+            {"name": "own", "mountPath": "/opt/tritonserver/backends/own", "configMap": {"name": "own"}},
+            {"name": "runner", "mountPath": "/runner", "configMap": {"name": "runner"}},
             {"name": "big", "mountPath": "/modelstore", "persistentVolumeClaim": {"claimName": "big.data"}},
         ]
     ),
@@ -180,6 +183,17 @@ POD_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         f"{RUNTIME}.volumes[0].mountPath",
         "choose another path",
     ),
+    **{
+        f"over what the server needs, {path}": (
+            runtime(volumes=[volume(mountPath=path)]),
+            f"{RUNTIME}.volumes[0].mountPath",
+            f"choose another path, such as /mnt/NAME; got {path}",
+        )
+        for path in (
+            *("/run", "/var/run", "/var", "/etc", "/etc/resolv.conf", "/usr", "/usr/bin", "/usr/local/cuda-12.6"),
+            *("/bin/x", "/lib64", "/usr/lib/x86_64-linux-gnu", "/opt", "/opt/tritonserver", "/opt/tritonserver/bin/x"),
+        )
+    },
     "over the account's token": (
         runtime(volumes=[volume(mountPath="/run/secrets/kubernetes.io")]),
         f"{RUNTIME}.volumes[0].mountPath",

@@ -52,6 +52,13 @@ GOOD_SERVICES: dict[str, tuple[Change, ...]] = {
         ("metadata/annotations", {"Example.com/on": "", "x": None}),
     ),
     "a path with dots": (("spec/model/storage/uri", "pvc://models.v1/resnet50/..a/.b/c..d/"),),
+    **{
+        f"image {image}": (("spec/runtime/image", image),)
+        for image in (
+            *("x", "a/b_c__d--e.f:T_1", "localhost:5000/x", "Registry.example.com/x/y:1", "localhost/x"),
+            f"nvcr.io/nvidia/tritonserver:24.10-py3@sha256:{'0a' * 32}",
+        )
+    },
     "environment": (
         (
             "spec/runtime/env",
@@ -188,8 +195,25 @@ BAD_SERVICES: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "spec.runtime.env[0].valueFrom.secretKeyRef.key",
         "not begin with '..'",
     ),
+    **{
+        f"image {image}": ((("spec/runtime/image", image),), "spec.runtime.image", "NAME in lower case")
+        for image in ("x:", "UPPER/x", "registry.example.com/X", "x@sha256:abc", "x//y", "https://r.example.com/x")
+    },
+    **{
+        f"{name}, of the operator's own": (
+            (("spec/model/dynamicBatching", {name: 1}),),
+            f"spec.model.dynamicBatching.{name}",
+            f"unknown field; the operator chooses it, within spec.batching.{bound}",
+        )
+        for name, bound in (
+            ("maxQueueDelayMicroseconds", "maxQueueDelayMicroseconds"),
+            ("preferredBatchSize", "maxBatchSize"),
+            ("preferred_batch_size", "maxBatchSize"),
+        )
+    },
     "image with a blank": ((("spec/runtime/image", "triton:1 "),), "spec.runtime.image", "not valid"),
     "unknown mode": ((("spec/batching/mode", "auto"),), "spec.batching.mode", "Auto, Recommend, Fixed"),
+    "a spec that is no map": ((("spec", [1]),), "spec", "map of fields"),
     "list for map": ((("spec/slo", []),), "spec.slo", "map"),
     "map for list": ((("spec/placement/pools", {"name": "x"}),), "spec.placement.pools", "list"),
     "no name": ((("metadata/name", REMOVE),), "metadata.name", "required"),

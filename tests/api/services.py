@@ -40,7 +40,11 @@ SERVICE_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         for name, words in _BACKENDS.items()
     },
     **{
-        f"flag {flag}": ((("spec/runtime/args", ["--log-verbose=1", flag]),), "spec.runtime.args", "--flag=value")
+        f"flag {flag}": (
+            (("spec/runtime/args", ["--log-verbose=1", flag]),),
+            "spec.runtime.args",
+            f"; got {flag.partition('=')[0]}",
+        )
         for flag in _REFUSED_FLAGS
     },
     "an old platform": (
@@ -121,6 +125,16 @@ SERVICE_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         ),
         "spec.model",
         "needs a batch dimension",
+    ),
+    "memory with digits too many": (
+        (("spec/runtime/resources", {"limits": {"memory": "999999999999Ti"}}),),
+        "spec.runtime.resources.limits",
+        "at most 1024Ti",
+    ),
+    "shared memory with digits too many": (
+        (("spec/runtime/sharedMemory", "999999999999Ti"),),
+        "spec.runtime.sharedMemory",
+        "at most 1024Ti",
     ),
     "priorities without a default": (
         ((_QUEUE, {"priorityLevels": 2}),),

@@ -198,6 +198,14 @@ SUITE_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
         "no '..'",
     ),
     "absolute": ((("spec/dataset/source/pvc/path", "/a.csv"),), "spec.dataset.source.pvc.path", "no leading"),
+    **{
+        f"one class in two spellings, {classes}": (
+            (("spec/task/classes", classes), ("spec/task/positiveClass", classes[0])),
+            "spec.task.classes",
+            "the same class",
+        )
+        for classes in (["true", "True"], ["1", "true"], ["FALSE", "0"])
+    },
     "no classes": (
         (("spec/task", {"type": "Classification"}), ("spec/gaps", REMOVE)),
         "spec.task.classes",

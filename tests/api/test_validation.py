@@ -34,7 +34,8 @@ def test_rules_say_the_same_in_python_and_in_cel(resource: dict[str, Any], field
     found = broken(resource)
     assert list(found) == [field]
     assert message in found[field]
-    assert {(v.field, v.message) for v in verdicts(resource)} == {(field, found[field])}
+    # `validate` adds what it got, where the API server's message is fixed.
+    assert {(v.field, v.message) for v in verdicts(resource)} == {(field, found[field].split("; got ")[0])}
 
 
 def test_another_version_or_kind_is_named() -> None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from throughline import cli, exits
 from throughline.cli import documents, validate
+from throughline.domain.manifests import deployment_name
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "manifests" / "examples"
 GOOD = """\
@@ -459,3 +460,46 @@ def test_a_kind_that_is_a_list(file: Path) -> None:
     file.write_text("apiVersion: throughline.io/v1alpha1\nkind: [ServingPool]\nmetadata: {name: x}\nspec: {}\n")
     (finding,) = validate.check([str(file)]).findings
     assert finding.field == "kind"
+
+
+VERTICAL = """\
+---
+apiVersion: autoscaling.k8s.io/v1
+kind: VerticalPodAutoscaler
+metadata: {name: ranker, namespace: NAMESPACE}
+spec:
+  targetRef: {apiVersion: apps/v1, kind: Deployment, name: DEPLOYMENT}
+"""
+KEDA = """\
+---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata:
+  name: ranker
+  namespace: NAMESPACE
+  annotations: {autoscaling.keda.sh/paused: "true"}
+spec:
+  scaleTargetRef: {name: DEPLOYMENT}
+"""
+
+
+def beside_a_service(autoscaler: str, file: Path) -> list[str]:
+    text = (EXAMPLES / "gpu.yaml").read_text()
+    service = next(d for d in yaml.safe_load_all(text) if d["kind"] == "InferenceService")["metadata"]
+    named = autoscaler.replace("DEPLOYMENT", deployment_name(service["name"]))
+    file.write_text(f"{text}\n{named.replace('NAMESPACE', service.get('namespace', 'default'))}")
+    return [f"{finding.field}: {finding.message}" for finding in validate.check([str(file)]).findings]
+
+
+def test_a_vertical_autoscaler_of_the_pods_is_named(file: Path) -> None:
+    (finding,) = beside_a_service(VERTICAL, file)
+    assert finding.startswith("spec.targetRef.name: it would resize the pods of InferenceService")
+    assert beside_a_service(f'{VERTICAL}  updatePolicy: {{updateMode: "Off"}}\n', file) == []
+    assert len(beside_a_service(f"{VERTICAL}  updatePolicy: {{updateMode: Initial}}\n", file)) == 1
+
+
+def test_a_paused_scaled_object_scales_nothing(file: Path) -> None:
+    assert beside_a_service(KEDA, file) == []
+    assert len(beside_a_service(KEDA.replace('"true"', '"false"'), file)) == 1
+    once_more = KEDA.replace('"true"', '"true", autoscaling.keda.sh/paused-replicas: "2"')
+    assert len(beside_a_service(once_more, file)) == 1

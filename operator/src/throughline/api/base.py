@@ -38,6 +38,7 @@ class Rule:
     holds: Callable[[Any], bool]
     message: str  # names the field and the fix
     field: str = ""  # wire name of the field to point at
+    got: Callable[[Any], str] | None = None  # what breaks it, which `validate` adds; CEL's message is fixed
 
     def entry(self, defaults: dict[str, Any]) -> dict[str, str]:
         """The `x-kubernetes-validations` entry."""
@@ -92,7 +93,8 @@ class Resource(BaseModel):  # noqa: PLW1641 - pydantic makes __hash__ of frozen 
     def _keep_rules(self) -> Self:
         for rule in self.RULES:
             if not rule.holds(self):
-                raise PydanticCustomError("rule", "{message}", {"message": rule.message, "field": rule.field})
+                message = f"{rule.message}; got {rule.got(self)}" if rule.got else rule.message
+                raise PydanticCustomError("rule", "{message}", {"message": message, "field": rule.field})
         return self
 
     @classmethod
@@ -184,7 +186,14 @@ OBJECT_KEY = r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$"
 Name = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=MAX_DNS_SUBDOMAIN)]
 Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=MAX_DNS_LABEL)]
 ObjectKey = Annotated[str, Field(pattern=OBJECT_KEY, min_length=1, max_length=MAX_DNS_SUBDOMAIN)]
-Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", min_length=1, max_length=512)]
+# As the kubelet parses it (distribution/reference): upper case in the name of a registry alone.
+_HOST_PART = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_IMAGE_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+IMAGE_PATTERN = (
+    rf"^(({_HOST_PART}(\.{_HOST_PART})+(:[0-9]+)?|{_HOST_PART}:[0-9]+)/)?{_IMAGE_PART}(/{_IMAGE_PART})*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z][A-Za-z0-9]*([+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?$"
+)
+Image = Annotated[str, Field(pattern=IMAGE_PATTERN, min_length=1, max_length=512)]
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -12,6 +12,7 @@ from throughline.api.base import FieldRules, Quantity, Resource, Rule
 COMPUTE_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 _BYTES = ("memory", "ephemeral-storage")
 LEAST_BYTES = "1Mi"  # of memory or storage: less holds no process, and is a unit left out
+MOST_BYTES = "1024Ti"  # more is digits or a unit too many
 MOST_CORES = 1024  # of a replica: more is a unit of memory
 Amounts = Annotated[dict[Annotated[str, Field(max_length=63)], Quantity], Field(max_length=3)]
 
@@ -19,6 +20,10 @@ Amounts = Annotated[dict[Annotated[str, Field(max_length=63)], Quantity], Field(
 def _enough(text: str) -> bool:
     """Thousandths have a rule of their own."""
     return text.endswith("m") or quantities.parse(text) >= quantities.parse(LEAST_BYTES)
+
+
+def _not_too_much(text: str) -> bool:
+    return quantities.parse(text) <= quantities.parse(MOST_BYTES)
 
 
 def bytes_rules(where: str) -> FieldRules:
@@ -33,6 +38,11 @@ def bytes_rules(where: str) -> FieldRules:
             cel=f"string(self).endsWith('m') || quantity(string(self)).compareTo(quantity('{LEAST_BYTES}')) >= 0",
             holds=_enough,
             message=f"{where} is in bytes, and must be at least {LEAST_BYTES}; write Mi or Gi after the number",
+        ),
+        Rule(
+            cel=f"quantity(string(self)).compareTo(quantity('{MOST_BYTES}')) <= 0",
+            holds=_not_too_much,
+            message=f"{where} is in bytes, and must be at most {MOST_BYTES}; correct the number or its unit",
         ),
     )
 
@@ -81,6 +91,16 @@ def rules(where: str, others: str) -> tuple[Rule, ...]:
             field=field,
         )
 
+    def not_too_many_bytes(field: str) -> Rule:
+        return Rule(
+            cel=f"!has(self.{field}) || self.{field}.all(k, !(k in {list(_BYTES)}) || "
+            f"quantity(string(self.{field}[k])).compareTo(quantity('{MOST_BYTES}')) <= 0)",
+            holds=lambda s: all(_not_too_much(text) for name, text in getattr(s, field).items() if name in _BYTES),
+            message=f"{where}.{field}: memory and ephemeral-storage are in bytes, and must be at most {MOST_BYTES}; "
+            "correct the number or its unit",
+            field=field,
+        )
+
     def cores(field: str) -> Rule:
         return Rule(
             cel=f"!has(self.{field}) || !('cpu' in self.{field}) || !string(self.{field}['cpu']).endsWith('i') && "
@@ -114,6 +134,7 @@ def rules(where: str, others: str) -> tuple[Rule, ...]:
         *(whole_bytes(field) for field in ("requests", "limits")),
         enough_bytes("requests", " or 0"),
         enough_bytes("limits", ""),
+        *(not_too_many_bytes(field) for field in ("requests", "limits")),
         *(cores(field) for field in ("requests", "limits")),
         some_cores,
         not_above,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
@@ -23,6 +24,26 @@ def _each_once(classes: list[str]) -> list[str]:
         message = 'names "{name}" twice; each class stands for one column of the output: remove one'
         raise PydanticCustomError("twice", message, {"name": twice})
     return classes
+
+
+# The spellings of a boolean that name one class, where there are two (docs/evaluate.md).
+_BOOLEANS = ("1|[Tt][Rr][Uu][Ee]", "0|[Ff][Aa][Ll][Ss][Ee]")
+
+
+def _one_boolean(spelling: str) -> str:
+    matches = " && ".join(f"self.classes[{place}].matches('^({spelling})$')" for place in (0, 1))
+    return f"({matches})"
+
+
+ONE_CLASS = Rule(
+    cel=f"!has(self.classes) || size(self.classes) != 2 || !({' || '.join(map(_one_boolean, _BOOLEANS))})",
+    holds=lambda s: (
+        len(s.classes) != 2
+        or not any(all(re.fullmatch(spelling, name) for name in s.classes) for spelling in _BOOLEANS)
+    ),
+    message="spec.task.classes: the two are spellings of the same boolean, and so the same class; correct one",
+    field="classes",
+)
 
 
 class ScorerResources(ComputeResources):
@@ -68,6 +89,7 @@ class Task(Resource):
             "and must be absent otherwise",
             field="classes",
         ),
+        ONE_CLASS,
         Rule(
             cel="!has(self.positiveClass) || has(self.classes) && self.positiveClass in self.classes",
             holds=lambda s: s.positive_class is None or s.positive_class in s.classes,

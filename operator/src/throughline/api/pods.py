@@ -29,8 +29,16 @@ OUR_ANNOTATIONS = keys(
         *("container.seccomp.security.alpha.kubernetes.io", "container.apparmor.security.beta.kubernetes.io"),
     )
 )
-# Where Throughline mounts something into the server, and what the kubelet provides.
-OUR_PATHS = re.compile(r"/(models|tmp|samples|dev|proc|sys|(var/)?run/secrets)(/.*)?")
+# What Throughline and the kubelet mount into the server, and its programs and libraries: not below them, either.
+_NEEDED = (
+    "models|tmp|samples|dev|proc|sys|(var/)?run/secrets|(usr/)?s?bin|(usr/)?lib(32|64|x32)?|opt/tritonserver/(bin|lib)"
+)
+# What holds these, or files of the kubelet and the server: a mount there hides them, and one below adds to them.
+_HOLDERS = (
+    r"run|var|var/run|etc|etc/(hosts|hostname|resolv\.conf|passwd|group|ld\.so\.cache)|usr|usr/local|"
+    r"usr/local/(bin|lib|cuda(-[0-9.]+)?)|opt|opt/tritonserver|opt/tritonserver/backends"
+)
+OUR_PATHS = re.compile(rf"/(({_NEEDED})(/.*)?|{_HOLDERS})")
 _SEGMENT = r"\.?[A-Za-z0-9_][A-Za-z0-9_.@+=-]*"
 ACCELERATOR_CLAIM = "accelerator"
 MAX_ID = 2_147_483_647
@@ -100,10 +108,12 @@ class Volume(Resource):
         Rule(
             cel=f"!self.mountPath.matches(r'^{OUR_PATHS.pattern}$')",
             holds=lambda s: OUR_PATHS.fullmatch(s.mount_path) is None,
-            message="spec.runtime.volumes[].mountPath must not be in /models, /tmp, /samples, /dev, /proc, /sys, "
-            "/run/secrets or /var/run/secrets, which the server's own mounts take; choose another path, such as "
-            "/mnt/NAME",
+            message="spec.runtime.volumes[].mountPath must not hide what the server or Kubernetes needs: nothing in "
+            "/models, /tmp, /samples, /dev, /proc, /sys, /run/secrets, /var/run/secrets, /opt/tritonserver/bin or lib, "
+            "/bin, /sbin, /lib or the same of /usr, nor a directory that holds these, nor /etc, /usr/local or "
+            "/opt/tritonserver/backends itself; choose another path, such as /mnt/NAME",
             field="mountPath",
+            got=lambda s: s.mount_path,
         ),
     )
 

@@ -20,6 +20,7 @@ from throughline.api.base import (
     DNS_LABEL,
     DNS_SUBDOMAIN,
     GROUP,
+    IMAGE_PATTERN,
     NUMBER_PATTERN,
     OBJECT_KEY,
     QUANTITY_PATTERN,
@@ -170,7 +171,7 @@ def _problem(details: ErrorDetails, root: Schema) -> Problem:
         "got": got,
         "about": _about(schema),
         "values": ", ".join(schema.get("enum", [])),
-        "nearest": _nearest(location[-1], list(parent.get("properties", {}))) if location else "",
+        "nearest": _unknown(location, list(parent.get("properties", {}))) if location else "",
         "unquote": ", remove the quotes" if str(details.get("input")).lstrip("-").isdigit() else "",
         "form": _form(str(context.get("pattern", ""))),
         "quote": "" if isinstance(details.get("input"), dict | list) else ", put it in quotes",
@@ -214,6 +215,7 @@ _FORMS = {
     OBJECT_KEY: "it must be letters, digits, '-', '_' and '.', and not begin with '..'",
     QUANTITY_PATTERN: "it must be a number, which m, k, Ki, M, Mi, G, Gi, T or Ti may follow",
     NUMBER_PATTERN: "it must be a number, which m, k, M, G or T may follow",
+    IMAGE_PATTERN: "it must be [REGISTRY/]NAME[:TAG][@DIGEST], with NAME in lower case",
     LABEL_KEY: "it must be a name of at most 63 letters, digits, '-', '_' and '.', which example.com/ may precede",
     LABEL_VALUE: "it must be letters, digits, '-', '_' and '.', and begin and end with a letter or digit",
 }
@@ -236,6 +238,18 @@ def _about(schema: Schema) -> str:
     """The field's description, as a hint."""
     description = str(schema.get("description", "")).rstrip(".")
     return f" ({description})" if description else ""
+
+
+# Field of Triton's configuration that is no field here → the field that bounds it.
+_ELSEWHERE = {
+    ("dynamicBatching", "maxQueueDelayMicroseconds"): "spec.batching.maxQueueDelayMicroseconds",
+    ("dynamicBatching", "preferredBatchSize"): "spec.batching.maxBatchSize",
+}
+
+
+def _unknown(location: Path, known: list[str]) -> str:
+    bound = _ELSEWHERE.get((str(location[-2]), to_camel(str(location[-1])))) if len(location) > 1 else None
+    return f"; the operator chooses it, within {bound}" if bound else _nearest(location[-1], known)
 
 
 def _nearest(name: object, known: list[str] | tuple[str, ...]) -> str:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from throughline.cli.documents import Document
 
 # API group → its kinds that scale others.
-_AUTOSCALERS = {"autoscaling": "HorizontalPodAutoscaler", "keda.sh": "ScaledObject"}
+_AUTOSCALERS = {
+    "autoscaling": "HorizontalPodAutoscaler",
+    "autoscaling.k8s.io": scalers.VERTICAL,
+    "keda.sh": "ScaledObject",
+}
 _CLUSTER_SCOPED = {kind.kind for kind in KINDS if not kind.namespaced}
 
 
@@ -29,7 +33,7 @@ def problems(documents: Sequence[Document]) -> Iterator[tuple[Document, Problem]
         for service in objects if _is_autoscaler(document.data) else ():
             message = _second_scaler(document.data, service.data)
             if message is not None:
-                yield document, Problem(("spec", "scaleTargetRef", "name"), message)
+                yield document, Problem(("spec", scalers.target_field(document.data), "name"), message)
 
 
 def _same_names(objects: Iterable[Document]) -> Iterator[tuple[Document, Problem]]:

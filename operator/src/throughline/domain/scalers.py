@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SCALER = "throughline-scaler"
 # Field managers under which the HorizontalPodAutoscaler's controller and KEDA write the scale subresource.
 AUTOSCALERS = frozenset({"kube-controller-manager", "keda"})
+VERTICAL = "VerticalPodAutoscaler"
+PAUSED, PAUSED_REPLICAS = "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-replicas"
+GO_TRUE = ("1", "t", "T", "true", "TRUE", "True")  # as strconv.ParseBool has it
 SCALED_OBJECT_LABEL = "scaledobject.keda.sh/name"
 
 
@@ -67,8 +70,10 @@ def targeting(autoscalers: Iterable[Mapping[str, Any]], service: str, scaling: S
 
 
 def conflict_in_files(autoscaler: Mapping[str, Any], service: str, scaling: Scaling) -> str | None:
-    """Why a HorizontalPodAutoscaler or a ScaledObject must not be applied beside the service; None: it may."""
-    target = _target_kind(autoscaler, service)
+    """Why an autoscaler must not be applied beside the service; None: it may."""
+    if autoscaler.get("kind") == VERTICAL:
+        return _resized(autoscaler, service)
+    target = None if _paused(autoscaler) else _target_kind(autoscaler, service)
     if target == "InferenceService" and scaling.mode is ScalingMode.AUTO:
         text = f"it has no effect on InferenceService {service} in mode Auto"
     elif target == "Deployment" and scales(scaling):
@@ -78,9 +83,30 @@ def conflict_in_files(autoscaler: Mapping[str, Any], service: str, scaling: Scal
     return f"{text}: remove the {autoscaler['kind']}, or {_leave(scaling, target)} to leave the replicas to it"
 
 
+def _resized(autoscaler: Mapping[str, Any], service: str) -> str | None:
+    mode = _map(_map(autoscaler.get("spec")).get("updatePolicy")).get("updateMode")
+    if mode == "Off" or _target_kind(autoscaler, service) is None:
+        return None
+    return (
+        f"it would resize the pods of InferenceService {service}, whose resources spec.runtime.resources and the pool "
+        'set: set spec.updatePolicy.updateMode to "Off", or remove the VerticalPodAutoscaler'
+    )
+
+
+def _paused(autoscaler: Mapping[str, Any]) -> bool:
+    """Whether KEDA leaves the replicas alone. With paused-replicas it sets them once more."""
+    annotations = _map(_map(autoscaler.get("metadata")).get("annotations"))
+    return PAUSED_REPLICAS not in annotations and annotations.get(PAUSED) in GO_TRUE
+
+
+def target_field(autoscaler: Mapping[str, Any]) -> str:
+    """The field of its spec that names what it scales."""
+    return "targetRef" if autoscaler.get("kind") == VERTICAL else "scaleTargetRef"
+
+
 def _target_kind(autoscaler: Mapping[str, Any], service: str) -> str | None:
     """Whether it scales the service or its Deployment, or neither."""
-    reference = _map(_map(autoscaler.get("spec")).get("scaleTargetRef"))
+    reference = _map(_map(autoscaler.get("spec")).get(target_field(autoscaler)))
     kind = reference.get("kind") or "Deployment"  # KEDA's default; a HorizontalPodAutoscaler has to name it
     group = str(reference.get("apiVersion") or GROUP).partition("/")[0]
     if kind == "InferenceService":  # KServe has a kind of this name, too
