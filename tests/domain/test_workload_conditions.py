@@ -185,7 +185,10 @@ SITUATIONS: dict[str, tuple[dict[str, ConditionUpdate], str, str, str, bool, tup
         "NoPods",
         "ScaledToZero",
         True,
-        ("spec.replicas 0", "in mode Auto the operator scales it up again"),
+        (
+            "spec.replicas 0",
+            "in mode Auto the operator scales it up again; where it does not, Accepted or ScalingActive says why",
+        ),
     ),
     "to zero in mode Off": (
         verdicts(view(replicas=0, scaling={"mode": "Off", "replicas": 0})),

@@ -244,7 +244,7 @@ def test_a_bound_that_is_too_low_is_named_with_what_would_be_needed():
     scaling, slo = world.condition("ScalingActive"), world.condition("SLOMet")
     assert (scaling.reason, slo.reason) == ("AtMaxReplicas", "AtMaxReplicas")
     assert scaling.message == slo.message
-    assert "; raise it to " in scaling.message
+    assert "; see with `throughline explain m -n ns` what makes it slow" in scaling.message
 
 
 def test_an_slo_that_nothing_can_meet_is_named_and_does_not_buy_replicas():

@@ -251,7 +251,7 @@ def _scaled_to_zero(seen: _Seen) -> Finding | None:
     if seen.view.replicas != 0:
         return None
     if seen.view.spec.scaling.mode is ScalingMode.AUTO:
-        fix = "in mode Auto the operator scales it up again, as soon as the pool has room"
+        fix = "in mode Auto the operator scales it up again; where it does not, Accepted or ScalingActive says why"
     else:
         fix = f"type `{commands.scale(seen.view, 1)}`, or set spec.scaling.mode to Auto"
     return _FALSE, "ScaledToZero", f"the Deployment has spec.replicas 0, so nothing serves; {fix}"

@@ -183,7 +183,8 @@ WORKLOAD_REASONS = (
         "ScaledToZero",
         _U,
         "The Deployment was scaled to zero replicas, so nothing serves.",
-        "Type `kubectl scale tis/NAME -n NAMESPACE --replicas=1`, or set spec.scaling.mode to Auto.",
+        "Type `kubectl scale tis/NAME -n NAMESPACE --replicas=1`, or set spec.scaling.mode to Auto; in mode Auto see "
+        "Accepted and ScalingActive.",
     ),
     Meaning(MODEL_READY, "Ready", _G, "The current model is loaded and answers."),
     Meaning(
