@@ -36,7 +36,8 @@ from throughline.evaluator import rows, suitefile
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.progress import Progress
 from throughline.evaluator.session import How, Session, Target
-from throughline.evaluator.triton import Address, Asking, Triton
+from throughline.evaluator.address import Address
+from throughline.evaluator.triton import Asking, Triton
 suite = suitefile.load("/claim/data/dense.yaml").spec
 data = rows.read(suite, "/claim/data/rows.parquet", scratch=pathlib.Path("/work"))
 how = How(None, 4, Retry(), None, False, pathlib.Path("/work/answers"))

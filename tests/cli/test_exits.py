@@ -40,7 +40,7 @@ def test_the_document_has_the_table() -> None:
         pytest.param(evaluate, "_judge", lambda: evaluate.main(EVALUATE), id="throughline-evaluate"),
         pytest.param(evaluate, "_judge", lambda: evaluate.main([*EVALUATE, "--job"]), id="throughline-evaluate --job"),
         pytest.param(drift, "_look", lambda: drift.main([*DRIFT, "--job"]), id="throughline-drift --job"),
-        pytest.param(sample, "Sampler", lambda: sample.main([]), id="throughline-sample"),
+        pytest.param(sample, "Sampler", lambda: sample.main(["--storage=.", "--model=m"]), id="throughline-sample"),
         pytest.param(atload, "problem", lambda: atload.main(["--directory=.", "--version=1", "--digest=d"]),
                      id="the check before a server loads a model"),
     ],

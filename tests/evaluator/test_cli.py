@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from pydantic import ValidationError
+from throughline.api.evaluationresult import EvaluationResult
 from throughline.cli import main as throughline
 from throughline.evaluator import cli, job
 
@@ -140,6 +142,12 @@ def test_trouble_that_passes_is_retried_and_told(folder: Path) -> None:
         (None, ["--suite", "/nonexistent.yaml"], 2, "No such file"),
         (None, ["--url", "http://h:8000"], 2, "Triton's gRPC port is 8001"),
         (None, ["--url", "grpc://127.0.0.1:9", "--attempts", "1"], 3, "UNAVAILABLE"),
+        (None, ["--url", "grpc://127.0.0.1:99999"], 2, "a port is a number from 1 to 65535"),
+        (None, ["--url", "grpc://127.0.0.1:0"], 2, "a port is a number from 1 to 65535"),
+        (None, ["--ca-file", "/nonexistent.pem"], 2, "--ca-file /nonexistent.pem is for TLS"),
+        (None, ["--variant", "a=#sum@0"], 2, "'0' is no version"),
+        (None, ["--component", "sum:a=1", "--component", "sum:a=2"], 2, "it was 1 before"),
+        (None, ["--training-data", "rows.parquet"], 2, "no spec.trainingDataset"),
         (None, ["--work-dir", "/proc/no"], 3, "name another --work-dir"),
         (None, ["--output", "/proc/no", "--work-dir", "work"], 3, "name another --output"),
     ],
@@ -161,6 +169,60 @@ def test_what_goes_wrong_is_one_clear_message(
     assert captured.out == ""
     assert "Traceback" not in captured.err
     assert not (folder / "out/result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--model-digest", "x"], "argument --model-digest: 'x' is no digest; write sha256:"),
+        (["--model-digest", "sha256:" + "A" * 64], "is no digest"),
+        (["--version", "abc"], "argument --version: 'abc' is no version"),
+        (["--version", "0"], "'0' is no version"),
+        (["--version", "٣"], "is no version"),
+        (["--model", ""], "argument --model: is empty"),
+        (["--data", ""], "argument --data: is empty"),
+        (["--batch-size", "1e3"], "'1e3' is no whole number from 1"),
+        (["--concurrency", "10000000"], "is no whole number from 1 to 10000"),
+        (["--queue-timeout-milliseconds", "9" * 30], "is no whole number from 1"),
+        (["--timeout-seconds", "1e300"], "is no number from above 0 to 86400"),
+        (["--timeout-seconds", "nan"], "is no number"),
+        (["--max-rows-per-second", "inf"], "is no number above 0"),
+    ],
+)
+def test_an_argument_that_says_nothing_usable_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    behaviour = Behaviour()
+    assert run(folder, behaviour, *more) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert behaviour.rows == []
+
+
+def test_what_the_server_is_asked_with_is_not_given_with_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--suite", "s", "--predictions", "p", "--scores", "s", "--output", "o"]
+    assert cli.main([*given, "--model-digest", "sha256:" + "0" * 64, "--variant", "a=#b"]) == 2
+    assert "give --variant, --model-digest with --predictions-out" in capsys.readouterr().err
+
+
+def test_a_result_with_another_digest_than_sha256_is_none(folder: Path) -> None:
+    assert run(folder) == 0
+    found = result(folder)
+    EvaluationResult.model_validate(found)
+    with pytest.raises(ValidationError, match="modelDigest"):
+        EvaluationResult.model_validate(found | {"modelDigest": "x"})
+
+
+def test_a_message_that_quotes_data_obeys_no_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "rows.csv").write_bytes(b"x0,x1\n\x1b[2J,1,2,3\n" + b"\x00\x1b" * 500)
+    write_suite(folder, dataset={
+        "source": {"pvc": {"claimName": "c", "path": "rows.csv"}}, "labelColumn": "label", "governance": GOVERNANCE,
+    })  # fmt: skip
+    assert run(folder) == 2
+    err = capsys.readouterr().err
+    assert err.rstrip("\n").isprintable()
+    assert len(err) < 1500
 
 
 def test_a_suite_that_does_not_fit_is_told_before_the_first_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import threading
@@ -197,6 +198,25 @@ def test_a_column_of_the_right_type_is_not_copied() -> None:
     column = pa.array(np.arange(5, dtype=np.float32))
     built = tensors.build([tensor("FP32", "a")], pa.table({"a": column}))["x"]
     assert np.shares_memory(built, column.to_numpy(zero_copy_only=True))
+
+
+@pytest.mark.parametrize("cell", ["-", "0,1", "10%", "0.1\0", "x" * 99 + "\x1b[2J"])
+def test_the_first_value_that_is_no_number_is_named_with_its_row(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f'age,income,label\n1,NA,1\n2,0.5,01\n"{cell}",1,1\noh,1,1\n')
+    table = rows.read(spec(), str(path), scratch=tmp_path).table
+    with pytest.raises(EvaluationInputError) as caught:
+        tensors.build([tensor("FP32", "income", "age")], table)
+    said = str(caught.value)
+    first = repr(cell) if len(cell) < 40 else f"'{'x' * 38}…"
+    assert f"is string and cannot become FP32 (the first value that is no number is {first}, in row 3)" in said
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz"])
+def test_a_compressed_file_is_called_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"age,income,label\n1,2,1\n"))
+    assert f"{name} is a gzip file; unpack it" in error(tmp_path, tmp_path / name)
 
 
 @pytest.mark.parametrize(

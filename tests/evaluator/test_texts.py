@@ -36,7 +36,7 @@ SLICED = {"slices": [{"name": "zip", "column": "zip"}], "metrics": [{"name": "ac
     [
         (True, "true"), (np.bool_(False), "false"), (3, "3"), (3.0, "3"), (np.float32(0.1), "0.1"), (0.1, "0.1"),
         (np.int64(2**63 - 1), "9223372036854775807"), (decimal.Decimal("7.00"), "7"), (b"caf\xc3\xa9", "café"),
-        ("00042", "00042"), (b"\xff", "\\xff"),
+        ("00042", "00042"), (b"\xff", "\\xff"), (1e16, "10000000000000000"), (1e300, "1e+300"),
     ],
 )  # fmt: skip
 def test_the_text_of_a_value(value: Any, text: str) -> None:
@@ -182,6 +182,25 @@ def test_classes_that_are_no_booleans_are_taken_as_they_are() -> None:
     assert Classes(["0", "1", "2"]).places(["1", "true", "2"]) == [1, None, 2]
     assert Classes(["no", "yes"]).places(["true", "yes"]) == [None, 1]
     assert Classes(["1", "0"]).places(["1", "True", "false"]) == [0, 0, 1]
+
+
+@pytest.mark.parametrize("classes", [["0", "1"], ["2", "0", "1"], ["false", "true"], ["-1", "0", "1"]])
+def test_a_whole_number_names_the_same_class_in_csv_and_parquet(tmp_path: Path, classes: list[str]) -> None:
+    """pandas writes 1.0 for an integer column that had a gap."""
+    spec = suite(["x"], classes, "y")
+    (tmp_path / "rows.csv").write_text("x,y\n1,1.0\n2,0.0\n3,-0.0\n")
+    parquet.write_table(pa.table({"x": [1.0, 2.0, 3.0], "y": [1.0, 0.0, -0.0]}), tmp_path / "rows.parquet")
+    one, zero = (Classes(classes).place(name) for name in ("1", "0"))
+    for name in ("rows.csv", "rows.parquet"):
+        table = rows.read(spec, str(tmp_path / name), scratch=tmp_path).table
+        assert Classes(classes).places(str(text) for text in texts(table["y"], "y")) == [one, zero, zero]
+
+
+def test_a_number_names_no_class_that_is_text() -> None:
+    assert Classes(["1", "other"]).place("1.0") is None
+    assert Classes(["01", "1"]).place("1.0") is None
+    assert Classes(["1", "2"]).places(["1.5", "01.0", "1.", " 1.0", "1e0"]) == [None] * 5
+    assert Classes(["1.0", "2.0"]).place("1.0") == 0
 
 
 def test_ids_as_floating_point_numbers_are_refused_where_two_become_one() -> None:

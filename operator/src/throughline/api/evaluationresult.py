@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from throughline.api.base import Outcome, Resource
 from throughline.api.dataquality import QualityReport
+from throughline.api.modelrevision import Digest
 from throughline.api.robustness import RobustnessReport
 
 
@@ -102,11 +103,11 @@ class EvaluationResult(Resource):
     """What one evaluation found."""
 
     suite: str | None = None
-    suite_digest: str | None = None
-    dataset_digest: str | None = None
+    suite_digest: Digest | None = None
+    dataset_digest: Digest | None = None
     dataset_size_bytes: int | None = None
     model: str | None = None
-    model_digest: str | None = None
+    model_digest: Digest | None = None
     batch_rows: int | None = None  # rows per request, on which answers may depend; None: of results of 0.1.0
     rows: int
     groups: int | None = None  # Ranking

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from throughline import exits
+from throughline.evaluator import arguments as kinds
 from throughline.evaluator import job
+from throughline.evaluator.address import Address
 from throughline.evaluator.commandline import Parser, end, exit_code, guarded
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 PROGRAM = "throughline-evaluate"
 DATA_ROOT, TRAINING_ROOT = "/data", "/training"
+MOST_CONCURRENT = 10_000
+LONGEST_SECONDS = 86_400.0  # gRPC keeps deadlines in 64-bit nanoseconds
+_OF_THE_SERVER = ("url", "model", "version", "variant", "component", "data", "training_data", "model_digest",
+                  "model_directory", "batch_size", "max_rows_per_second", "low_priority", "queue_timeout_milliseconds",
+                  "ca_file")  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,10 +41,12 @@ def parser() -> argparse.ArgumentParser:
         "program.",
     )
     what = top.add_argument_group("what")
-    what.add_argument("--suite", required=True, metavar="FILE", help="EvaluationSuite, YAML or JSON")
-    what.add_argument("--url", help="grpc://HOST:8001, or grpcs:// for TLS")
-    what.add_argument("--model", metavar="NAME", help="the model that is judged")
-    what.add_argument("--version", default="", metavar="N", help="of the model (default: the newest that is loaded)")
+    what.add_argument("--suite", type=kinds.some, required=True, metavar="FILE", help="EvaluationSuite, YAML or JSON")
+    what.add_argument("--url", type=kinds.some, help="grpc://HOST:8001, or grpcs:// for TLS")
+    what.add_argument("--model", type=kinds.some, metavar="NAME", help="the model that is judged")
+    what.add_argument(
+        "--version", type=kinds.version, default="", metavar="N", help="of the model (default: the newest loaded one)"
+    )
     what.add_argument(
         "--variant",
         action="append",
@@ -52,36 +61,44 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME:KEY=VALUE",
         help="what a variant, or the judged model, is made of: tells which component mattered",
     )
-    what.add_argument("--data", metavar="PATH", help="file or URL to read instead of spec.dataset.source")
+    what.add_argument(
+        "--data", type=kinds.some, metavar="PATH", help="file or URL to read instead of spec.dataset.source"
+    )
     what.add_argument(
         "--data-root",
         default=DATA_ROOT,
         metavar="DIRECTORY",
         help="where the claim or ConfigMap of spec.dataset.source is mounted (default: %(default)s)",
     )
-    what.add_argument("--training-data", metavar="PATH", help="instead of spec.trainingDataset.source")
+    what.add_argument("--training-data", type=kinds.some, metavar="PATH", help="instead of spec.trainingDataset.source")
     what.add_argument(
         "--training-root",
         default=TRAINING_ROOT,
         metavar="DIRECTORY",
         help="where the claim or ConfigMap of spec.trainingDataset.source is mounted",
     )
-    what.add_argument("--model-digest", metavar="sha256:HEX", help="of the model's files; goes into the result")
+    what.add_argument(
+        "--model-digest", type=kinds.digest, metavar="sha256:HEX", help="of the model's files; goes into the result"
+    )
     what.add_argument(
         "--model-directory",
+        type=kinds.some,
         metavar="DIRECTORY",
         help="digest the model's files here instead, before the server is asked; with --version only DIRECTORY/N",
     )
     apart = top.add_argument_group("a scorer that is a container (docs/scorers.md)")
     apart.add_argument(
         "--predictions-out",
+        type=kinds.some,
         metavar="DIRECTORY",
         help="ask the model, write there what the scorer of spec.task.scorer reads, and end",
     )
-    apart.add_argument("--predictions", metavar="DIRECTORY", help="what was written so, and is now to be judged")
-    apart.add_argument("--scores", metavar="FILE", help="the scorer's scores.json; no server is asked")
+    apart.add_argument(
+        "--predictions", type=kinds.some, metavar="DIRECTORY", help="what was written so, and is now to be judged"
+    )
+    apart.add_argument("--scores", type=kinds.some, metavar="FILE", help="the scorer's scores.json; no server is asked")
     out = top.add_argument_group("result")
-    out.add_argument("--output", metavar="DIRECTORY", help="for result.json, report.html, report.txt")
+    out.add_argument("--output", type=kinds.some, metavar="DIRECTORY", help="for result.json, report.html, report.txt")
     out.add_argument(
         "--work-dir",
         metavar="DIRECTORY",
@@ -99,22 +116,33 @@ def parser() -> argparse.ArgumentParser:
                      help="rows, rows/s and time left on stderr (default: on a terminal)")  # fmt: skip
     asking = top.add_argument_group("how the server is asked")
     asking.add_argument(
-        "--batch-size", type=_positive, metavar="ROWS", help="rows per request (default: the model's max_batch_size)"
+        "--batch-size",
+        type=kinds.count(),
+        metavar="ROWS",
+        help="rows per request (default: the model's max_batch_size)",
     )
-    asking.add_argument("--concurrency", type=_positive, default=4, metavar="N", help="requests under way (default: 4)")
-    asking.add_argument("--timeout-seconds", type=_positive_number, default=30.0, metavar="S", help="per request")
+    asking.add_argument(
+        "--concurrency",
+        type=kinds.count(MOST_CONCURRENT),
+        default=4,
+        metavar="N",
+        help="requests under way (default: 4)",
+    )
+    asking.add_argument(
+        "--timeout-seconds", type=kinds.positive(LONGEST_SECONDS), default=30.0, metavar="S", help="per request"
+    )
     asking.add_argument(
         "--attempts",
-        type=_positive,
+        type=kinds.count(),
         default=Retry().attempts,
         metavar="N",
         help="per request, where the server is away or too slow (default: %(default)s)",
     )
-    asking.add_argument("--max-rows-per-second", type=_positive_number, metavar="N", help="spare a server in use")
+    asking.add_argument("--max-rows-per-second", type=kinds.positive(), metavar="N", help="spare a server in use")
     asking.add_argument("--low-priority", action="store_true", help="the lowest of the model's priority_levels")
     asking.add_argument(
         "--queue-timeout-milliseconds",
-        type=_positive,
+        type=kinds.count(),
         metavar="MS",
         help="how long the server may keep a request waiting, where its queue policy allows it",
     )
@@ -151,11 +179,24 @@ def _require(given: argparse.Namespace) -> None:
         raise EvaluationInputError("--predictions and --scores belong together; give both")
     if given.scores is not None and given.predictions_out is not None:
         raise EvaluationInputError("--predictions-out comes before the scorer, --scores after it; give one of them")
+    if given.scores is not None and (unused := [name for name in _OF_THE_SERVER if getattr(given, name)]):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise EvaluationInputError(
+            f"with --scores neither a server is asked nor data read: give {names} with --predictions-out"
+        )
     needed = ["url", "model"] if given.scores is None else []
     needed += ["output"] if given.predictions_out is None else []
     missing = [f"--{name}" for name in needed if getattr(given, name) is None]
     if missing:
         raise EvaluationInputError(f"the following arguments are required: {', '.join(missing)}")
+    if given.url is not None:
+        urls = [given.url, *(url for text in given.variant if (url := text.partition("=")[2].partition("#")[0]))]
+        secure = [Address.parse(url).secure for url in urls]
+        if given.ca_file is not None and not any(secure):
+            raise EvaluationInputError(
+                f"--ca-file {given.ca_file} is for TLS, by which no server is asked; write grpcs:// in --url, or "
+                "leave --ca-file out"
+            )
 
 
 def _judge(given: argparse.Namespace) -> int:
@@ -228,7 +269,7 @@ def _hand_over(given: argparse.Namespace, progress: Progress, known: job.Known) 
 
 def _connect(given: argparse.Namespace) -> Callable[[Target, str], ModelPort]:
     def connect(target: Target, output: str) -> ModelPort:
-        from throughline.evaluator.triton import Address, Asking, Triton  # noqa: PLC0415 - as above
+        from throughline.evaluator.triton import Asking, Triton  # noqa: PLC0415 - as above
 
         asking = Asking(
             timeout_seconds=given.timeout_seconds,
@@ -267,20 +308,6 @@ def _printed(report: Report, form: str) -> str:
 def _reasons(report: Report) -> str:
     reasons = report.result.verdict.reasons if report.result.verdict is not None else []
     return "; ".join(reason.message for reason in reasons if reason.outcome != "Passed")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _positive_number(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import csv
 
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.storage import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column without dictionary encoding."""
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+SHOWN_VALUE = 40  # characters of a value in a message
+_PIECE = 4096
 
 
 def is_number(type_: pa.DataType) -> bool:
@@ -62,8 +63,39 @@ def floats(column: pa.ChunkedArray, where: str) -> NDArray[np.float64]:
                 f"{where} is {column.type} and has integers beyond ±2^53, which floating-point numbers do not hold; "
                 "scale them, or take the column out"
             ) from None
-        raise EvaluationInputError(f"{where} is {column.type}; numbers are needed") from None
+        raise EvaluationInputError(f"{where} is {column.type}; numbers are needed{not_a_number(column)}") from None
     return numbers
+
+
+def shown(value: object) -> str:
+    """A value of the data for a message: bounded, and nothing in it that a terminal would obey."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_VALUE else f"{text[: SHOWN_VALUE - 1]}…"
+
+
+def not_a_number(column: pa.ChunkedArray) -> str:
+    """For the end of a message: the first text that is no number, and its row counted from 1; nothing where the column
+    is no text, or all of it numbers. What a CSV file may write for a missing number is none of them.
+    """
+    if not is_text(column.type):
+        return ""
+    missing = frozenset(csv.ConvertOptions().null_values)
+    for start in range(0, len(column), _PIECE):
+        piece = column.slice(start, _PIECE)
+        if _are_numbers(piece):
+            continue
+        for place, value in enumerate(piece):
+            if value.is_valid and value.as_py() not in missing and not _are_numbers(value):
+                return f" (the first value that is no number is {shown(value.as_py())}, in row {start + place + 1})"
+    return ""
+
+
+def _are_numbers(texts: pa.ChunkedArray | pa.Scalar) -> bool:
+    try:
+        texts.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def with_matrix(table: pa.Table, columns: Sequence[str], values: NDArray[np.float64]) -> pa.Table:

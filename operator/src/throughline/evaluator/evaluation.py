@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from throughline.domain.evaluation.together import together
 from throughline.evaluator import columntypes, rows, source
+from throughline.evaluator.address import is_version
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.infer import Retry
 from throughline.evaluator.quality.report import check_quality
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     Connect = Callable[[Target, str], ModelPort]
 
-_VARIANT = re.compile(r"^(?P<name>[A-Za-z0-9][-A-Za-z0-9_.]*)=(?P<url>[^#]*)#(?P<model>[^#@]+)(?:@(?P<version>\d+))?$")
+_VARIANT = re.compile(r"^(?P<name>[A-Za-z0-9][-A-Za-z0-9_.]*)=(?P<url>[^#]*)#(?P<model>[^#@]+)(?:@(?P<version>.*))?$")
 _COMPONENT = re.compile(r"^(?P<variant>[^:=]+):(?P<name>[^:=]+)=(?P<value>.+)$")
 APART = (
     "spec.task.scorer is a container, which this command does not run: write what it reads with --predictions-out "
@@ -180,6 +181,10 @@ def _read(given: argparse.Namespace, suite: Suite) -> _Case:
         raise NotEvaluatedError(f"{work} cannot be made: {error.strerror}; name another --work-dir") from error
     location = given.data or source.locate(spec.dataset.source, Path(given.data_root))
     data = rows.read(spec, location, scratch=work)
+    if given.training_data is not None and spec.training_dataset is None:
+        raise EvaluationInputError(
+            "--training-data: the suite has no spec.trainingDataset; declare it, or leave the argument out"
+        )
     quality = None
     if spec.quality is not None:
         quality = check_quality(spec, data.table, training=_training(spec, given, work))
@@ -221,6 +226,8 @@ def targets(given: argparse.Namespace) -> tuple[Target, list[Target]]:
             raise EvaluationInputError(
                 f"--variant {text}: write NAME=[URL]#MODEL[@N], such as int8=grpc://host:8001#m_int8"
             )
+        if match["version"] is not None and not is_version(match["version"]):
+            raise EvaluationInputError(f"--variant {text}: {match['version']!r} is no version; write its number")
         variants.append(Target(match["name"], match["url"] or given.url, match["model"], match["version"] or ""))
     names = [judged.name, *(v.name for v in variants)]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -246,5 +253,7 @@ def components_of(given: Sequence[str], names: Sequence[str]) -> dict[str, dict[
             raise EvaluationInputError(
                 f"--component {text}: there is no {match['variant']}; there are {', '.join(names)}"
             )
-        found.setdefault(match["variant"], {})[match["name"]] = match["value"]
+        before = found.setdefault(match["variant"], {}).setdefault(match["name"], match["value"])
+        if before != match["value"]:
+            raise EvaluationInputError(f"--component {text}: it was {before} before; give each component once")
     return found

@@ -68,10 +68,8 @@ def model_files(directory: str, version: str) -> Manifest:
     """The files of the model, or of the one version of it, from a claim's or a ConfigMap's mount.
 
     Raises:
-        EvaluationInputError: the version is no number, or the files cannot be digested.
+        EvaluationInputError: the files cannot be digested.
     """
-    if version and not (version.isascii() and version.isdigit()):
-        raise EvaluationInputError(f"--version {version}: is no number, so --model-directory has no folder for it")
     try:
         return model_manifest(Path(directory), version=int(version) if version else None, mounted=True)
     except DigestError as error:

@@ -15,6 +15,7 @@ from throughline.api.evaluationmetrics import TaskType
 from throughline.evaluator import columntypes, source
 from throughline.evaluator.columntypes import TextColumns
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.storage import stored
 from throughline.evaluator.texts import require_simple
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _SUFFIXES = {
     ".arrow": DatasetFormat.ARROW, ".feather": DatasetFormat.ARROW, ".ipc": DatasetFormat.ARROW,
     ".arrows": DatasetFormat.ARROW,
 }  # fmt: skip
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz"}
+_LONGEST_REASON = 200  # characters of a reader's own message, which may quote the file
 _FILE_MAGIC = b"ARROW1"  # of Arrow's file format; the stream format has none
 
 
@@ -69,6 +72,7 @@ def load(
     """A data set as it is; raises as `read` does for what is no table."""
     endpoint = source.endpoint(dataset.source, location)
     with source.opened(location, expected=dataset.digest, scratch=scratch, endpoint=endpoint) as opened:
+        _refuse_packed(opened)
         form = dataset.format or _SUFFIXES.get(opened.suffix)
         if form is None:
             raise EvaluationInputError(
@@ -76,7 +80,7 @@ def load(
                 f"{', '.join(DatasetFormat)}"
             )
         try:
-            table = pa.Table.from_batches(*_read(opened.file, form, _text_columns(dataset, task, text_columns)))
+            table = stored(pa.Table.from_batches(*_read(opened.file, form, _text_columns(dataset, task, text_columns))))
         except (pa.ArrowException, OSError, UnicodeDecodeError, EOFError) as error:
             raise EvaluationInputError(
                 f"{opened.name} is not readable as {form}: {_first_line(error)}. Write it anew, or correct "
@@ -122,6 +126,16 @@ def _read(file: BinaryIO, form: DatasetFormat, text_columns: TextColumns) -> tup
         return [reader.get_batch(i) for i in range(reader.num_record_batches)], reader.schema
     stream = ipc.open_stream(file)
     return list(stream), stream.schema
+
+
+def _refuse_packed(opened: source.Opened) -> None:
+    first = opened.file.read(max(map(len, _PACKED)))
+    opened.file.seek(0)
+    packed = next((name for magic, name in _PACKED.items() if first.startswith(magic)), None)
+    if packed is not None:
+        raise EvaluationInputError(
+            f"{opened.name} is a {packed} file; unpack it, and name what was in it (Parquet compresses by itself)"
+        )
 
 
 def _text_columns(dataset: Dataset, task: TaskType, more: TextColumns) -> TextColumns:
@@ -178,4 +192,5 @@ def nearest(wanted: str, names: Sequence[str]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
+    line = str(error).strip().partition("\n")[0].rstrip(". ") or type(error).__name__
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}…"

@@ -9,8 +9,9 @@ import pyarrow as pa
 from ml_dtypes import bfloat16, finfo
 
 from throughline.api.evaluationsuite import InputDataType
-from throughline.evaluator.columns import floats, plain
+from throughline.evaluator.columns import floats, not_a_number
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.storage import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,8 +66,8 @@ def _column(tensor: Input, name: str, column: pa.ChunkedArray) -> NDArray[np.gen
         return _texts(where, column)
     if not _is_number(column.type):
         raise EvaluationInputError(
-            f"{where} is {column.type} and cannot become {tensor.datatype}; take another column, convert it in the "
-            "data set, or correct the datatype"
+            f"{where} is {column.type} and cannot become {tensor.datatype}{not_a_number(column)}; take another column, "
+            "convert it in the data set, or correct the datatype"
         )
     if tensor.datatype in FLOATS:
         return _floats(where, tensor.datatype, column)
@@ -77,7 +78,7 @@ def _column(tensor: Input, name: str, column: pa.ChunkedArray) -> NDArray[np.gen
         )
     try:
         return _numpy(column.cast(_INTEGERS[tensor.datatype]))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise EvaluationInputError(
             f"{where} is {column.type} and has values that are no {tensor.datatype}: {error}"
         ) from None

@@ -6,6 +6,7 @@ other sources have typed values, which are written here.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,24 +14,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from throughline.evaluator.columns import plain
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.storage import plain, values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
+LARGEST_INTEGER = 2.0**64  # beyond all that a column of integers holds
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+_WHOLE = re.compile(r"(?P<digits>-?(?:0|[1-9][0-9]*))\.0+")
+_IDS = ("NA", "BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64",
+        "HALF_FLOAT", "FLOAT", "DOUBLE", "DECIMAL128", "DECIMAL256", "STRING", "LARGE_STRING",
+        "BINARY", "LARGE_BINARY", "FIXED_SIZE_BINARY", "DATE32", "DATE64", "TIME32", "TIME64", "TIMESTAMP",
+        "DURATION")  # fmt: skip
+# Everything else has no text, whatever a later Arrow brings.
+_WITH_TEXT = frozenset(getattr(pa.lib, f"Type_{name}") for name in _IDS)
 
 
 def text_of(value: Any) -> str:
-    """True and false, 3 (also for 3.0), text as it is."""
+    """True and false, 3 (also for 3.0), text as it is. A float beyond every integer type has its shortest text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="backslashreplace")
     if isinstance(value, bool | np.bool_):
         return str(bool(value)).lower()
-    if isinstance(value, float | np.floating) and float(value).is_integer():
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < LARGEST_INTEGER:
         return str(int(value))
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         return str(int(value))
@@ -56,10 +65,16 @@ class Classes:
         self._places = {name: place for place, name in enumerate(names)}
         spelled = {boolean_of(name): place for place, name in enumerate(names)}
         self._of_booleans = spelled if len(names) == 2 and set(spelled) == {True, False} else None
+        self._numbers = self._of_booleans is not None or all(_WHOLE.fullmatch(f"{name}.0") for name in names)
 
     def place(self, text: str) -> int | None:
-        """Of the class that the text names. Where the classes are the two booleans, any spelling of one names it."""
+        """Of the class that the text names. Where the classes are the two booleans, any spelling of one names it; where
+        they are whole numbers, 1.0 names what 1 does.
+        """
         place = self._places.get(text)
+        if place is None and self._numbers and (whole := _WHOLE.fullmatch(text)) is not None:
+            text = whole["digits"] if whole["digits"] != "-0" else "0"
+            place = self._places.get(text)
         if place is None and self._of_booleans is not None and (truth := boolean_of(text)) is not None:
             return self._of_booleans[truth]
         return place
@@ -80,8 +95,8 @@ def as_boolean(text: str | None) -> str | None:
 
 def require_simple(type_: pa.DataType, where: str) -> None:
     """Raises EvaluationInputError, beginning with `where`, for lists, structs and what else has no text."""
-    value = type_.value_type if pa.types.is_dictionary(type_) else type_
-    if pa.types.is_nested(value) or pa.types.is_union(value):
+    value = plain(pa.chunked_array([], type_)).type
+    if value.id not in _WITH_TEXT:
         raise EvaluationInputError(
             f"{where} is {value}; text, numbers, booleans and dates can be used here: convert it in the data set"
         )
@@ -92,7 +107,7 @@ def encode(column: pa.ChunkedArray, where: str) -> tuple[list[str], npt.NDArray[
     (null and NaN: -1). Two values may have one text.
 
     Raises:
-        EvaluationInputError: as `require_simple`.
+        EvaluationInputError: as `require_simple` and `storage.values`.
     """
     column = plain(column)
     require_simple(column.type, where)
@@ -102,11 +117,11 @@ def encode(column: pa.ChunkedArray, where: str) -> tuple[list[str], npt.NDArray[
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], pa.dictionary(pa.int32(), column.type))
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.intp)
-    values = encoded.dictionary
-    if not pa.types.is_floating(values.type):
-        return [text_of(value) for value in values.to_pylist()], codes
+    distinct = encoded.dictionary
+    if not pa.types.is_floating(distinct.type):
+        return [text_of(value) for value in values(distinct, where)], codes
     # As the column's own type prints it: 0.1 of FP32 is not 0.10000000149011612.
-    numbers = values.to_numpy(zero_copy_only=False)
+    numbers = distinct.to_numpy(zero_copy_only=False)
     known = ~np.isnan(numbers)
     place = np.full(len(numbers) + 1, -1, dtype=np.intp)
     place[:-1][known] = np.arange(int(known.sum()))

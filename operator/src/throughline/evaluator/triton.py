@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DEFAULT_PORT = 8001
+    from throughline.evaluator.address import Address
+
 TRANSIENT = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 # Triton answers UNAVAILABLE also to a caller without the key of a restricted API: asking again would not help.
 _RESTRICTED = "protocol is restricted"
@@ -37,24 +37,6 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-_ADDRESS = re.compile(r"^(?:(?P<scheme>[a-z+]+)://)?(?P<host>\[[0-9a-fA-F:]+\]|[^:/\s]+)(?::(?P<port>\d+))?/?$")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """grpc://HOST:PORT, or grpcs:// for TLS."""
-
-    target: str
-    secure: bool
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Raises EvaluationInputError."""
-        match = _ADDRESS.match(url)
-        if match is None or match["scheme"] not in {None, "grpc", "grpcs"}:
-            port = " (Triton's gRPC port is 8001, not 8000)" if url.startswith("http") else ""
-            raise EvaluationInputError(f"--url {url}: write grpc://HOST:{DEFAULT_PORT}, or grpcs:// for TLS{port}")
-        return cls(f"{match['host']}:{match['port'] or DEFAULT_PORT}", match["scheme"] == "grpcs")
 
 
 @dataclass(frozen=True, slots=True)

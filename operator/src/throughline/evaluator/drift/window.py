@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from throughline.api import quantities
 from throughline.api.base import Outcome, Resource
 from throughline.api.drift import ColumnKind, Distance, DriftFinding, DriftPolicy, DriftTest, WindowReport
-from throughline.evaluator.columns import category_codes, is_number, is_text, plain, require
+from throughline.evaluator.columns import category_codes, is_number, is_text, require
 from throughline.evaluator.drift.statistics import (
     Tested,
     binned,
@@ -24,6 +24,7 @@ from throughline.evaluator.drift.statistics import (
 )
 from throughline.evaluator.drift.twosample import as_categories, classifier_two_sample
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.storage import plain
 from throughline.evaluator.texts import text_column
 
 if TYPE_CHECKING:

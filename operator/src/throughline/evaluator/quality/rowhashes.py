@@ -13,6 +13,7 @@ import pyarrow as pa
 from scipy import stats
 
 from throughline.evaluator.columns import require
+from throughline.evaluator.storage import values
 from throughline.evaluator.texts import encode
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def row_hashes(table: pa.Table, columns: Sequence[str], field: str) -> NDArray[n
 
 def _texts(column: pa.ChunkedArray, where: str) -> list[str | None]:
     if pa.types.is_nested(column.type):
-        return [None if value is None else str(value) for value in column.to_pylist()]
+        return [None if value is None else str(value) for value in values(column, where)]
     found, codes = encode(column, where)
     found = [_WHOLE.sub(r"\1", text) for text in found]
     return [None if code < 0 else found[code] for code in codes]

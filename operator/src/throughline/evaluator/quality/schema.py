@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from throughline.api import quantities
 from throughline.api.base import Outcome
 from throughline.api.dataquality import ColumnRule, ColumnType, QualityCheck, QualityFinding
-from throughline.evaluator.columns import plain
+from throughline.evaluator.storage import plain
 from throughline.evaluator.texts import text_column
 
 if TYPE_CHECKING:

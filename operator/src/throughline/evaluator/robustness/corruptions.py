@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 from scipy.ndimage import gaussian_filter
 
-from throughline.evaluator.columns import matrix, plain, with_matrix
+from throughline.evaluator.columns import matrix, with_matrix
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.storage import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from throughline import exits
 from throughline.api.monitoring import Sampling
-from throughline.evaluator.commandline import guarded
+from throughline.evaluator.arguments import port as a_port
+from throughline.evaluator.commandline import Parser, guarded
+from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.sampling.erasure import Erasure
 from throughline.evaluator.sampling.rows import Keys, Rows
 from throughline.evaluator.sampling.server import Server
@@ -23,6 +26,7 @@ from throughline.evaluator.sampling.spool import Spool
 from throughline.evaluator.sampling.store import Store
 
 if TYPE_CHECKING:
+    import argparse
     from collections import Counter
     from collections.abc import Callable, Sequence
     from types import FrameType
@@ -38,7 +42,7 @@ NOTE_SECONDS = 60.0
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog=PROGRAM,
         description="Stores redacted samples of the requests that Triton traces, deletes them after the retention, and "
         f"erases them by key. Environment: {SAMPLING_ENV} (spec.monitoring.sampling as JSON), {SALT_ENV}, {KEY_ENV} "
@@ -51,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--no-batch-dimension", action="store_true", help="a request is one row")
     top.add_argument("--url", default="http://127.0.0.1:8000", help="the server's HTTP endpoint (default: %(default)s)")
     top.add_argument("--key-header", default="", metavar="NAME", help="header of Triton's control key")
-    top.add_argument("--metrics-port", type=int, metavar="PORT", help="serve counts to Prometheus")
+    top.add_argument("--metrics-port", type=a_port, metavar="PORT", help="serve counts to Prometheus")
     top.add_argument("--hash-keys", action="store_true", help="print what is stored for each key on stdin, and end")
     return top
 
@@ -112,21 +116,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str] | None) -> int:
-    given = parser().parse_args(argv)
     try:
+        given = parser().parse_args(argv)
         salt = os.environ.get(SALT_ENV, "").encode()
         if given.hash_keys:
             keys = Keys(salt)
             sys.stdout.writelines(f"{keys.hashed(line.rstrip())}\n" for line in sys.stdin if line.strip())
             return exits.OK
+        _require(given)
         sampling = Sampling.model_validate_json(os.environ.get(SAMPLING_ENV, ""))
         sampler = Sampler(sampling, given, salt, os.environ.get(POD_ENV) or os.uname().nodename)
+        if given.metrics_port is not None:
+            _serve_metrics(given.metrics_port, sampler)
     except (ValidationError, ValueError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return exits.UNUSABLE
-    if given.metrics_port:
-        _serve_metrics(given.metrics_port, sampler)
     return _run(sampler, _until_told())
+
+
+def _require(given: argparse.Namespace) -> None:
+    """What sampling needs of the command line.
+
+    Raises:
+        EvaluationInputError: it is missing, or cannot be used.
+    """
+    if given.storage is None:
+        raise EvaluationInputError("the following arguments are required: --storage")
+    if not given.model.strip():
+        raise EvaluationInputError("argument --model: name the model whose requests are kept")
+    try:
+        at = urlsplit(given.url)
+        usable = at.scheme == "http" and at.hostname is not None and at.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise EvaluationInputError(f"argument --url: {given.url!r} is no address of a server; write http://HOST:8000")
+    if re.fullmatch(r"[A-Za-z0-9-]*", given.key_header) is None:
+        raise EvaluationInputError(f"argument --key-header: {given.key_header!r} is no name of a header")
 
 
 def _until_told() -> Callable[[], bool]:
@@ -166,7 +192,10 @@ def _serve_metrics(port: int, sampler: Sampler) -> None:
             return [family]
 
     REGISTRY.register(Counts())
-    start_http_server(port)
+    try:
+        start_http_server(port)
+    except OSError as error:
+        raise EvaluationInputError(f"--metrics-port {port}: {error.strerror}") from error
 
 
 def _say(**fields: object) -> None:

@@ -21,6 +21,7 @@ from throughline.api.dataquality import QualityReport
 from throughline.api.evaluationtask import PredictionsFormat
 from throughline.evaluator.errors import EvaluationInputError, NotEvaluatedError
 from throughline.evaluator.report.files import as_json, replace
+from throughline.evaluator.storage import values
 from throughline.lineage import canonical
 from throughline.lineage.digest import FileDigest, Manifest
 
@@ -143,10 +144,12 @@ def _column(output: np.ndarray[Any, Any]) -> pa.Array:
 
 
 def _write_lines(table: pa.Table, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
+    part, names = path.with_name(f".{path.name}.part"), table.column_names
     with part.open("w", encoding="utf-8") as file:
         for batch in table.to_batches(1024):
-            file.writelines(f"{json.dumps(_plain(row), ensure_ascii=False)}\n" for row in batch.to_pylist())
+            columns = [values(column, f"column {name!r}") for name, column in zip(names, batch.columns, strict=True)]
+            rows = (dict(zip(names, map(_plain, row), strict=True)) for row in zip(*columns, strict=True))
+            file.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     part.replace(path)
 
 

@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from throughline.evaluator.columns import is_number, plain
+from throughline.evaluator.columns import is_number
 from throughline.evaluator.report.content import named
 from throughline.evaluator.rows import nearest
 from throughline.evaluator.scoring.custom import Custom, Number, number_of
 from throughline.evaluator.scoring.errors import ScoringError
 from throughline.evaluator.scoring.means import Means
 from throughline.evaluator.scoring.predictions import Predictions
+from throughline.evaluator.storage import plain
 from throughline.lineage import canonical
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from throughline.evaluator.columns import plain
 from throughline.evaluator.scoring.errors import ScoringError
+from throughline.evaluator.storage import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

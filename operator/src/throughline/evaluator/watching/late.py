@@ -12,10 +12,11 @@ import pyarrow as pa
 from throughline.api.driftresult import LabelReport
 from throughline.api.evaluationmetrics import TaskType
 from throughline.evaluator import rows
-from throughline.evaluator.columns import matrix, plain, require
+from throughline.evaluator.columns import matrix, require
 from throughline.evaluator.drift.labels import detect_error_change, holdout_gap, join_labels, labelled_windows
 from throughline.evaluator.errors import EvaluationInputError
 from throughline.evaluator.sampling.rows import ITEM, KEY
+from throughline.evaluator.storage import plain
 from throughline.evaluator.texts import Classes, as_boolean, booleans_alike, same, texts
 from throughline.evaluator.texts import keys as exact_keys
 
