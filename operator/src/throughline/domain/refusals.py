@@ -32,7 +32,7 @@ def _sort(pattern: str, reason: str, fix: str) -> _Refusal:
     return _Refusal(re.compile(pattern, re.DOTALL), reason, fix)
 
 
-# The words of kubernetes 1.30 to 1.36, each from its beginning.
+# The words of Kubernetes, each from its beginning.
 _REFUSALS: tuple[_Refusal, ...] = (
     _sort(
         r"exceeded quota: (?P<quota>[^,\s]+),",
