@@ -29,7 +29,7 @@ def stored(table: pa.Table) -> pa.Table:
     """The table with its columns as `plain` has them, but for dictionaries of plain values, which save memory."""
     for index, field in enumerate(table.schema):
         value = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        # Arrow itself crashes where it is asked for the missing ones of a dictionary of null (pyarrow 26.0.1).
+        # Of null no memory can be saved, and pyarrow 26.0.1 does not carry its dictionaries safely.
         if _wrapping(value) is not None or pa.types.is_null(value):
             column = plain(table.column(index))
             table = table.set_column(index, pa.field(field.name, column.type), column)
