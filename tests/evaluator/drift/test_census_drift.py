@@ -106,7 +106,7 @@ def test_concept_drift_is_seen_by_labels_alone(scored):
     rows, probabilities, labels = scored
     predicted = probabilities.argmax(axis=1)
     calibration = calibrate(probabilities[:REFERENCE], labels[:REFERENCE])
-    calibration = Calibration.model_validate_json(calibration.model_dump_json())
+    calibration = Calibration.model_validate_json(calibration.model_dump_json(by_alias=True))
     live = slice(REFERENCE, REFERENCE + 2 * 8000)
     changed = labels[live].copy()
     changed[8000:] = flipped(rows.slice(REFERENCE + 8000, 8000), labels[live][8000:])

@@ -36,7 +36,7 @@ def test_a_remainder_waits_and_what_retention_removed_is_counted():
     policy = DriftPolicy(window_rows=100, minimum_rows=50)
     first = cut_windows(WindowCursor(), stored_from=0, stored_to=201, policy=policy)
     assert (first.windows, first.lost_rows) == ([(0, 100), (100, 200)], 0)
-    saved = WindowCursor.model_validate_json(first.cursor.model_dump_json())
+    saved = WindowCursor.model_validate_json(first.cursor.model_dump_json(by_alias=True))
     assert cut_windows(saved, stored_from=0, stored_to=299, policy=policy).windows == []
     assert cut_windows(saved, stored_from=0, stored_to=300, policy=policy).windows == [(200, 300)]
     late = cut_windows(saved, stored_from=250, stored_to=400, policy=policy)
