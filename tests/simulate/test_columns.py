@@ -156,6 +156,17 @@ def test_rates_of_several_series_below_one_another_are_refused(csv_file):
     assert read(path, rates="-").traffic.arrivals.size == 120
 
 
+def test_a_line_of_each_metric_is_no_arrival(csv_file):
+    """As k6 writes them: a request has a line of each of its metrics."""
+    seconds = [int(EPOCH) + n // 3 for n in range(90)]
+    metrics = ["http_reqs", "http_req_duration", "data_sent"] * 30
+    path = csv_file(["metric_name", "timestamp", "metric_value"], metrics, seconds, [1.0, 23.4, 512.0] * 30)
+    with pytest.raises(ValueError, match=r"names 3 metrics .* the lines of one, such as http_req"):
+        read(path)
+    one = csv_file(["metric_name", "timestamp", "metric_value"], ["http_reqs"] * 30, seconds[::3], [1.0] * 30)
+    assert read(one, rates="-").traffic.arrivals.size == 30
+
+
 def test_the_name_of_a_duration_is_asked_before_its_order(csv_file):
     durations = [f"{value:.3f}" for value in np.sort(np.random.default_rng(4).exponential(0.05, 200))]
     path = csv_file(["id", "request_time"], range(200), durations)

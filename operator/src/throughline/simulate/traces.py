@@ -28,6 +28,7 @@ JITTER_SECONDS = 0.5
 WARMUP_SECONDS = 600.0
 WARMUP_SHARE = 0.25  # of a recording; short ones would have nothing left to count
 MAX_REQUESTS = 200_000_000  # 16 bytes each
+METRIC_COLUMNS = ("metric_name", "metric", "__name__")
 # First bytes of what is no UTF-8 text, what that is, and what to do.
 _OTHER_FORMATS = (
     (b"\x1f\x8b", "compressed with gzip: gunzip it"),
@@ -79,6 +80,7 @@ def read(
         raise ValueError(f"rate_per_second is {rate_per_second}; give a number above 0")
     rng = np.random.default_rng(seed)
     header, rows = _read(path)
+    _one_metric(path, header, rows)
     if header == SERIES:
         column, rates = column or SERIES[0], rates or SERIES[1]
     time = time_column(path, header, rows, column, unit)
@@ -131,6 +133,20 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if len(lines) < 3:
         raise ValueError(f"{path}: {len(lines) - 1} rows of data; at least two are needed to tell a rate")
     return header, lines[1:]
+
+
+def _one_metric(path: Path, header: list[str], rows: list[tuple[int, list[str]]]) -> None:
+    """Raises ValueError for a long table of several metrics, as k6 writes, in which a request has a line of each."""
+    for index, name in enumerate(header):
+        if name.lower() not in METRIC_COLUMNS:
+            continue
+        found = sorted({row[index] for _, row in rows if index < len(row)})
+        if len(found) > 1:
+            keep = next((one for one in found if "req" in one), found[0])
+            raise ValueError(
+                f"{path}: column {name} names {len(found)} metrics ({', '.join(found[:3])}…), and a request has a line "
+                f"of each: keep the header and the lines of one, such as {keep}"
+            )
 
 
 def _bounded(path: Path, duration: float, requests: float, what: str) -> None:
