@@ -86,6 +86,11 @@ BAD_MONITORING: dict[str, tuple[tuple[Change, ...], str, str]] = {
     ),
 }
 MONITORING_RULE_BREAKERS: dict[str, tuple[tuple[Change, ...], str, str]] = {
+    "one class in two spellings": (
+        _with(predictions={**PREDICTIONS, "classes": ["1", "True"]}),
+        "spec.monitoring.predictions.classes",
+        "the same class",
+    ),
     "two keys": (_sampling(useRequestId=True), "spec.monitoring.sampling.keyTensor", "not both; remove one"),
     "personal data without a key": (
         _sampling(keyTensor=None),

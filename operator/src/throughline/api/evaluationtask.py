@@ -35,15 +35,17 @@ def _one_boolean(spelling: str) -> str:
     return f"({matches})"
 
 
-ONE_CLASS = Rule(
-    cel=f"!has(self.classes) || size(self.classes) != 2 || !({' || '.join(map(_one_boolean, _BOOLEANS))})",
-    holds=lambda s: (
-        len(s.classes) != 2
-        or not any(all(re.fullmatch(spelling, name) for name in s.classes) for spelling in _BOOLEANS)
-    ),
-    message="spec.task.classes: the two are spellings of the same boolean, and so the same class; correct one",
-    field="classes",
-)
+def two_classes(field: str) -> Rule:
+    """Two classes are two, also where they are booleans. `field`: path of `classes`."""
+    return Rule(
+        cel=f"!has(self.classes) || size(self.classes) != 2 || !({' || '.join(map(_one_boolean, _BOOLEANS))})",
+        holds=lambda s: (
+            len(s.classes) != 2
+            or not any(all(re.fullmatch(spelling, name) for name in s.classes) for spelling in _BOOLEANS)
+        ),
+        message=f"{field}: the two are spellings of the same boolean, and so the same class; correct one",
+        field="classes",
+    )
 
 
 class ScorerResources(ComputeResources):
@@ -89,7 +91,7 @@ class Task(Resource):
             "and must be absent otherwise",
             field="classes",
         ),
-        ONE_CLASS,
+        two_classes("spec.task.classes"),
         Rule(
             cel="!has(self.positiveClass) || has(self.classes) && self.positiveClass in self.classes",
             holds=lambda s: s.positive_class is None or s.positive_class in s.classes,

@@ -11,6 +11,7 @@ from pydantic import Field
 from throughline.api.base import ATOMIC_LIST, Name, Number, ObjectKey, Resource, Rule, list_map
 from throughline.api.drift import DriftPolicy
 from throughline.api.evaluationdataset import Column, Dataset, Governance, LegalBasis, inside_claim
+from throughline.api.evaluationtask import two_classes
 from throughline.api.schedules import CronText
 
 RESERVED = "sample."  # begins the columns that every stored row has
@@ -185,6 +186,7 @@ class Predictions(Resource):
             "them or remove it",
             field="accuracyFloor",
         ),
+        two_classes("spec.monitoring.predictions.classes"),
     )
 
     columns: Annotated[
