@@ -55,7 +55,7 @@ def test_bad_resources_are_refused_at_the_field(
     accepted, said = create(api, resource, "--dry-run=server")
     assert not accepted
     # Of what is missing, misspelt or a label the API server names the parent.
-    parent, name = field.rsplit(".", 1)
+    parent, _, name = field.rpartition(".")
     named = parent if parent.startswith("metadata.") else name
     assert re.sub(r"\[\d+\]$", "", field) in said or named in said, said
 
@@ -67,7 +67,7 @@ def test_rules_name_the_field_and_the_fix(api: Cluster, resource: dict[str, Any]
     accepted, said = create(api, resource, "--dry-run=server")
     assert not accepted
     assert f"{field}: Invalid value" in said
-    assert message in said
+    assert message.partition("; got ")[0] in said  # which of several values it is, `validate` adds
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "manifests" / "examples").glob("*.yaml")), ids=lambda p: p.name)
