@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from throughline.cli import main
+from throughline.cli import main, simulate
+from throughline.simulate import columns, rates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -378,3 +380,12 @@ def test_help_imports_nothing_of_it() -> None:
         "print(*{'numpy', 'numba', 'matplotlib', 'requests'} & {*sys.modules})"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "\n"
+
+
+def test_the_units_offered_are_those_that_are_read() -> None:
+    """Written out in the command line, which starts without what reads traces."""
+    commands = argparse.ArgumentParser().add_subparsers()
+    simulate.register(commands)
+    offered = {a.dest: set(a.choices) for a in commands.choices["simulate"]._actions if a.choices}
+    assert offered["unit"] == set(columns.UNITS)
+    assert offered["rate_unit"] == set(rates.RATE_UNITS)

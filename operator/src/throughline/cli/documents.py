@@ -53,17 +53,18 @@ class Document:
 
     def read_as(self, path: FieldPath) -> tuple[str, Any] | None:
         """The text of the field and what kubectl reads it as, where that is not what stands there: Y as true."""
-        node: yaml.Node | None = self.node
-        for part in path:
-            node = None if node is None else _child(node, part)[1]
-        return _misread(node)
+        return _misread(self._at(path))
 
     def text(self, path: FieldPath) -> str | None:
         """The field as it stands in the file, where it is a scalar: on, which kubectl reads as true."""
+        node = self._at(path)
+        return str(node.value) if isinstance(node, yaml.ScalarNode) and kubectl_yaml.is_plain(node) else None
+
+    def _at(self, path: FieldPath) -> yaml.Node | None:
         node: yaml.Node | None = self.node
         for part in path:
             node = None if node is None else _child(node, part)[1]
-        return str(node.value) if isinstance(node, yaml.ScalarNode) and kubectl_yaml.is_plain(node) else None
+        return node
 
     def misread_keys(self) -> Iterator[tuple[FieldPath, tuple[int, int], str]]:
         """Names of fields that kubectl takes for something else, as they stand in the file: y for true."""

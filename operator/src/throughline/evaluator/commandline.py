@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from throughline import exits, guard
 from throughline.evaluator import job
 from throughline.evaluator.errors import EvaluationInputError
+from throughline.evaluator.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ def exit_code(code: int, *, in_job: bool) -> int:
 def end(program: str, code: int, message: str, known: job.Known) -> int:
     """The end without an outcome, told on stderr and to whoever reads the pod's status. Returns the code."""
     # A message may quote the data: nothing in it that a terminal would obey.
-    message = "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in message)
+    message = "\n".join(map(visible, message.split("\n")))
     print(f"{program}: {message}", file=sys.stderr)
     job.last_words(code, None, message, known)
     return code

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from throughline.api.evaluationresult import Check
+from throughline.evaluator.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +50,8 @@ def signed_interval(low: float | None, high: float | None) -> str:
 
 def named(text: str) -> str:
     """A name out of data: control characters, which a terminal would obey, are shown; the length is bounded."""
-    visible = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return visible if len(visible) <= NAME_CHARACTERS else f"{visible[: NAME_CHARACTERS - 1]}…"
+    shown = visible(text)
+    return shown if len(shown) <= NAME_CHARACTERS else f"{shown[: NAME_CHARACTERS - 1]}…"
 
 
 def bound_of(result: EvaluationResult, estimate: Estimate) -> str:
