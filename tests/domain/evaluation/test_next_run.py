@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from throughline.api.base import DNS_SUBDOMAIN
 from throughline.api.evaluationrun import RunReason
 from throughline.domain.evaluation.next_run import MAX_WAIT_SECONDS, MISSED_COUNTED, NAME_LENGTH, next_run, wait_seconds
 from throughline.domain.evaluation.views import newest, newest_ended
@@ -205,7 +206,10 @@ def test_each_start_of_a_schedule_has_a_run_of_its_own() -> None:
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 
 
-@given(service=st.from_regex(rf"\A{LABEL}\Z"), name=st.from_regex(r"\A[a-z0-9]([-a-z0-9.]{0,250}[a-z0-9])?\Z"))
+@given(
+    service=st.from_regex(rf"\A{LABEL}\Z"),
+    name=st.from_regex(DNS_SUBDOMAIN, fullmatch=True).filter(lambda name: len(name) <= 253),
+)
 def test_any_name_of_service_and_suite_gives_a_good_one(service: str, name: str) -> None:
     begin = due(evaluation(name), evidence(suites=[suite(name)]), service=service)
     assert begin is not None
