@@ -106,21 +106,37 @@ def traces(name: str) -> list[str]:
     return found
 
 
+def instance_of(process: subprocess.Popen[str], instances: pathlib.Path) -> pathlib.Path:
+    """The cluster that a process has started: beside it others may start theirs."""
+    words = []
+    for child in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((child / "stat").read_text().rpartition(")")[2].split()[1])
+            words += (child / "cmdline").read_bytes().decode().split("\0") if parent == process.pid else []
+        except OSError:
+            continue  # it has just ended
+    (instance,) = {pathlib.Path(word) for word in words if pathlib.Path(word).parent == instances}
+    return instance
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 @pytest.mark.parametrize("moment", ["api", "ready"])
 def test_a_kill_at_any_moment_leaves_nothing(local: Cluster, number: signal.Signals, moment: str) -> None:
     """A second cluster, beside the first: two can be up at once."""
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
-    before = set(local.kubeconfig.parent.parent.iterdir())
     command = [sys.executable, "-m", "e2e.cluster", "up"]
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, env={**os.environ})
-    assert process.stdout is not None
-    awaited = {"api": "the API server answers", "ready": "export KUBECONFIG"}[moment]
-    assert any(awaited in line for line in process.stdout)
-    (instance,) = set(local.kubeconfig.parent.parent.iterdir()) - before
-    assert traces(instance.name)
-    process.send_signal(number)
-    process.communicate(timeout=END_SECONDS)
+    try:
+        assert process.stdout is not None
+        awaited = {"api": "the API server answers", "ready": "export KUBECONFIG"}[moment]
+        assert any(awaited in line for line in process.stdout)
+        instance = instance_of(process, local.kubeconfig.parent.parent)
+        assert traces(instance.name)
+        process.send_signal(number)
+        process.communicate(timeout=END_SECONDS)
+    finally:
+        process.kill()  # a failure before leaves no cluster, either
+        process.wait()
     deadline = time.monotonic() + END_SECONDS
     while (left := traces(instance.name)) or instance.exists():
         assert time.monotonic() < deadline, left
