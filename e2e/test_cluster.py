@@ -10,6 +10,7 @@ import pytest
 
 from e2e.cluster import Cluster
 from e2e.cluster.cache import REPOSITORY
+from e2e.contention import parse_process
 
 pytestmark = pytest.mark.e2e
 
@@ -111,8 +112,8 @@ def instance_of(process: subprocess.Popen[str], instances: pathlib.Path) -> path
     words = []
     for child in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            parent = int((child / "stat").read_text().rpartition(")")[2].split()[1])
-            words += (child / "cmdline").read_bytes().decode().split("\0") if parent == process.pid else []
+            if parse_process((child / "stat").read_text(errors="replace")).parent == process.pid:
+                words += (child / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue  # it has just ended
     (instance,) = {pathlib.Path(word) for word in words if pathlib.Path(word).parent == instances}
