@@ -15,6 +15,8 @@ GENERATORS = {
     "cost drift": lambda seed: traffic.cost_drift(50, 3600, seed=seed),
     "node loss": lambda seed: traffic.node_loss(50, 3600, seed=seed, pool_replicas=8, left_replicas=4),
     "metrics gap": lambda seed: traffic.metrics_gap(50, 3600, seed=seed),
+    "level jumps": lambda seed: traffic.level_jumps(50, 3600, seed=seed),
+    "holiday": lambda seed: traffic.holiday(50, 3600, seed=seed, day_seconds=240),
 }
 
 
@@ -38,7 +40,7 @@ def test_the_same_seed_gives_the_same_sorted_arrivals(name):
     assert first.arrivals[-1] <= first.duration_seconds == 3600
 
 
-@pytest.mark.parametrize("name", ["poisson", "diurnal", "slow ramp", "cost drift", "node loss"])
+@pytest.mark.parametrize("name", ["poisson", "diurnal", "slow ramp", "cost drift", "node loss", "level jumps", "holiday"])
 def test_the_mean_rate_is_what_was_asked_for(name):
     assert rate(GENERATORS[name](1), 0, 3600) == pytest.approx(50, rel=0.02)
 
@@ -78,6 +80,40 @@ def test_the_day_peaks_at_its_hour_and_the_weekend_is_quieter():
     assert by_hour.max() / by_hour.min() == pytest.approx(1.7 / 0.3, rel=0.15)
     assert hours[5:].mean() / hours[:5].mean() == pytest.approx(0.6, rel=0.03)
     assert rate(made, 0, 7 * day) == pytest.approx(200, rel=0.01)
+
+
+def test_a_holiday_is_a_weekday_of_the_second_week_with_less_than_a_weekend_has():
+    day = 240.0
+    made = traffic.holiday(200, 14 * day, seed=1, day_seconds=day)
+    days = counts(made, day).reshape(2, 7)
+    weekday = np.append(days[0, :5], days[1, [0, 1, 3, 4]]).mean()
+    assert days[1, 2] / weekday == pytest.approx(0.4, rel=0.03)
+    assert days[:, 5:].mean() / weekday == pytest.approx(0.6, rel=0.03)
+    assert days[:, [0, 1, 3, 4]] == pytest.approx(np.full((2, 4), weekday), rel=0.03)
+    hours = counts(made, day / 24).reshape(14, 24)
+    assert hours[9].argmax() in {12, 13, 14, 15}, "it has the shape of a day"
+
+
+def test_levels_jump_every_30_s_and_are_heavy_tailed():
+    seconds, low, span, index = 36_000, 100, 10, 1.5
+    # Mean of the bounded Pareto distribution over its lowest value.
+    mean = low * index / (index - 1) * (1 - span ** (1 - index)) / (1 - span**-index)
+    levels = counts(traffic.level_jumps(mean, seconds, seed=1), 30) / 30
+    assert levels.min() == pytest.approx(low, rel=0.1)
+    assert levels.max() == pytest.approx(low * span, rel=0.05)
+    for times in (1.5, 2, 4, 8):
+        above = (times**-index - span**-index) / (1 - span**-index)
+        assert np.mean(levels > times * low) == pytest.approx(above, abs=0.02)
+    # A level says nothing of the next one, and holds to its end.
+    assert np.corrcoef(levels[:-1], levels[1:])[0, 1] == pytest.approx(0, abs=3 / np.sqrt(levels.size))
+    halves = counts(traffic.level_jumps(mean, seconds, seed=1), 15).reshape(-1, 2)
+    assert np.corrcoef(halves.T)[0, 1] > 0.98
+
+
+def test_all_seeds_have_the_same_levels_in_another_order():
+    first, second = (counts(traffic.level_jumps(2000, 3600, seed=seed), 30) for seed in (1, 2))
+    assert np.sort(first) == pytest.approx(np.sort(second), rel=0.03)
+    assert np.corrcoef(first, second)[0, 1] < 0.5
 
 
 def test_a_flash_crowd_is_tenfold_within_30_s_holds_and_decays():

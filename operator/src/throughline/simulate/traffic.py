@@ -1,7 +1,7 @@
 """Arrivals to simulate: steady, daily, sudden, bursty, drifting; the same seed gives the same arrivals.
 
-All are Poisson processes, given their intensity (for `bursty` the intensity is itself random). Rates are in requests
-per second, times in seconds from the start of the simulation.
+All are Poisson processes, given their intensity (where there are bursts or jumps, it is itself random). Rates are in
+requests per second, times in seconds from the start of the simulation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 DAYS_PER_WEEK = 7
-SATURDAY = 5  # days count from Monday, where each simulation starts
+WEDNESDAY, SATURDAY = 2, 5  # days count from Monday, where each simulation starts
 HOURS_PER_DAY = 24.0
 
 
@@ -65,11 +65,68 @@ def diurnal(
     The rate is scaled so that `mean_rate` is the mean over the whole duration. `day_seconds` compresses the day.
     """
     edges, middles = _seconds(duration_seconds)
+    rates = _scaled(_weekly(middles, day_seconds, peak_hour, swing, weekend), edges, mean_rate)
+    return Traffic("diurnal", duration_seconds, poisson_arrivals(edges, rates, np.random.default_rng(seed)))
+
+
+def _weekly(middles: Floats, day_seconds: float, peak_hour: float, swing: float, weekend: float) -> Floats:
+    """The rate at these times, where a weekday's mean is 1."""
     hours = middles % day_seconds / day_seconds * HOURS_PER_DAY
     shape = 1.0 + swing * np.cos((hours - peak_hour) / HOURS_PER_DAY * 2.0 * math.pi)
     shape[middles // day_seconds % DAYS_PER_WEEK >= SATURDAY] *= weekend
-    rates = shape * (mean_rate * duration_seconds / float(shape @ np.diff(edges)))
-    return Traffic("diurnal", duration_seconds, poisson_arrivals(edges, rates, np.random.default_rng(seed)))
+    return shape
+
+
+def _scaled(shape: Floats, edges_seconds: Floats, mean_rate: float) -> Floats:
+    """`shape`, one value a piece, times what makes `mean_rate` its mean over the whole duration."""
+    requests = mean_rate * float(edges_seconds[-1])
+    return shape * (requests / float(shape @ np.diff(edges_seconds)))
+
+
+def holiday(
+    mean_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    day_seconds: float = 86_400.0,
+    peak_hour: float = 14.0,
+    swing: float = 0.7,
+    weekend: float = 0.6,
+    holiday_day: int = DAYS_PER_WEEK + WEDNESDAY,
+    holiday_share: float = 0.4,
+) -> Traffic:
+    """The days and weeks of `diurnal`, with one weekday of `holiday_share` of its traffic. Days count from 0, a Monday:
+    unless said, the holiday is in the second week, when a week has been seen.
+    """
+    edges, middles = _seconds(duration_seconds)
+    shape = _weekly(middles, day_seconds, peak_hour, swing, weekend)
+    shape[middles // day_seconds == holiday_day] *= holiday_share
+    rates = _scaled(shape, edges, mean_rate)
+    return Traffic("holiday", duration_seconds, poisson_arrivals(edges, rates, np.random.default_rng(seed)))
+
+
+def level_jumps(
+    mean_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    hold_seconds: float = 30.0,
+    tail_index: float = 1.5,
+    span: float = 10.0,
+) -> Traffic:
+    """A rate that jumps each `hold_seconds` to another level, which the level before says nothing of.
+
+    Levels are heavy-tailed: bounded Pareto, with density ~ x^-(`tail_index` + 1) from the lowest to `span` times it
+    (Harchol-Balter, Crovella & Murta 1999, doi 10.1006/jpdc.1999.1577). So that runs compare, the levels of every seed
+    are the quantiles (i + 1/2)/n, scaled to `mean_rate`, and the seed draws their order alone.
+    """
+    rng = np.random.default_rng(seed)
+    edges = np.append(np.arange(0.0, duration_seconds, hold_seconds), duration_seconds)
+    count = edges.size - 1
+    quantiles = (np.arange(count) + 0.5) / count
+    levels = (1.0 - quantiles * (1.0 - span**-tail_index)) ** (-1.0 / tail_index)
+    rates = _scaled(rng.permutation(levels), edges, mean_rate)
+    return Traffic("level jumps", duration_seconds, poisson_arrivals(edges, rates, rng))
 
 
 def flash_crowd(
@@ -105,17 +162,24 @@ def bursty(
     Sojourns are exponential with the given means; `mean_rate` is the long-run mean (Fischer & Meier-Hellstern 1993).
     """
     rng = np.random.default_rng(seed)
-    cycle_seconds = quiet_seconds + burst_seconds
-    quiet_rate = mean_rate * cycle_seconds / (quiet_seconds + factor * burst_seconds)
-    bursts = bool(rng.random() < burst_seconds / cycle_seconds)  # the stationary chance to begin in a burst
-    edges = [0.0]
-    rates = []
+    edges, bursts = _sojourns(duration_seconds, quiet_seconds, burst_seconds, rng)
+    quiet_rate = mean_rate * (quiet_seconds + burst_seconds) / (quiet_seconds + factor * burst_seconds)
+    rates = np.where(bursts, quiet_rate * factor, quiet_rate)
+    return Traffic("bursty", duration_seconds, poisson_arrivals(edges, rates, rng))
+
+
+def _sojourns(
+    duration_seconds: float, quiet_seconds: float, burst_seconds: float, rng: np.random.Generator
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Edges of quiet times and bursts in turn, and which are bursts; exponential, with these means."""
+    burst = bool(rng.random() < burst_seconds / (quiet_seconds + burst_seconds))  # the stationary chance to begin so
+    edges, bursts = [0.0], []
     while edges[-1] < duration_seconds:
-        rates.append(quiet_rate * factor if bursts else quiet_rate)
-        edges.append(edges[-1] + rng.exponential(burst_seconds if bursts else quiet_seconds))
-        bursts = not bursts
+        bursts.append(burst)
+        edges.append(edges[-1] + rng.exponential(burst_seconds if burst else quiet_seconds))
+        burst = not burst
     edges[-1] = duration_seconds
-    return Traffic("bursty", duration_seconds, poisson_arrivals(np.array(edges), np.array(rates), rng))
+    return np.array(edges), np.array(bursts)
 
 
 def slow_ramp(
