@@ -90,6 +90,14 @@ def test_capacity_is_that_of_the_ready_replicas_at_the_cost_of_the_time(comparis
     assert value_at(line, 7.0) == pytest.approx(4 * capacity(slow, EIGHT, case.slo_us)), "since then it costs twice"
 
 
+def test_capacity_knows_what_an_item_costs(comparison: Comparison, case: Case) -> None:
+    deploy = replace(case.traffic, events=(Event(300.0, "item cost", 2.0),))
+    line = lines(panels(comparison, replace(case, traffic=deploy))[0])["capacity of the ready replicas"]
+    slow = replace(case.truth, beta_us=2 * case.truth.beta_us)
+    assert value_at(line, 4.5) == pytest.approx(4 * capacity(case.truth, EIGHT, case.slo_us))
+    assert value_at(line, 7.0) == pytest.approx(4 * capacity(slow, EIGHT, case.slo_us))
+
+
 def test_replicas_ordered_and_ready(comparison: Comparison, case: Case) -> None:
     found = lines(panels(comparison, case)[1])
     assert (value_at(found["ordered"], 3.5), value_at(found["ready"], 3.5)) == (4.0, 2.0)

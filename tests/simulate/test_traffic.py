@@ -17,6 +17,9 @@ GENERATORS = {
     "metrics gap": lambda seed: traffic.metrics_gap(50, 3600, seed=seed),
     "level jumps": lambda seed: traffic.level_jumps(50, 3600, seed=seed),
     "holiday": lambda seed: traffic.holiday(50, 3600, seed=seed, day_seconds=240),
+    "deploy": lambda seed: traffic.deploy(50, 3600, seed=seed),
+    "correlated bursts": lambda seed: traffic.correlated_bursts(50, 3600, seed=seed, pool_replicas=8, left_replicas=2),
+    "leak": lambda seed: traffic.leak(50, 3600, seed=seed),
 }
 
 
@@ -40,7 +43,9 @@ def test_the_same_seed_gives_the_same_sorted_arrivals(name):
     assert first.arrivals[-1] <= first.duration_seconds == 3600
 
 
-@pytest.mark.parametrize("name", ["poisson", "diurnal", "slow ramp", "cost drift", "node loss", "level jumps", "holiday"])
+@pytest.mark.parametrize(
+    "name", ["poisson", "diurnal", "slow ramp", "cost drift", "node loss", "level jumps", "holiday", "deploy", "leak"]
+)
 def test_the_mean_rate_is_what_was_asked_for(name):
     assert rate(GENERATORS[name](1), 0, 3600) == pytest.approx(50, rel=0.02)
 

@@ -81,7 +81,7 @@ class Autopilot:
         counted = [p.name for p in world.ready if len(p.samples) < 2 or p.counters.success > 0]
         counted = counted if any(p.counters.success > 0 for p in world.ready) else []
         asked = set(sorted(counted)[:STATISTICS_PODS])
-        here = PoolView(world.pool, self._spec_of(world, world.pool), world.capacity, 1)
+        here = PoolView(world.pool, self._spec_of(world, world.pool), world.holds, 1)
         pools: tuple[PoolView, ...] = ()
         if self.spec.placement.strategy is PlacementStrategy.CHEAPEST:
             pools = tuple(

@@ -5,7 +5,6 @@ Colours are Okabe & Ito's, which the colour-blind can tell apart; widths and das
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from throughline.domain.formatting import duration, plain
 from throughline.simulate.loadtest import capacity
+from throughline.simulate.types import COST_KINDS, truth_after
 from throughline.simulate.world import BUCKET_SECONDS
 
 if TYPE_CHECKING:
@@ -159,14 +159,16 @@ def _demand(panel: Axes, axis: _Time, ours: Result, case: Case) -> None:
 
 
 def _capacity(moments: Sequence[Moment], case: Case) -> list[tuple[float, float]]:
-    """Requests per second that the ready replicas carry within the SLO, at the model's cost of the time."""
-    costs = [(0.0, 1.0), *((e.at_seconds, e.value) for e in case.traffic.events if e.kind == "cost")]
-    times = sorted({moment.at_seconds for moment in moments} | {at for at, _ in costs})
+    """Requests per second that the ready replicas carry within the SLO, at the model's cost of the time. A leak, which
+    each replica has its own of, is not in it.
+    """
+    costs = sorted((e for e in case.traffic.events if e.kind in COST_KINDS), key=lambda e: e.at_seconds)
+    times = sorted({0.0, *(moment.at_seconds for moment in moments), *(e.at_seconds for e in costs)})
     points = []
     for time in times:
         moment = next(m for m in reversed(moments) if m.at_seconds <= time)
-        factor = next(value for at, value in reversed(costs) if at <= time)
-        one = capacity(replace(case.truth, factor=factor), moment.settings, case.slo_us)
+        truth = truth_after(case.truth, (e for e in costs if e.at_seconds <= time))
+        one = capacity(truth, moment.settings, case.slo_us)
         points.append((time, moment.ready * one))
     return points
 

@@ -72,14 +72,34 @@ class Counters:
     cancelled: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A loaded model that gets slower: by `per_hour` of its first cost in each hour since it was loaded, or since the
+    leak began.
+    """
+
+    since_seconds: float = 0.0
+    per_hour: float = 0.0
+
+    def slowdown(self, loaded_seconds: float, now_seconds: float) -> float:
+        """Cost over the first cost of a model loaded then."""
+        if not self.per_hour:
+            return 1.0
+        return 1.0 + self.per_hour * max(0.0, now_seconds - max(loaded_seconds, self.since_seconds)) / 3600.0
+
+
+NO_LEAK = Leak()
+
+
 class Model:
     """One loaded model: a reload makes a new one, and the old one works off what it had taken."""
 
-    def __init__(self, settings: BatchSettings, free_from: float) -> None:
+    def __init__(self, settings: BatchSettings, loaded_seconds: float) -> None:
         self.settings = settings
+        self.loaded_seconds = loaded_seconds
         self.limit = max(1, settings.max_batch_size)
         self.waiting: NDArray[np.float64] = _NONE
-        self.free_at = np.full(settings.instances, free_from)
+        self.free_at = np.full(settings.instances, loaded_seconds)
         self.last_start = np.full(1, -np.inf)
         self.open: NDArray[np.float64] = _NO_ROWS  # batches that are not finished yet
         self.statistics: dict[int, tuple[int, float]] = {}  # batch size → (executions, compute seconds)
@@ -96,13 +116,15 @@ class Model:
         self.settings = settings
 
     def run(
-        self, until: float, truth: Truth, tally: Tally, device_at: NDArray[np.float64]
+        self, until: float, truth: Truth, tally: Tally, device_at: NDArray[np.float64], leak: Leak = NO_LEAK
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        """Start what starts before `until`; (finish, latency µs) of the requests started, None when none was."""
+        """Start what starts before `until`; (finish, latency µs) of the requests started, None when none was. The leak
+        is that of `until` for all of them: a world's steps are at most a scrape long.
+        """
         if not self.waiting.size:
             return None
         k = self.settings.instances
-        service = _service_seconds(truth, self.limit, k)
+        service = _service_seconds(truth, self.limit, k) * leak.slowdown(self.loaded_seconds, until)
         count = self.waiting.size
         finish, latency, batches = np.empty(count), np.empty(count), np.empty((count, 6))
         delay = self.settings.max_queue_delay_microseconds / 1e6 if self.limit > 1 else 0.0
@@ -199,9 +221,9 @@ class Replica:
         """What new requests are served with."""
         return self.models[-1].settings
 
-    def run(self, until: float, truth: Truth, tally: Tally) -> None:
+    def run(self, until: float, truth: Truth, tally: Tally, leak: Leak = NO_LEAK) -> None:
         for model in self.models:
-            started = model.run(until, truth, tally, self.device_at)
+            started = model.run(until, truth, tally, self.device_at, leak)
             if started is not None:
                 self.recent.append(started)
                 self.counters.cancelled += float((started[1] < 0).sum())

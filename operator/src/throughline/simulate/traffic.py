@@ -1,4 +1,4 @@
-"""Arrivals to simulate: steady, daily, sudden, bursty, drifting; the same seed gives the same arrivals.
+"""Arrivals to simulate: steady, daily, sudden, bursty, drifting, leaking; the same seed gives the same arrivals.
 
 All are Poisson processes, given their intensity (where there are bursts or jumps, it is itself random). Rates are in
 requests per second, times in seconds from the start of the simulation.
@@ -182,6 +182,44 @@ def _sojourns(
     return np.array(edges), np.array(bursts)
 
 
+def correlated_bursts(
+    mean_rate: float,
+    duration_seconds: float,
+    *,
+    seed: int,
+    pool_replicas: int,
+    left_replicas: int,
+    neighbours: int = 3,
+    factor: float = 4.0,
+    quiet_seconds: float = 900.0,
+    burst_seconds: float = 300.0,
+    react_seconds: tuple[float, float] = (15.0, 45.0),
+    release_seconds: float = 300.0,
+) -> Traffic:
+    """`bursty`, by a cause that all services of the pool have in common: its neighbours burst at the same times.
+
+    Each of the `neighbours` then holds `factor` times its replicas of quiet times; when all do, they leave room for
+    `left_replicas` of this service. Its running replicas stay, new ones wait for room. A neighbour takes its share
+    after a time drawn evenly from `react_seconds` (its autoscaler sees the burst in a scrape or two), and gives it back
+    `release_seconds` after the end (the HPA's default stabilization window).
+    """
+    rng = np.random.default_rng(seed)
+    edges, bursts = _sojourns(duration_seconds, quiet_seconds, burst_seconds, rng)
+    quiet_rate = mean_rate * (quiet_seconds + burst_seconds) / (quiet_seconds + factor * burst_seconds)
+    rates = np.where(bursts, quiet_rate * factor, quiet_rate)
+    arrivals = poisson_arrivals(edges, rates, rng)
+    takes = edges[:-1][bursts, None] + rng.uniform(*react_seconds, (int(bursts.sum()), neighbours))
+    gives = edges[1:][bursts] + release_seconds
+    times = np.unique(np.concatenate(([0.0], takes.ravel(), gives)))
+    # Which neighbours hold their share of a burst, by (burst, neighbour, time): one that bursts again holds on.
+    holding = (takes[:, :, None] <= times) & (times < gives[:, None, None])
+    held = holding.any(axis=0).sum(axis=0)
+    share = (pool_replicas - left_replicas) / neighbours
+    room = np.rint(pool_replicas - share * (held + (neighbours - held) / factor))
+    events = tuple(Event(at, "room", value) for at, value in zip(times.tolist(), room.tolist(), strict=True))
+    return Traffic("correlated bursts", duration_seconds, arrivals, events=events)
+
+
 def slow_ramp(
     start_rate: float, end_rate: float, duration_seconds: float, *, seed: int, name: str = "slow ramp"
 ) -> Traffic:
@@ -220,6 +258,23 @@ def cost_drift(
         for i in range(steps)
     )
     return replace(poisson(rate, duration_seconds, seed=seed, name="cost drift"), events=events)
+
+
+def deploy(
+    rate: float, duration_seconds: float, *, seed: int, at_seconds: float = 3600.0, item_factor: float = 2.0
+) -> Traffic:
+    """Steady; from one moment on the cost of an item, β, is `item_factor` times the first one on all replicas, and α is
+    as before: a deploy of the clients, whose items are larger now. The operator is not told of it.
+    """
+    events = (Event(at_seconds, "item cost", item_factor),)
+    return replace(poisson(rate, duration_seconds, seed=seed, name="deploy"), events=events)
+
+
+def leak(rate: float, duration_seconds: float, *, seed: int, per_hour: float = 0.2) -> Traffic:
+    """Steady, while each loaded model gets slower linearly, by `per_hour` of its first cost in each hour since its
+    load. A reload or a new replica begins again, so replicas that were started at other times differ.
+    """
+    return replace(poisson(rate, duration_seconds, seed=seed, name="leak"), events=(Event(0.0, "leak", per_hour),))
 
 
 def node_loss(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -69,14 +69,30 @@ class Place:
 class Event:
     """Something that happens to the world at a time.
 
-    kind "cost": the model's cost becomes `value` times the first one. kind "pool": the pool holds `value` replicas from
-    now on, and what is above that dies with its requests. kind "node": this share of the replicas dies with its
-    requests, and is made anew. kind "metrics": scrapes fail for `value` seconds.
+    kind "cost": the cost of an execution becomes `value` times the first one. kind "item cost": the cost of an item, β,
+    becomes `value` times the first one. kind "leak": from now on each loaded model's cost grows linearly with its age,
+    by `value` of its first cost per hour; a reload or a new replica begins again. kind "pool": the pool holds `value`
+    replicas from now on, and what is above that dies with its requests. kind "room": other services leave room for
+    `value` replicas from now on; running replicas stay, and those ordered above it are pending. kind "node": this share
+    of the replicas dies with its requests, and is made anew. kind "metrics": scrapes fail for `value` seconds.
     """
 
     at_seconds: float
     kind: str
     value: float
+
+
+COST_KINDS = frozenset({"cost", "item cost"})  # of Event: they change the truth for all replicas alike
+
+
+def truth_after(truth: Truth, events: Iterable[Event]) -> Truth:
+    """The first truth, changed by events in the order of their time; the last of each of `COST_KINDS` counts."""
+    value = {e.kind: e.value for e in events if e.kind in COST_KINDS}
+    return replace(
+        truth,
+        factor=truth.factor * value.get("cost", 1.0),
+        beta_us=truth.beta_us * value.get("item cost", 1.0),
+    )
 
 
 @dataclass(frozen=True, slots=True)

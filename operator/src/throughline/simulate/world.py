@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from throughline.simulate.server import Replica, Tally
-from throughline.simulate.types import Place
+from throughline.simulate.server import NO_LEAK, Leak, Replica, Tally
+from throughline.simulate.types import COST_KINDS, Place, truth_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,9 @@ class World:
         first = Place(truth, environment.price_per_hour, environment.pool_replicas)
         self.places = {FIRST_POOL: first, **places}
         self.pool = FIRST_POOL
-        self._factor = 1.0  # of the model's cost, everywhere
+        self._truths = {name: place.truth for name, place in self.places.items()}  # now, after the events so far
+        self._cost_events: list[Event] = []
+        self._leak = NO_LEAK
         rng = np.random.default_rng(seed)
         sigma = math.sqrt(math.log1p(truth.noise**2))
         noise = np.exp(rng.normal(-sigma * sigma / 2, sigma, NOISE_VALUES)) if sigma else np.ones(1)
@@ -128,7 +130,9 @@ class World:
         self.pods.append(pod)
 
     def _reconcile(self) -> None:
-        """As a ReplicaSet: create what lacks; remove what is not ready first, then the youngest."""
+        """As a ReplicaSet: create what lacks and the pool has room for; remove what is not ready first, then the
+        youngest.
+        """
         staying = [p for p in self.pods if not p.leaving]
         wanted = min(self.ordered, self.capacity)
         left = [p for p in staying if p.pool != self.pool]
@@ -138,7 +142,8 @@ class World:
         e = self.environment
         for _ in range(wanted - len(staying)):
             self._create(self.now + e.pod_start_seconds + e.model_load_seconds)
-        for pod in sorted(staying, key=lambda p: (bool(p.models), -p.created_seconds))[: max(0, len(staying) - wanted)]:
+        excess = max(0, len(staying) - self.ordered)
+        for pod in sorted(staying, key=lambda p: (bool(p.models), -p.created_seconds))[:excess]:
             self._leave(pod)
         self._bury()
 
@@ -178,6 +183,11 @@ class World:
     def ready(self) -> list[Replica]:
         return [p for p in self.pods if p.models and not p.leaving]
 
+    @property
+    def holds(self) -> int:
+        """How many replicas of this service its pool can hold: what runs there keeps its place."""
+        return max(self.capacity, sum(p.pool == self.pool and not p.leaving for p in self.pods))
+
     # ------------------------------------------------------------------ time
 
     def advance(self, until: float) -> None:
@@ -206,16 +216,12 @@ class World:
             for i, pod in enumerate(serving):
                 pod.models[-1].take(coming[index == i])
         for pod in self.pods:
-            pod.run(until, self._truth(pod), self.tally)
+            pod.run(until, self._truths[pod.pool], self.tally, self._leak)
         bucket = min(int(self.now / BUCKET_SECONDS), self.paid_seconds.size - 1)
         seconds = until - self.now
         self.paid_seconds[bucket] += seconds * len(self.pods)
         self.paid[bucket] += seconds * sum(self.places[p.pool].price_per_hour for p in self.pods) / 3600
         self.now = until
-
-    def _truth(self, pod: Replica) -> Truth:
-        truth = self.places[pod.pool].truth
-        return truth if self._factor == 1.0 else replace(truth, factor=self._factor)
 
     def _happen(self) -> None:
         """Whatever is due now."""
@@ -253,19 +259,27 @@ class World:
 
     def _event(self, event: Event) -> bool:
         """Let it happen; whether a pod was affected."""
-        if event.kind == "cost":
-            self._factor = event.value
+        if event.kind in COST_KINDS:
+            self._cost_events.append(event)
+            self._truths = {name: truth_after(place.truth, self._cost_events) for name, place in self.places.items()}
+        elif event.kind == "leak":
+            self._leak = Leak(event.at_seconds, event.value)
         elif event.kind == "metrics":
             self.scrapes_fail_until = self.now + event.value
         elif event.kind == "pool":
             self._resize_pool(int(event.value))
             return True
+        elif event.kind == "room":
+            before = len(self.pods)
+            self.capacity = int(event.value)
+            self._reconcile()
+            return len(self.pods) != before
         elif event.kind == "node":
             self._kill(math.ceil(event.value * len(self.ready)))
             self._reconcile()
             return True
         else:
-            raise ValueError(f"unknown event {event.kind!r}: cost, metrics, node or pool")
+            raise ValueError(f"unknown event {event.kind!r}: cost, item cost, leak, metrics, node, pool or room")
         return False
 
     def _scrape(self) -> None:
