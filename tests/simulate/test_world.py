@@ -153,6 +153,33 @@ def test_the_gateway_counts_what_comes_whether_it_is_served_or_not():
     assert look.served_per_second(60.0) == pytest.approx(1000 / 11, rel=0.03)
 
 
+def test_the_gateway_counts_what_is_answered_late_given_up_or_refused():
+    w = world(rate=50.0, replicas=1, events=[Event(300.0, "node", 1.0)])
+    look = WorldLook(w)
+    w.advance(14.0)
+    assert look.late_per_second(60.0) is None
+    w.advance(295.0)
+    assert look.late_per_second(60.0) == 0.0
+    w.advance(330.0)
+    assert look.late_per_second(30.0) == pytest.approx(50.0, rel=0.1), "no replica is up"
+    w.advance(600.0)
+    assert look.late_per_second(60.0) == 0.0
+
+    crowded = world(rate=150.0, replicas=1, timeout_seconds=5.0)
+    crowded.advance(300.0)
+    # 91 a second are served, each after 5 s or more, and the others are given up.
+    assert WorldLook(crowded).late_per_second(60.0) == pytest.approx(150.0, rel=0.03)
+
+
+def test_while_scrapes_fail_lateness_is_unknown():
+    w = world(rate=150.0, replicas=1, events=[Event(100.0, "metrics", 300.0)])
+    look = WorldLook(w)
+    w.advance(99.0)
+    assert look.late_per_second(30.0) > 0.0
+    w.advance(200.0)
+    assert look.late_per_second(30.0) is None
+
+
 def test_an_unknown_event_is_named():
     w = world(events=[Event(1.0, "flood", 1.0)])
     with pytest.raises(ValueError, match="flood"):

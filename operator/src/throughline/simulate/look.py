@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from throughline.domain.observed import PodMetrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from throughline.simulate.server import Counters, Replica
-    from throughline.simulate.world import World
+    from throughline.simulate.world import GatewaySample, World
 
 # Prometheus takes a series for gone when its newest sample is older than this.
 LOOKBACK_SECONDS = 300.0
@@ -91,11 +93,17 @@ class WorldLook:
         return sum(m.success_rate for m in found) if found else None
 
     def requests_per_second(self, window_seconds: float) -> float | None:
-        now = self._world.now
-        samples = [s for s in self._world.gateway if s[0] > now - window_seconds]
+        return self._gateway_rate(window_seconds, lambda sample: sample.requests)
+
+    def late_per_second(self, window_seconds: float) -> float | None:
+        return self._gateway_rate(window_seconds, lambda sample: sample.late)
+
+    def _gateway_rate(self, window_seconds: float, counter: Callable[[GatewaySample], int]) -> float | None:
+        samples = [s for s in self._world.gateway if s.at_seconds > self._world.now - window_seconds]
         if len(samples) < 2:
             return None
-        return (samples[-1][1] - samples[0][1]) / (samples[-1][0] - samples[0][0])
+        first, last = samples[0], samples[-1]
+        return (counter(last) - counter(first)) / (last.at_seconds - first.at_seconds)
 
     def concurrency(self, window_seconds: float) -> float | None:
         if self._world.now <= self._world.scrapes_fail_until or not self._world.concurrency:

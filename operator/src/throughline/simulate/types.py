@@ -140,6 +140,13 @@ class Look(Protocol):
         """Rate of requests over the window as the gateway in front counts them, answered or not, by its scrapes."""
         ...
 
+    def late_per_second(self, window_seconds: float) -> float | None:
+        """Of those, the rate of requests that end too late: answered over the SLO, given up, or refused. As a gateway's
+        histogram of durations with a bucket at the SLO tells it, except that a request counts once its execution
+        starts, when it is known that it will be late.
+        """
+        ...
+
     def concurrency(self, window_seconds: float) -> float | None:
         """Mean of requests waiting or executing over all pods over the window, sampled each second at the pods
         themselves, as Knative's queue-proxy does; not from the scrapes.

@@ -36,6 +36,15 @@ class Moment:
     settings: BatchSettings
 
 
+@dataclass(frozen=True, slots=True)
+class GatewaySample:
+    """One scrape of the gateway in front: its counters since the start."""
+
+    at_seconds: float
+    requests: int
+    late: int  # over the SLO, given up, or without a server; known when the execution starts
+
+
 FIRST_POOL = "pool"  # the environment's
 
 
@@ -80,7 +89,7 @@ class World:
         self.pods: list[Replica] = []
         self.scrapes_fail_until = -1.0
         self.scraped_seconds: float | None = None
-        self.gateway: list[tuple[float, int]] = []  # (time of scrape, requests so far)
+        self.gateway: list[GatewaySample] = []
         self._named = 0
         self._next_scrape = environment.scrape_seconds
         self._events = sorted(traffic.events, key=lambda e: e.at_seconds)
@@ -286,7 +295,8 @@ class World:
         if self.now <= self.scrapes_fail_until:
             return
         self.scraped_seconds = self.now
-        self.gateway.append((self.now, self._next))
+        late = int(self.tally.over.sum() + self.tally.lost.sum())
+        self.gateway.append(GatewaySample(self.now, self._next, late))
         del self.gateway[:-GATEWAY_SAMPLES]
         for pod in self.ready:
             pod.scrape(self.now, self.environment.summary_seconds, KEEP_SAMPLES_SECONDS)
