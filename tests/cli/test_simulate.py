@@ -116,7 +116,7 @@ def test_the_same_as_a_document(run: Run, trace: Path) -> None:
     assert ours["ours"]
     assert ours["name"] == "Throughline"
     assert not any(other["ours"] for other in others)
-    assert len(others) == 11
+    assert len(others) == 13
     assert [o["cost"] for o in others] == sorted(o["cost"] for o in others)
     for one in found["contenders"]:
         assert one["cost"] == pytest.approx(3.0 * one["replicaHours"])

@@ -19,6 +19,7 @@ class ScriptedLook:
     flying: float | None = None
     served: float | None = None
     requested: float | None = None
+    late: float | None = None
     stable: float | None = None
     panic: float | None = None
 
@@ -36,6 +37,9 @@ class ScriptedLook:
 
     def requests_per_second(self, window_seconds):
         return self.requested
+
+    def late_per_second(self, window_seconds):
+        return self.late
 
     def concurrency(self, window_seconds):
         return self.stable if window_seconds >= 60.0 else self.panic

@@ -41,7 +41,7 @@ def found(case: Case) -> Comparison:
 
 def test_all_have_had_the_same_requests_to_answer(found: Comparison) -> None:
     names = [result.contender for result in found.alternatives]
-    assert len(set(names)) == len(names) == 11, "five autoscalers, unbatched and tuned, and a constant"
+    assert len(set(names)) == len(names) == 13, "six autoscalers, unbatched and tuned, and a constant"
     assert {result.requests for result in (found.ours, *found.alternatives)} == {found.ours.requests}
 
 

@@ -1,7 +1,8 @@
 """The contenders, each set up as its own documentation advises, from the same load test of one replica.
 
-Targets are what a replica shows at `HEADROOM` of its capacity. Every autoscaler comes twice: unbatched, and with batch
-settings tuned by hand; so the gain of deciding batches and replicas together is told apart from the gain of batching.
+Targets are what a replica shows at `HEADROOM` of its capacity; BACC gets all of it, because its margin is its headroom.
+Every autoscaler comes twice: unbatched, and with batch settings tuned by hand; so the gain of deciding batches and
+replicas together is told apart from the gain of batching.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import math
 from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchSettings
+from throughline.simulate.autoscalers.bacc import Bacc, BudgetPace
 from throughline.simulate.autoscalers.fixed import Fixed
-from throughline.simulate.autoscalers.hpa import Hpa, queue_length, utilization
+from throughline.simulate.autoscalers.hpa import SYNC_SECONDS, Hpa, queue_length, utilization
 from throughline.simulate.autoscalers.keda import Keda, request_rate
 from throughline.simulate.autoscalers.kpa import Kpa
 from throughline.simulate.autoscalers.wva import Wva
@@ -20,7 +22,7 @@ from throughline.simulate.run import run_autoscaler
 
 if TYPE_CHECKING:
     from throughline.simulate.run import Case, Result
-    from throughline.simulate.types import Autoscaler, Look
+    from throughline.simulate.types import Autoscaler, Look, Traffic
 
 # Kubernetes' and KEDA's guides leave it to the user; 80 % is the HPA's own default for CPU.
 HEADROOM = 0.8
@@ -31,7 +33,9 @@ ALLOWED_VIOLATIONS = 0.01  # what an SLO on p99 allows
 
 def contenders(case: Case, settings: BatchSettings, suffix: str) -> list[Autoscaler]:
     """All autoscalers on these settings. Targets by a load test of one replica at its first cost."""
-    truth, most = case.truth, case.environment.pool_replicas
+    truth, environment, most = case.truth, case.environment, case.environment.pool_replicas
+    # A replica that is ordered now starts, and has to suffice until the next one can be ordered.
+    horizon_seconds = environment.pod_start_seconds + environment.model_load_seconds + SYNC_SECONDS
     carried = capacity(truth, settings, case.slo_us)
     if carried <= 0:
         return []
@@ -50,7 +54,17 @@ def contenders(case: Case, settings: BatchSettings, suffix: str) -> list[Autosca
         Keda(settings, request_rate(), HEADROOM * carried, 1, most, name=f"KEDA{suffix}"),
         Kpa(settings, max(1.0, full.in_flight), 1, most, name=f"KPA{suffix}"),
         Wva(settings, under_way, 1, most, queue_threshold=max(5.0, full.waiting), name=f"WVA{suffix}"),
+        # At full capacity, because the conformal margin is the headroom.
+        Bacc(settings, carried, 1, most, horizon_seconds, error_budget(case.traffic), name=f"BACC{suffix}"),
     ]
+
+
+def error_budget(traffic: Traffic) -> BudgetPace:
+    """The budget of the time that counts, which begins after the warm-up."""
+    counted = traffic.duration_seconds - traffic.warmup_seconds
+    if counted <= 0.0:
+        return BudgetPace(ALLOWED_VIOLATIONS, traffic.duration_seconds)
+    return BudgetPace(ALLOWED_VIOLATIONS, counted, start_seconds=traffic.warmup_seconds)
 
 
 def first_replicas(case: Case, settings: BatchSettings) -> int:
