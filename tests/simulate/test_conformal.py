@@ -41,6 +41,7 @@ def test_the_margin_is_the_conformal_quantile():
     for score in np.random.default_rng(1).permutation(np.arange(1.0, 20.0)):  # 1 to 19
         conformal.observe(score, missed=False, target=TARGET)
     assert conformal.margin(0.1) == 18.0  # the ⌈20 × 0.9⌉-th
+    assert conformal.margin(0.11) == 18.0  # the ⌈17.8⌉-th; of 19 × 0.89 it would be the 17th
     assert conformal.margin(0.52) == 10.0  # the ⌈9.6⌉-th
     assert conformal.margin(0.01) == 19.0  # 19 scores cannot tell 1 %: the largest
     assert conformal.margin(1.0) == 1.0
