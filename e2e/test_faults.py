@@ -34,6 +34,8 @@ PER_SECOND = 90
 TUNING_SECONDS = 240.0
 # A request with this value breaks the model of one server: e2e/stack/model/model.py.
 POISON = -1.0e30
+# With this one the model does not answer for longer than the metrics window.
+HANG = -2.0e30
 
 
 @dataclass
@@ -178,6 +180,28 @@ def test_a_pod_that_fails_its_requests_is_named_and_repaired(scene: Scene) -> No
     assert any(name in message and "loaded again" in message for message in told), told
     assert scene.in_force() == wanted
     assert (api.uids(NAME), len(api.ready_pods(NAME))) == (before, REPLICAS)
+    check_requests(scene)
+
+
+def test_a_pod_that_hangs_is_named(scene: Scene) -> None:
+    """Requests wait at it; its peer answers, and is not blamed for having all of the load."""
+    api, before = scene.api, scene.api.uids(NAME)
+    # Of two instances the other one would answer.
+    api.patch(NAME, {"batching": {"mode": "Fixed", "fixed": {**scene.status()["batch"]["settings"], "instances": 1}}})
+    api.until_condition(NAME, "BatchTuned", "True", "Fixed")
+    wanted = scene.in_force()
+    victim = api.ready_pods(NAME)[0]
+    name, address = victim["metadata"]["name"], victim["status"]["podIP"]
+    tensor = {"name": "X", "datatype": "FP32", "shape": [1, 8], "data": [HANG] * 8}
+    with background(Requests(api, NAME, per_second=20)):
+        with contextlib.suppress(OSError):  # no answer, in the time that a client waits
+            api.triton("POST", address, f"models/{NAME}/infer", {"inputs": [tensor]})
+        said = api.until_condition(NAME, "SLOMet", "False", "NoAnswer")
+        assert name in said["message"]
+        assert condition(api.service(NAME), "LoadBalanced")["status"] != "False"
+        # What has waited for so long is late, and is told of as that.
+        api.until("answers", lambda: condition(api.service(NAME), "SLOMet")["reason"] != "NoAnswer", NAME)
+    assert (scene.in_force(), api.uids(NAME)) == (wanted, before)
     check_requests(scene)
 
 

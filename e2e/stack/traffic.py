@@ -57,10 +57,13 @@ class SteadyLoad:
 
     # One window after the other without end: by this tolerance none ever agree.
     ENDLESS = ("--measurement-interval=1000", "--max-trials=3600", "--stability-percentage=0.0001", "--percentile=99")
+    # Prints what it has interrupted.
     INTERRUPT = (
         "for p in /proc/[0-9]*; do read -r c 2>/dev/null < $p/comm; "
-        '[ "$c" = perf_analyzer ] && kill -INT ${p#/proc/}; done; true'
+        '[ "$c" = perf_analyzer ] && kill -INT ${p#/proc/} && echo $p; done; true'
     )
+    # perf_analyzer waits for its answers and writes its profile; a second interrupt would make it drop both.
+    ENDS_SECONDS = 60.0
 
     def __init__(self, load: Load, model: str, per_second: float) -> None:
         self.load, self.model, self.per_second = load, model, per_second
@@ -77,8 +80,8 @@ class SteadyLoad:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         while self._thread.is_alive():
-            self._in_pod("sh", "-c", self.INTERRUPT)
-            self._thread.join(timeout=3)
+            found = self._in_pod("sh", "-c", self.INTERRUPT).stdout
+            self._thread.join(timeout=self.ENDS_SECONDS if found else 1.0)
 
     def _run(self) -> None:
         address = f"{self.model}.{self.load.namespace}.svc.cluster.local:8001"

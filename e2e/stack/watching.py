@@ -223,8 +223,19 @@ class Api:
             raise TimedOutError(f"{error}; {self.story(name)}") from None
 
     def story(self, name: str) -> str:
+        """What a wait that was in vain is told with: the conditions, and what each server has counted."""
         conditions = ((self.service(name) or {}).get("status") or {}).get("conditions") or []
-        return "; ".join(f"{c['type']}={c['status']} {c['reason']}: {c['message'][:200]}" for c in conditions)
+        said = [f"{c['type']}={c['status']} {c['reason']}: {c['message'][:200]}" for c in conditions]
+        return "; ".join([*said, *(self._counted(p) for p in self.ready_pods(name))])
+
+    def _counted(self, pod: dict[str, Any]) -> str:
+        place = ("exec", pod["metadata"]["name"], "-n", self.namespace, "-c", "triton", "--")
+        read = (
+            "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8002/metrics', timeout=5).read().decode())"
+        )
+        lines = self.cluster.kubectl(*place, "python3", "-c", read, check=False).stdout.splitlines()
+        told = ("nv_inference_request_", "nv_inference_pending", "nv_inference_exec")
+        return f"{pod['metadata']['name']}: " + ", ".join(line for line in lines if line.startswith(told))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ The device serves in the order of asking, also across the old and the new model 
 Everything else (the server, its batcher, the backend, the tensors, the wire) is real.
 Parameters: alpha_us, beta_us, parallel (default 1), fail_above (items; a larger batch raises), cliff_above and
 cliff_factor (a batch above it takes that many times as long). A request that holds POISON breaks this process of the
-model, as a leak or a lost device would: it fails all requests until the model is loaded again.
+model, as a leak or a lost device would: it fails all requests until the model is loaded again. One that holds HANG is
+executed for HANG_SECONDS, as on a device that does not answer.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ import triton_python_backend_utils as pb_utils
 
 # Exactly: load generators send random bits.
 POISON = numpy.float32(-1.0e30)
+HANG, HANG_SECONDS = numpy.float32(-2.0e30), 100.0
 
 
 class TritonPythonModel:
@@ -61,6 +63,8 @@ class TritonPythonModel:
         self.broken = self.broken or any((b == POISON).any() for b in batches)
         if self.broken:
             raise pb_utils.TritonModelException("the model is broken")
+        if any((b == HANG).any() for b in batches):
+            time.sleep(HANG_SECONDS)
         items = sum(len(b) for b in batches)
         if items > self.fail_above:
             raise pb_utils.TritonModelException(f"a batch of {items} does not fit the device")

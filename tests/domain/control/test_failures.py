@@ -58,6 +58,45 @@ def test_failures_on_every_pod_are_the_models_or_the_clients_and_nothing_is_load
     assert decision.control.repairs == []
 
 
+HANGS = metrics(0.0, pending=3.0)
+SLO_US = 50_000.0
+
+
+def test_a_pod_that_answers_nothing_is_named_and_the_spread_is_not_blamed():
+    decision, _ = decide(view(pod("good", metrics()), pod("hangs", HANGS)), LoopMemory())
+    slo = condition(decision, "SLOMet")
+    assert (slo.status, slo.reason) == ("False", "NoAnswer")
+    assert slo.message.startswith("requests wait at pod hangs, and none was answered")
+    assert "kubectl delete pod hangs -n ns" in slo.message
+    spread = condition(decision, "LoadBalanced")
+    assert (spread.status, spread.reason) == ("Unknown", "NoAnswer")
+    assert (decision.replicas, decision.settings, decision.control.repairs) == (2, UNBATCHED, [])
+
+
+def test_where_no_pod_answers_it_is_said_too():
+    slo = condition(decide(view(pod("a", HANGS), pod("b", HANGS)), LoopMemory())[0], "SLOMet")
+    assert (slo.status, slo.reason) == ("False", "NoAnswer")
+    assert "requests wait at pod a (as at b), and" in slo.message
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        view(pod("new", HANGS, ready_seconds=30.0), pod("good", metrics())),  # its first request may take long
+        view(pod("quiet", metrics(0.0)), pod("good", metrics())),  # nothing waits
+        view(pod("fails", metrics(0.0, failures=0.05, pending=3.0)), pod("good", metrics())),
+    ],
+)
+def test_a_pod_is_not_silent_that_is_new_or_idle_or_fails(seen):
+    assert measure(seen, SLO_US).silent_pods == ()
+
+
+def test_within_an_slo_longer_than_the_window_nothing_is_late_yet():
+    seen = view(pod("hangs", HANGS), pod("good", metrics()))
+    assert measure(seen, SLO_US).silent_pods == ("hangs",)
+    assert measure(seen, 1e6 * seen.metrics_window_seconds).silent_pods == ()
+
+
 @pytest.mark.parametrize(
     ("availability", "failures", "reason"),
     [

@@ -52,6 +52,7 @@ class Demand(NamedTuple):
     unloaded: tuple[str, ...]  # names of pods that get no share of the load in this window
     failing: bool = False  # a larger share of the requests fails than spec.slo allows
     faulty_pods: tuple[str, ...] = ()  # names of pods that fail most of their requests
+    silent_pods: tuple[str, ...] = ()  # names of pods at which requests wait, and none is answered
 
     @property
     def idle(self) -> bool:
@@ -77,6 +78,15 @@ def _spread(judged: Sequence[tuple[str, float]], mean_rate: float) -> tuple[tupl
         unloaded = tuple(name for name, rate in judged if rate < UNLOADED_SHARE * mean_rate)
     skew = max(rates) / mean_rate if mean_rate > 0 and len(rates) > 1 else 1.0
     return unloaded, min(MAX_SKEW, skew) if skew > EVEN_SKEW else 1.0
+
+
+def _silent(view: ServiceView, slo_us: float) -> tuple[str, ...]:
+    window = view.metrics_window_seconds
+    return tuple(
+        p.name
+        for p in view.serving
+        if p.ready_seconds >= MIN_JUDGED_SECONDS and p.metrics and failing.silent(p.metrics, slo_us, window)
+    )
 
 
 def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None = None) -> Demand | None:
@@ -158,4 +168,5 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         unloaded=unloaded,
         failing=failures > 0.0 and failing.beyond(failures, requests, allowed, window),
         faulty_pods=faulty,
+        silent_pods=_silent(view, slo_us) if pending >= 1.0 else (),
     )

@@ -38,6 +38,12 @@ def faulty(metrics: PodMetrics, allowed: float, window_seconds: float) -> bool:
     return beyond(failed, answered, max(allowed, FAULTY_SHARE), window_seconds)
 
 
+def silent(metrics: PodMetrics, slo_us: float, window_seconds: float) -> bool:
+    """Whether requests wait at the pod and it has answered none, neither well nor badly, for longer than the SLO."""
+    answers = metrics.success_rate + metrics.failure_rate
+    return metrics.pending >= 1.0 and answers == 0.0 and window_seconds * 1e6 > slo_us
+
+
 def failed_share(metrics: PodMetrics) -> float:
     requests = metrics.failure_rate + metrics.success_rate
     return metrics.failure_rate / requests if requests > 0 else 0.0
@@ -56,6 +62,17 @@ def portion(share: float) -> str:
         return "all"
     step = next((s for s in _STEPS if share > s), None)
     return "some" if step is None else f"more than {plain(100 * step)} %"
+
+
+def without_answer(view: ServiceView, names: Sequence[str]) -> str:
+    """What to do about pods that answer nothing."""
+    pod, others = names[0], names[1:NAMED]
+    also = f" (as at {', '.join(others)}{' and others' if len(names) > NAMED else ''})" if others else ""
+    return (
+        f"requests wait at pod {pod}{also}, and none was answered in the metrics window: its model hangs, or takes "
+        f"longer for its first request; `kubectl logs {pod} -c triton -n {view.namespace}` says how far it is, "
+        f"`kubectl delete pod {pod} -n {view.namespace}` replaces it"
+    )
 
 
 def at_fault(view: ServiceView, demand: Demand, reloaded: Sequence[str]) -> tuple[str, str]:

@@ -208,6 +208,7 @@ def _calm(demand: Demand, slo_us: float) -> bool:
         and not demand.unloaded
         and not demand.failing
         and not demand.faulty_pods
+        and not demand.silent_pods
     )
 
 

@@ -160,6 +160,8 @@ def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate
     if demand.failing:
         reason, message = failures.at_fault(ctx.view, demand, repair.reloaded(ctx))
         return ConditionUpdate(kind, FALSE, reason, message)
+    if demand.silent_pods:
+        return ConditionUpdate(kind, FALSE, "NoAnswer", failures.without_answer(ctx.view, demand.silent_pods))
     if demand.idle:
         return ConditionUpdate(kind, TRUE, "NoTraffic", "no request has come in the metrics window")
     if ctx.slow or (demand.p99_us is not None and demand.p99_us > ctx.slo_us):
@@ -251,6 +253,9 @@ def load_balanced(ctx: Context) -> ConditionUpdate:
     if ctx.demand.faulty_pods:
         text = "a pod that fails requests answers at once, and draws them from the others; see SLOMet"
         return ConditionUpdate(kind, UNKNOWN, "PodFailing", text)
+    if ctx.demand.silent_pods:
+        text = "a pod that answers nothing gets fewer requests or none; see SLOMet"
+        return ConditionUpdate(kind, UNKNOWN, "NoAnswer", text)
     if ctx.unloaded:
         names = ", ".join(ctx.unloaded[:5])
         return ConditionUpdate(

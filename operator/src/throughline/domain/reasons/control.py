@@ -24,6 +24,14 @@ CONTROL_REASONS = (
         "Read the log of the pod that the message names (`kubectl logs POD -n NAMESPACE -c triton`); correct what "
         "clients send, or set spec.model back.",
     ),
+    Meaning(
+        SLO_MET,
+        "NoAnswer",
+        _F,
+        "Requests wait at a pod that has served for a minute, and it has answered none, neither well nor badly, for "
+        "the whole metrics window, which is longer than spec.slo.latencyP99Milliseconds.",
+        "Read its log (`kubectl logs POD -n NAMESPACE -c triton`); `kubectl delete pod POD -n NAMESPACE` replaces it.",
+    ),
     Meaning(SLO_MET, "NoTraffic", _G, "No request has come, so none was late."),
     Meaning(SLO_MET, "NoLatencyYet", _P, "Requests come; their p99 is not known yet."),
     Meaning(SLO_MET, "AwaitingMetrics", _P, "The pods are new and have no metrics yet.", "See MetricsAvailable."),
@@ -153,6 +161,13 @@ CONTROL_REASONS = (
         "PodFailing",
         _F,
         "A pod fails its requests at once and so draws more of them: how the load is spread cannot be judged.",
+        "See SLOMet.",
+    ),
+    Meaning(
+        LOAD_BALANCED,
+        "NoAnswer",
+        _F,
+        "A pod answers none of the requests that wait at it: how the load is spread cannot be judged.",
         "See SLOMet.",
     ),
     Meaning(
