@@ -170,7 +170,7 @@ def orders_for(
     for at in np.unique(np.concatenate(([0.0], come[come > 0.0], go[(go > 0.0) & (go < np.inf)]))):
         first = max(0, math.floor(at / bin_seconds) - 1)
         window = slice(first, int(np.searchsorted(come, at, side="right")))
-        count = int(replicas[window][go[window] > at].max())
-        if not found or found[-1][1] != count:
-            found.append((float(at), count))
+        wanted = replicas[window][go[window] > at]
+        if wanted.size and (not found or found[-1][1] != wanted.max()):
+            found.append((float(at), int(wanted.max())))
     return found

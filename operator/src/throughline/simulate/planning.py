@@ -85,10 +85,10 @@ def _values(p: Problem, multiplier: float) -> Floats:
     return values
 
 
-def _split(index: Floats32, size: int) -> tuple[NDArray[np.int32], Floats32]:
+def _split(index: Floats32, size: int) -> tuple[NDArray[np.int64], Floats]:
     """A fractional index as the lower of its two neighbours, and the weight of the upper one."""
-    low = np.minimum(index.astype(np.int32), size - 2)
-    return low, index - low
+    low = np.minimum(index.astype(np.int64), size - 2)
+    return low, index.astype(np.float64) - low
 
 
 def _follow(p: Problem, values: Floats) -> Plan:
@@ -96,19 +96,19 @@ def _follow(p: Problem, values: Floats) -> Plan:
     bins, counts, waits = p.late.shape
     n = np.arange(1.0, counts + 1.0)
     replicas = np.zeros(bins, dtype=np.int64)
-    wait, late, paid = np.float32(0.0), 0.0, 0.0
+    wait = late = paid = 0.0
     for t in range(bins):
         low = min(int(wait), waits - 2)
-        weight = float(wait) - low
+        weight = wait - low
         cost = values[t, :, low] * (1.0 - weight) + values[t, :, low + 1] * weight if weight else values[t, :, low]
         if t:
-            before = replicas[t - 1]
+            before = int(replicas[t - 1])
             cost = cost + p.start_seconds[t] * np.maximum(0.0, n - before)
-            cost[max(before, p.grow_to[t]) :] = np.inf
+            cost[max(before, int(p.grow_to[t])) :] = np.inf
         i = int(cost.argmin())
         replicas[t] = i + 1
         late += float(p.late[t, i, low] * (1.0 - weight) + p.late[t, i, low + 1] * weight)
-        wait = p.after[t, i, low] * (1.0 - weight) + p.after[t, i, low + 1] * weight
-        paid += p.paid_seconds[t] * n[i]
-        paid += p.start_seconds[t] * max(0.0, n[i] - replicas[t - 1]) if t else 0.0
+        wait = float(p.after[t, i, low] * (1.0 - weight) + p.after[t, i, low + 1] * weight)
+        added = max(0, i + 1 - int(replicas[t - 1])) if t else 0
+        paid += float(p.paid_seconds[t] * n[i] + p.start_seconds[t] * added)
     return Plan(replicas, late, paid)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.simulate.types import Look
 
+DUE_SECONDS = 1e-6  # as late as this is in time: the world's clock stops within 1e-9 of what it was asked for
+
 
 @dataclass(slots=True)
 class Scheduled:
@@ -27,7 +29,7 @@ class Scheduled:
 
     def decide(self, look: Look) -> Orders:
         replicas = look.replicas
-        while self._next < len(self.orders) and self.orders[self._next][0] <= look.now_seconds:
+        while self._next < len(self.orders) and self.orders[self._next][0] <= look.now_seconds + DUE_SECONDS:
             replicas = self.orders[self._next][1]
             self._next += 1
         due = self.orders[self._next][0] if self._next < len(self.orders) else math.inf
