@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import core, evaluator, oracle, rest, step, traces
+from bench import beside, core, evaluator, oracle, rest, step, traces
 from e2e.cluster import Cluster, PrerequisiteMissing
 from e2e.report import Figure, figures_table, write
 from e2e.stack import models, storage, up
@@ -79,20 +80,35 @@ def on_cluster(cluster: Cluster, parts: Sequence[str]) -> list[Figure]:
     return figures
 
 
+def run_traces(given: argparse.Namespace) -> list[Figure]:
+    with ExitStack() as stack:
+        before = None if given.beside is None else beside.checked(given.beside)
+        if given.wheel is not None:
+            before = stack.enter_context(beside.unpacked(given.wheel))
+        return traces.run(say, given.traces, seeds=given.seeds, only=given.only, before=before)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them when none is named")
     parser.add_argument("--traces", type=Path, metavar="FOLDER", help="CSV files of recorded arrivals to run, too")
+    parser.add_argument("--seeds", type=int, default=traces.SEEDS, metavar="N", help="traces: seeds 1 to N (default 5)")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="traces: this one; may be repeated")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--wheel", type=Path, metavar="FILE", help="traces: another build of the product to run, too")
+    other.add_argument("--beside", type=Path, metavar="FOLDER", help="traces: the same, as a folder with throughline/")
     given = parser.parse_args()
+    if given.seeds < 1:
+        parser.error("--seeds: at least 1")
     parts = given.parts or list(PARTS)
     figures: list[Figure] = core.run() if "core" in parts else []
     try:
         if "traces" in parts:
-            figures += traces.run(say, given.traces)
+            figures += run_traces(given)
         if set(parts) - set(ALONE):
             with Cluster.start(say) as cluster:
                 figures += on_cluster(cluster, parts)
-    except PrerequisiteMissing as missing:
+    except (PrerequisiteMissing, traces.UnknownTraceError, beside.NoBuildError) as missing:
         print(missing, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
