@@ -15,7 +15,7 @@ from throughline.simulate.types import Environment, Truth
 
 from e2e.report import Figure, figures_table, over_seeds
 
-SETTINGS = BatchSettings()
+SETTINGS = BatchSettings(max_batch_size=8)
 
 
 def result(contender, cost, violations):
