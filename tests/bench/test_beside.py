@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import throughline
-from bench.beside import BuildFailedError, NoBuildError, checked, run_build, unpacked
-from bench.traces import pool, spec
 from throughline.api.batching import BatchSettings
 from throughline.simulate import traffic
 from throughline.simulate.autopilot import Autopilot
 from throughline.simulate.run import Case, run_autopilot
 from throughline.simulate.types import Environment, Truth
+
+from bench.beside import BuildFailedError, NoBuildError, checked, run_build, unpacked
+from bench.traces import pool, spec
 
 PACKAGE = Path(throughline.__file__).parent
 CASE = Case(

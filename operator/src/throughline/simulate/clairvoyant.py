@@ -132,7 +132,7 @@ class _Search:
         """By a straight line through both in logarithms, but not at an end."""
         over, under = short.result.violations, max(enough.result.violations, LEAST_SHARE * self.allowed)
         way = math.log(over / self.allowed) / math.log(over / under)
-        return short.at * (enough.at / short.at) ** min(0.75, max(0.25, way))
+        return short.at * math.pow(enough.at / short.at, min(0.75, max(0.25, way)))
 
     def _spent(self, trial: _Trial) -> bool:
         return trial.result.violations >= CLOSE * self.allowed

@@ -16,6 +16,7 @@ import numpy as np
 
 from throughline.simulate.planning import Problem
 from throughline.simulate.transient import bin_table
+from throughline.simulate.types import COST_KINDS, truth_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def foresee(case: Case, settings: BatchSettings) -> Problem:
     """The case with these settings on all replicas. Raises ValueError for an event of a kind that it does not know."""
     width, lead = bin_length(case), lead_seconds(case)
     bins = math.ceil(case.traffic.duration_seconds / width)
-    starts = np.arange(bins) * width
+    starts = np.arange(bins, dtype=np.float64) * width
     requests = np.bincount(np.minimum((case.traffic.arrivals / width).astype(np.int64), bins - 1), minlength=bins)
     truths = [truth_at(case, at + width / 2) for at in starts]
     tables = {
@@ -90,21 +91,16 @@ def _chunks(truths: Sequence[Truth]) -> list[tuple[Truth, slice]]:
 
 def truth_at(case: Case, at_seconds: float) -> Truth:
     """The model's cost at a time. A leak is that of a replica as old as the leak: none is renewed to cure it."""
-    truth, leak = case.truth, 1.0
-    cost, item_cost = 1.0, 1.0
-    for event in sorted(case.traffic.events, key=lambda e: e.at_seconds):
-        if event.at_seconds > at_seconds:
-            break
-        if event.kind == "cost":
-            cost = event.value
-        elif event.kind == "item cost":
-            item_cost = event.value
-        elif event.kind == "leak":
+    events = [e for e in sorted(case.traffic.events, key=lambda e: e.at_seconds) if e.at_seconds <= at_seconds]
+    leak = 1.0
+    for event in events:
+        if event.kind == "leak":
             leak = 1.0 + event.value * (at_seconds - event.at_seconds) / 3600.0
-        elif event.kind not in {"metrics", "pool", "room", "node"}:
+        elif event.kind not in COST_KINDS | {"metrics", "pool", "room", "node"}:
             raise ValueError(f"cannot plan for an event of kind {event.kind!r}")
     leak = math.ceil(leak / LEAK_STEP - 1e-9) * LEAK_STEP if leak > 1.0 else leak
-    return replace(truth, factor=truth.factor * cost * leak, beta_us=truth.beta_us * item_cost)
+    truth = truth_after(case.truth, events)
+    return replace(truth, factor=truth.factor * leak)
 
 
 def surviving(case: Case, starts: Floats, counts: Counts) -> Floats:
