@@ -80,12 +80,11 @@ def _spread(judged: Sequence[tuple[str, float]], mean_rate: float) -> tuple[tupl
     return unloaded, min(MAX_SKEW, skew) if skew > EVEN_SKEW else 1.0
 
 
-def _silent(view: ServiceView, slo_us: float) -> tuple[str, ...]:
-    window = view.metrics_window_seconds
+def _silent(pods: Sequence[PodView], slo_us: float, window_seconds: float) -> tuple[str, ...]:
     return tuple(
         p.name
-        for p in view.serving
-        if p.ready_seconds >= MIN_JUDGED_SECONDS and p.metrics and failing.silent(p.metrics, slo_us, window)
+        for p in pods
+        if p.ready_seconds >= MIN_JUDGED_SECONDS and p.metrics and failing.silent(p.metrics, slo_us, window_seconds)
     )
 
 
@@ -104,7 +103,8 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     faulty: tuple[str, ...] = ()
     count = 0
     judged: list[tuple[str, float]] = []
-    for pod in view.serving if serving is None else serving:
+    pods = view.serving if serving is None else serving
+    for pod in pods:
         m = pod.metrics
         if m is None:
             continue
@@ -168,5 +168,5 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         unloaded=unloaded,
         failing=failures > 0.0 and failing.beyond(failures, requests, allowed, window),
         faulty_pods=faulty,
-        silent_pods=_silent(view, slo_us) if pending >= 1.0 else (),
+        silent_pods=_silent(pods, slo_us, window) if pending >= 1.0 else (),
     )

@@ -64,10 +64,15 @@ def portion(share: float) -> str:
     return "some" if step is None else f"more than {plain(100 * step)} %"
 
 
+def _others(names: Sequence[str]) -> str:
+    """All but the first of some pods in words, at most so many that `NAMED` are named with it; empty for one."""
+    return ", ".join(names[1:NAMED]) + (" and others" if len(names) > NAMED else "")
+
+
 def without_answer(view: ServiceView, names: Sequence[str]) -> str:
     """What to do about pods that answer nothing."""
-    pod, others = names[0], names[1:NAMED]
-    also = f" (as at {', '.join(others)}{' and others' if len(names) > NAMED else ''})" if others else ""
+    pod, others = names[0], _others(names)
+    also = f" (as at {others})" if others else ""
     return (
         f"requests wait at pod {pod}{also}, and none was answered in the metrics window: its model hangs, or takes "
         f"longer for its first request; `kubectl logs {pod} -c triton -n {view.namespace}` says how far it is, "
@@ -82,9 +87,9 @@ def at_fault(view: ServiceView, demand: Demand, reloaded: Sequence[str]) -> tupl
     known = {name: failed_share(m) for name, m in asked if m.success_rate + m.failure_rate > 0}
     names = sorted((name for name in known if known[name] > allowed), key=lambda name: (-known[name], name))
     if names and (len(names) < len(known) or len(asked) == 1):
-        pod, also = names[0], names[1:NAMED]
+        pod, also = names[0], _others(names)
         whose = "its peers answer theirs" if len(asked) > 1 else "it is the only one"
-        more = f" ({', '.join(also)}{' and others' if len(names) > NAMED else ''} too)" if also else ""
+        more = f" ({also} too)" if also else ""
         done = "its model was loaded again and that did not help; " if pod in reloaded else ""
         return "PodFailing", (
             f"pod {pod} fails {portion(known[pod])} of its requests{more}, {whose}: {done}"
