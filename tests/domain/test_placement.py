@@ -20,7 +20,7 @@ from throughline.domain.nodes import (
     usage,
 )
 from throughline.domain.observed import PoolView
-from throughline.domain.placement import PoolChoice, Refusal, capacity_for, choose_pool
+from throughline.domain.placement import PoolChoice, Refusal, capacity_for, choose_pool, replaces
 from throughline.domain.replica import admitted_shape, replica_requests
 
 from tests.domain.manifest_cases import IDENTITY, OPTIONS, pool, spec
@@ -123,7 +123,7 @@ def test_what_others_hold_is_not_free():
     used = usage([PodRequests("a", {GPU: 2000}), PodRequests("a", {GPU: 1000}), PodRequests("", {GPU: 9000})])
     assert used == {"a": {GPU: 3000}}
     assert capacity_for(pool(), [node("a", **{GPU: "4"}), node("b", **{GPU: "1"})], used, ONE_GPU) == 2
-    assert capacity_for(pool(), [node("a", **{GPU: "2"})], used, ONE_GPU) == 0, "never negative"
+    assert capacity_for(pool(), [node("a", **{GPU: "3"})], used, ONE_GPU) == 0
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,64 @@ def test_not_known_is_not_zero():
     assert capacity_for(pool(), [], {}, ONE_GPU) == 0
 
 
+def holding(**pods: int) -> dict[str, Amounts]:
+    """What so many replicas hold on each node."""
+    return {name: {GPU: 1000 * count, "pods": 1000 * count} for name, count in pods.items()}
+
+
+A, B = node("a", **{GPU: "4"}), node("b", **{GPU: "4"})
+A_REPORTS_NONE, A_LOST_TWO = node("a", **{GPU: "0"}), node("a", **{GPU: "2"})
+HELD: dict[str, tuple[list[NodeAllocatable], dict[str, Amounts], dict[str, Amounts], int | None]] = {
+    "nothing": ([A, B], {}, {}, 8),
+    "some of what is open": ([A, B], {}, holding(a=3), 8),
+    "places on a closed node": ([B], {}, holding(a=3), 7),
+    "places on closed nodes alone": ([], {}, holding(a=3, b=2), 5),
+    "all that is open, with another service": ([A, B], holding(a=2, b=3), holding(a=2, b=1), 3),
+    "more than its node reports": ([A_REPORTS_NONE, B], {}, holding(a=3), None),
+    "with others more than the node reports": ([A_REPORTS_NONE, B], holding(a=1), holding(b=3), None),
+    "no more than a node that lost devices reports": ([A_LOST_TWO, B], holding(a=1), holding(a=1), 5),
+    "more than a node that lost devices reports": ([A_LOST_TWO, B], {}, holding(a=3), None),
+    "more than a closed node reports": ([B], holding(a=4), holding(a=3), 7),
+}
+
+
+@pytest.mark.parametrize(("nodes", "others", "held", "expected"), HELD.values(), ids=HELD.keys())
+def test_what_a_service_holds_is_part_of_what_the_pool_can_hold(
+    nodes: list[NodeAllocatable], others: dict[str, Amounts], held: dict[str, Amounts], expected: int | None
+):
+    assert capacity_for(pool(), nodes, others, ONE_GPU, held=held) == expected
+
+
+def test_a_declared_capacity_is_not_less_than_what_is_held():
+    declared = pool(capacity={"maxReplicas": 4})
+    assert capacity_for(declared, [], {}, ONE_GPU, held=holding(a=3), replicas_of_others=2) == 3
+
+
+@pytest.mark.parametrize(
+    ("nodes", "others", "requests", "expected"),
+    [
+        ([A], {}, ONE_GPU, True),
+        ([A], holding(a=4), ONE_GPU, False),  # what the service holds is elsewhere
+        ([], {}, ONE_GPU, False),
+        ([A], {}, {**ONE_GPU, GPU: 9000}, False),  # a replica asks for more than before
+    ],
+)
+def test_whether_a_replica_that_leaves_makes_room(
+    nodes: list[NodeAllocatable], others: dict[str, Amounts], requests: Amounts, expected: bool
+):
+    assert replaces(nodes, others, requests) is expected
+
+
 @given(free=st.lists(st.integers(0, 9), max_size=5), used=st.integers(0, 9), each=st.integers(1, 4))
 def test_as_many_fit_as_can_be_packed(free: list[int], used: int, each: int):
     nodes = [node(str(i), **{GPU: str(units)}) for i, units in enumerate(free)]
     held = {"0": {GPU: used * 1000}}
-    expected = 0
+    expected: int | None = 0
     for i, units in enumerate(free):
         left = units - (used if i == 0 else 0)
+        if left < 0:
+            expected = None
+            break
         while left >= each:
             left, expected = left - each, expected + 1
     wide = pool(accelerator={"countPerReplica": each})

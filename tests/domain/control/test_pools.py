@@ -16,7 +16,7 @@ from world import Pod, World, linear
 FAST, SLOW = linear(40, 2), linear(80, 4)
 
 
-def pool(name, price, capacity=None):
+def pool(name, price, capacity=50):
     spec = ServingPoolSpec.model_validate({"nodeSelector": {"pool": name}, "costPerHour": str(price)})
     return PoolView(name, spec, capacity, 1)
 

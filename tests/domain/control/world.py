@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, Poo
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
+
+
+QUOTA = 'pods "m-1" is forbidden: exceeded quota: team, requested: pods=1, used: pods=2, limited: pods=2'
 
 
 @dataclass
@@ -70,6 +74,8 @@ class World:
         self.latencies: list[tuple[float, float]] = []
         self.changes: list[tuple[float, str]] = []
         self.unavailable: Unavailable | None = None
+        self.closed = self.doubtful = ""  # of the pool's nodes
+        self.quota: int | None = None  # pods that the API server lets in
         self.refuse: set[BatchSettings] = set()
         self.refused: list[tuple[BatchSettings, str]] = []
         self.decision = None
@@ -180,7 +186,7 @@ class World:
             generation=1,
             spec=self.spec,
             status=self.status,
-            pool=PoolView("gpu", pool_spec, self.pool_replicas, 1),
+            pool=PoolView("gpu", pool_spec, self.pool_replicas, 1, self.closed, self.doubtful),
             pods=pods,
             replicas=self.replicas,
             settings=self.durable,
@@ -188,6 +194,7 @@ class World:
             metrics_unavailable=self.unavailable,
             metrics_window_seconds=self.window,
             refused_settings=refused,
+            pods_refused=QUOTA if self.quota is not None and (self.replicas or 0) > self.quota else None,
         )
 
     def pod(self, name, start_seconds):
@@ -204,7 +211,7 @@ class World:
             self.durable = decision.settings
         if (self.replicas, self.durable) != before:
             self.changes.append((self.now, f"{self.replicas} × {self.durable}"))
-        while len(self.pods) < (self.replicas or 0):
+        while len(self.pods) < min(self.replicas or 0, self.quota or sys.maxsize):
             self.count += 1
             start = 0.0 if not self.pods and self.count == 1 else self.start_seconds
             self.pods.append(self.pod(f"p{self.count}", start))

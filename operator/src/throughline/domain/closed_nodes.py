@@ -52,8 +52,12 @@ def closed_nodes(nodes: Iterable[Mapping[str, Any]], pool: ServingPoolSpec) -> C
     return ClosedNodes(parts[0][0], "; ".join(text for _, text in parts)) if parts else None
 
 
-def pool_ready(spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNodes | None) -> ConditionUpdate:
-    """The condition Ready of a pool. `units`: what its open nodes offer of its resource, by node."""
+def pool_ready(
+    spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNodes | None, doubtful: str = ""
+) -> ConditionUpdate:
+    """The condition Ready of a pool. `units`: what its open nodes offer of its resource, by node. `doubtful`: which of
+    them offer less than their pods hold.
+    """
     useless = undivided_accelerator(spec)
     if spec.capacity is not None:
         return ConditionUpdate(READY, ConditionStatus.TRUE, "NodesReady", useless or "")
@@ -64,10 +68,12 @@ def pool_ready(spec: ServingPoolSpec, units: Mapping[str, int], closed: ClosedNo
     if not units:
         text = f"{no_node(spec)}: label or add nodes, or correct {_selectors(spec)}"
         return ConditionUpdate(READY, ConditionStatus.FALSE, "NoNodes", text)
+    if doubtful:
+        return ConditionUpdate(READY, ConditionStatus.UNKNOWN, "CapacityUnknown", doubtful)
     if not any(units.values()):
         resource = spec.accelerator.resource if spec.accelerator else PODS
         text = (
-            f"no node of the pool offers {resource} ({_names(list(units))}): install its device plugin (`kubectl "
+            f"no node of the pool offers {resource} ({node_names(list(units))}): install its device plugin (`kubectl "
             f"describe node {min(units)}` shows what a node offers), or correct spec.accelerator.resource"
         )
         return ConditionUpdate(READY, ConditionStatus.FALSE, "NoAccelerator", text)
@@ -106,7 +112,7 @@ def _taint(taint: Mapping[str, Any]) -> str:
     return f"{taint.get('key')}{value}:{taint.get('effect')}"
 
 
-def _names(names: Sequence[str]) -> str:
+def node_names(names: Sequence[str]) -> str:
     """`node a has`, `nodes a, b, c and 2 more have`: without the verb."""
     shown = sorted(names)[:NAMES_SHOWN]
     more = len(names) - len(shown)
@@ -118,7 +124,7 @@ def _tainted(found: _Sorted, _: ServingPoolSpec) -> str:
     for shown, (taint, names) in sorted(found.tainted.items()):
         toleration = f"{{key: {taint.get('key')}, operator: Exists, effect: {taint.get('effect')}}}"
         verb = "has" if len(names) == 1 else "have"
-        texts.append(f"{_names(names)} {verb} the taint {shown}: add `{toleration}` to the pool's spec.tolerations")
+        texts.append(f"{node_names(names)} {verb} the taint {shown}: add `{toleration}` to the pool's spec.tolerations")
     return "; ".join(texts)
 
 
@@ -128,7 +134,7 @@ def _cordoned(found: _Sorted, _: ServingPoolSpec) -> str:
         return ""
     verb = "is" if len(names) == 1 else "are"
     command = f"kubectl uncordon {' '.join(sorted(names)[:NAMES_SHOWN])}"
-    return f"{_names(names)} {verb} cordoned: `{command}` opens {'it' if len(names) == 1 else 'them'}"
+    return f"{node_names(names)} {verb} cordoned: `{command}` opens {'it' if len(names) == 1 else 'them'}"
 
 
 def _not_ready(found: _Sorted, _: ServingPoolSpec) -> str:
@@ -136,12 +142,12 @@ def _not_ready(found: _Sorted, _: ServingPoolSpec) -> str:
     if not names:
         return ""
     verb = "is" if len(names) == 1 else "are"
-    return f"{_names(names)} {verb} not ready: `kubectl describe node {min(names)}` says why"
+    return f"{node_names(names)} {verb} not ready: `kubectl describe node {min(names)}` says why"
 
 
 def _architecture(found: _Sorted, pool: ServingPoolSpec) -> str:
     texts = [
-        f"{_names(names)} {'is' if len(names) == 1 else 'are'} {architecture}, and the pool's spec.architecture is "
+        f"{node_names(names)} {'is' if len(names) == 1 else 'are'} {architecture}, and the pool's spec.architecture is "
         f"{pool.architecture.value}"
         for architecture, names in sorted(found.architectures.items())
     ]

@@ -113,8 +113,8 @@ class EndedPod:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """The chosen pool. `capacity_replicas`: how many replicas of this service it can hold in all (those running
-    included), None where that is not known.
+    """The chosen pool. `capacity_replicas`: how many replicas of this service it can hold in all (those that hold a
+    place there, and those that fit beside them), None where that is not known.
     """
 
     name: str
@@ -122,6 +122,8 @@ class PoolView:
     capacity_replicas: int | None
     nodes: int
     closed: str = ""  # which nodes with its labels take no replica, why, and what opens them
+    doubtful: str = ""  # which nodes report less than their pods hold, so that the capacity is not known
+    replaces: bool = True  # whether a replica that leaves makes room for its successor, as that is asked for now
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,16 @@ class ServiceView:
     def devices(self) -> int:
         """On how many devices of one replica the model executes."""
         return 1 if self.pool is None else self.spec.model.devices(self.pool.spec)
+
+    @property
+    def started(self) -> tuple[PodView, ...]:
+        """Pods that have a node, and keep it. Replicas that are ordered beyond these have never started."""
+        return tuple(p for p in self.pods if not p.terminating and p.unschedulable is None)
+
+    @property
+    def held(self) -> int:
+        """Places of the chosen pool that the service holds, whatever is said to be free there."""
+        return sum(not p.elsewhere for p in self.started)
 
     @property
     def serving(self) -> tuple[PodView, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from throughline.api import quantities
 from throughline.api.inferenceservice import PlacementStrategy
 from throughline.domain.closed_nodes import no_node
+from throughline.domain.nodes import ONE, PODS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -100,22 +102,46 @@ def capacity_for(
     used_by_others: Mapping[str, Mapping[str, int]],
     requests: Mapping[str, int],
     *,
+    held: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
     replicas_of_others: int = 0,
 ) -> int | None:
-    """How many replicas of this service the pool can hold in all, those that run now included.
+    """How many replicas of this service the pool can hold in all: those that it holds, and those that fit beside them.
 
-    Counted node by node, for a replica does not fit into the sum of what two nodes have left. `nodes` are those of the
-    pool (`nodes.in_pool`), None where they could not be read; `used_by_others` is what pods that are not this
-    service's hold, by node (`nodes.usage`); `requests` what one replica asks for (`replica.replica_requests`). A
-    declared capacity holds for all services together and replaces the count: `replicas_of_others` of it are taken.
+    A replica keeps its place whatever its node reports and whether or not it takes further pods; so the nodes decide
+    about growth only. That is counted node by node, for a replica does not fit into the sum of what two nodes have
+    left. A node that reports less than its pods hold does not tell what is free on it: the capacity is not known then.
+
+    `nodes` are those of the pool that take replicas (`nodes.in_pool`), None where they could not be read;
+    `used_by_others` is what all pods hold but those in `held`, by node; `held` what this service's pods of this pool
+    hold that are to stay, by node, be it open or closed; `requests` what one replica asks for
+    (`replica.replica_requests`). A declared capacity holds for all services together and replaces the count:
+    `replicas_of_others` of it are taken.
     """
     if pool.capacity is not None:
-        return max(0, pool.capacity.max_replicas - replicas_of_others)
+        return max(replicas(held), pool.capacity.max_replicas - replicas_of_others)
     if nodes is None:
         return None
     need = {resource: amount for resource, amount in requests.items() if amount > 0}
-    return sum(_fits(node, used_by_others.get(node.name, {}), need) for node in nodes)
+    free = [_fits(node, used_by_others.get(node.name, {}), held.get(node.name, {}), need) for node in nodes]
+    return None if any(fits < 0 for fits in free) else replicas(held) + sum(free)
 
 
-def _fits(node: NodeAllocatable, used: Mapping[str, int], need: Mapping[str, int]) -> int:
-    return max(0, min((node.resources.get(r, 0) - used.get(r, 0)) // amount for r, amount in need.items()))
+def replaces(
+    nodes: Iterable[NodeAllocatable], used_by_others: Mapping[str, Mapping[str, int]], requests: Mapping[str, int]
+) -> bool:
+    """Whether a replica fits in place of those that the service has on these nodes. It does not where they hold theirs
+    on closed nodes, or where a replica asks for more than before.
+    """
+    need = {resource: amount for resource, amount in requests.items() if amount > 0}
+    return any(_fits(node, used_by_others.get(node.name, {}), {}, need) > 0 for node in nodes)
+
+
+def replicas(held: Mapping[str, Mapping[str, int]]) -> int:
+    """The number of pods that hold this, by node."""
+    return sum(amounts[PODS] for amounts in held.values()) // ONE
+
+
+def _fits(node: NodeAllocatable, others: Mapping[str, int], held: Mapping[str, int], need: Mapping[str, int]) -> int:
+    """Below 0 where the node reports less than is held of it."""
+    offered = node.resources
+    return min((offered.get(r, 0) - others.get(r, 0) - held.get(r, 0)) // amount for r, amount in need.items())

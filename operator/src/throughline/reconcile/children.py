@@ -63,10 +63,10 @@ class Wanted(NamedTuple):
 def wanted(seen: Gathered, judgement: Judgement, decision: Decision, pool: PoolView, settings: BatchSettings) -> Wanted:
     """From what is read and decided."""
     view = seen.view
-    # A replica that fits nowhere gains nothing from one that leaves: what runs stays, and the new one waits. Nor does
-    # one that comes from another pool, whose predecessor holds nothing of this one.
+    # A replica that does not fit where another leaves gains nothing from that: what runs stays, and the new one waits.
+    # Nor does one that comes from another pool, whose predecessor holds nothing of this one.
     most, replicas = pool.capacity_replicas, decision.replicas or view.replicas or 1
-    room = most is None or most == 0 or most > replicas or any(p.elsewhere for p in view.pods)
+    room = most is None or most > replicas or not pool.replaces or any(p.elsewhere for p in view.pods)
     return Wanted(seen.identity, judgement.spec, pool, settings, room, judgement.digest)
 
 

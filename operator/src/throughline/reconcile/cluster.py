@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.closed_nodes import closed_nodes
-from throughline.domain.manifests import POOL_LABEL, SERVICE_LABEL
+from throughline.domain.doubtful_nodes import doubtful_nodes
+from throughline.domain.manifests import POOL_LABEL, SERVICE_LABEL, label_value
 from throughline.domain.nodes import admits, in_pool, node_allocatable, node_terms, pod_requests, selected
 from throughline.domain.observed import PoolView
-from throughline.domain.placement import capacity_for
+from throughline.domain.placement import capacity_for, replaces, replicas
 from throughline.domain.replica import admitted_shape
 from throughline.ports import ApiError
 
@@ -50,12 +51,25 @@ class Usage:
 
     total: Held = field(default_factory=dict)
     own: Mapping[tuple[str, str], Held] = field(default_factory=dict)  # (namespace, value of the service label)
+    # Of these, what is to stay: (namespace, value of the service label) → value of the pool label
+    staying: Mapping[tuple[str, str], Mapping[str, Held]] = field(default_factory=dict)
     # As admitted: (namespace, value of the service label) → value of the pool label → shape of the newest pod
     shapes: Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     def of_others(self, namespace: str, label: str) -> dict[str, dict[str, int]]:
         mine = self.own.get((namespace, label), {})
         return {node: dict(held - mine[node]) if node in mine else dict(held) for node, held in self.total.items()}
+
+    def held(self, namespace: str, label: str, pool: str) -> Held:
+        """What pods of the service hold on that pool, but for those that terminate. A pod that bears no label of a pool
+        is on every one.
+        """
+        mine = self.staying.get((namespace, label), {})
+        found: Held = {}
+        for where in {label_value(pool), ""}:
+            for node, held in mine.get(where, {}).items():
+                found[node] = found.get(node, Counter()) + held
+        return found
 
 
 @dataclass(slots=True)
@@ -103,6 +117,7 @@ class Cluster:
     async def _read(self) -> Usage:
         total: Held = {}
         own: dict[tuple[str, str], Held] = {}
+        staying: dict[tuple[str, str], dict[str, Held]] = {}
         newest: dict[tuple[str, str], Newest] = {}
         async for page in self.kube.pages("v1", "Pod", field_selector=RUNNING):
             for pod in page.items:
@@ -110,14 +125,18 @@ class Cluster:
                 if not held.node:
                     continue
                 total.setdefault(held.node, Counter()).update(held.requests)
-                labels = pod["metadata"].get("labels") or {}
+                metadata = pod["metadata"]
+                labels = metadata.get("labels") or {}
                 if label := labels.get(SERVICE_LABEL):
-                    owner = (pod["metadata"]["namespace"], label)
+                    owner, pool = (metadata["namespace"], label), labels.get(POOL_LABEL, "")
                     own.setdefault(owner, {}).setdefault(held.node, Counter()).update(held.requests)
-                    _keep_newest(newest.setdefault(owner, {}), labels.get(POOL_LABEL, ""), pod)
+                    _keep_newest(newest.setdefault(owner, {}), pool, pod)
+                    if not metadata.get("deletionTimestamp"):
+                        here = staying.setdefault(owner, {}).setdefault(pool, {})
+                        here.setdefault(held.node, Counter()).update(held.requests)
             await asyncio.sleep(0)
         shapes = {owner: {pool: shape for pool, (_, shape) in pods.items()} for owner, pods in newest.items()}
-        return Usage(total, own, shapes)
+        return Usage(total, own, staying, shapes)
 
     def nodes(self, name: str, spec: ServingPoolSpec) -> PoolNodes:
         """Nodes that a replica of the pool can be scheduled on, and why others cannot take one."""
@@ -168,32 +187,41 @@ class Cluster:
                 continue
             of_pool, closed = self.nodes(reference.name, declared)
             nodes = [node for node in of_pool if admits(terms, node.labels)]
-            capacity = self._capacity(key, label, reference.name, declared, nodes, usage, requests)
+            view = self._room(key, label, PoolView(reference.name, declared, None, len(nodes)), nodes, usage, requests)
             said = closed.message if closed else ""
             if of_pool and not nodes:
                 said = f"spec.runtime.affinity.nodeAffinity of the service admits none of its {len(of_pool)} open nodes"
-            found[reference.name] = PoolView(reference.name, declared, capacity, len(nodes), said)
+            found[reference.name] = replace(view, closed=said)
         return found
 
-    def _capacity(
+    def _room(
         self,
         key: Key,
         label: str,
-        name: str,
-        declared: ServingPoolSpec,
+        pool: PoolView,
         nodes: list[NodeAllocatable],
         usage: Usage | None,
         requests: Requests,
-    ) -> int | None:
+    ) -> PoolView:
+        """The pool with what it can hold of the service, by these nodes of it."""
+        name, declared = pool.name, pool.spec
+        held = usage.held(key[0], label, name) if usage is not None else {}
         if declared.capacity is not None:
             there = self.placed().get(name, Placed())
             others = there.total - there.replicas.get(key, 0)
-            capacity = capacity_for(declared, nodes, {}, {}, replicas_of_others=others)
+            capacity = capacity_for(declared, nodes, {}, {}, held=held, replicas_of_others=others)
         elif usage is None:
-            return None
+            return pool
         else:
-            capacity = capacity_for(declared, nodes, usage.of_others(key[0], label), requests(name, declared))
-        return None if capacity is None else max(0, capacity - self._reserved_by_others(name, key))
+            used, need = usage.of_others(key[0], label), requests(name, declared)
+            capacity = capacity_for(declared, nodes, used, need, held=held)
+            asked = [resource for resource, amount in need.items() if amount > 0]
+            doubtful = doubtful_nodes(nodes, usage.total, asked) if capacity is None else ""
+            pool = replace(pool, replaces=replaces(nodes, used, need), doubtful=doubtful)
+        if capacity is None:
+            return pool
+        free = capacity - replicas(held) - self._reserved_by_others(name, key)
+        return replace(pool, capacity_replicas=replicas(held) + max(0, free))
 
     def pool_spec(self, name: str) -> ServingPoolSpec | None:
         """The pool's spec; None when there is none or it is not valid (its own status says why then)."""

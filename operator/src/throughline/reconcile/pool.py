@@ -13,6 +13,7 @@ from throughline.domain.closed_nodes import pool_ready
 from throughline.domain.conditions import replaced
 from throughline.domain.control.text import rfc3339
 from throughline.domain.decision import ConditionUpdate
+from throughline.domain.doubtful_nodes import doubtful_nodes
 from throughline.domain.nodes import ONE, PODS
 from throughline.reconcile import writes
 from throughline.reconcile.status import tell
@@ -61,24 +62,28 @@ class PoolReconciler:
             )
         nodes, closed = deps.cluster.nodes(name, spec)
         resource = spec.accelerator.resource if spec.accelerator else PODS
-        units, free = ({}, None) if resource is None else await self._units(nodes, resource)
+        units, free, doubtful = ({}, None, "") if resource is None else await self._units(nodes, resource)
         return ServingPoolStatus(
             observed_generation=generation,
-            conditions=self._conditions(before, pool_ready(spec, units, closed), generation),
+            conditions=self._conditions(before, pool_ready(spec, units, closed, doubtful), generation),
             nodes=len(nodes),
             allocatable=None if resource is None else sum(units.values()),
             free=free,
             services=services,
         )
 
-    async def _units(self, nodes: Sequence[NodeAllocatable], resource: str) -> tuple[dict[str, int], int | None]:
-        """What each node offers, and how many of them all are free; None where that cannot be read."""
+    async def _units(self, nodes: Sequence[NodeAllocatable], resource: str) -> tuple[dict[str, int], int | None, str]:
+        """What each node offers, how many of them all are free (None where that cannot be read, or nodes report less
+        than their pods hold), and which nodes these are.
+        """
         units = {node.name: node.resources.get(resource, 0) // ONE for node in nodes}
         usage = await self._deps.cluster.usage()
         if usage is None:
-            return units, None
+            return units, None, ""
+        if doubtful := doubtful_nodes(nodes, usage.total, (resource,)):
+            return units, None, doubtful
         taken = {node: usage.total[node].get(resource, 0) // ONE for node in units if node in usage.total}
-        return units, sum(max(0, count - taken.get(node, 0)) for node, count in units.items())
+        return units, sum(count - taken.get(node, 0) for node, count in units.items()), ""
 
     def _conditions(self, before: ServingPoolStatus, update: ConditionUpdate, generation: int) -> list[Condition]:
         return replaced(before.conditions, update, generation, rfc3339(self._deps.clock()))

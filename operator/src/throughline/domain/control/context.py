@@ -66,7 +66,7 @@ class Context(NamedTuple):
     problem: Problem | None
     settings: BatchSettings  # in force, within the bounds
     slo_us: float
-    max_replicas: int  # of spec and pool
+    max_replicas: int  # of spec and pool: growth ends there, and what has a place there keeps it
     price_per_hour: float
     serving: tuple[PodView, ...]
     fitted: Curve | None = None  # the curve before it was rounded
@@ -260,7 +260,7 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     learned = estimate(memory.learner, memory.known or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
-        max_replicas = min(max_replicas, max(view.pool.capacity_replicas, 1))
+        max_replicas = min(max_replicas, max(view.pool.capacity_replicas, view.held, 1))
     price = price_of(view.pool.spec.cost_per_hour) if view.pool else 0.0
     schedule = scheduled(view.spec.scaling.schedules, view.now_seconds, memory.start_seconds)
     context = Context(

@@ -74,8 +74,7 @@ class Held(NamedTuple):
     fitted: Curve
     demand: tuple[float, float]  # for which no other settings are better
     capacity_per_second: float
-    low: int  # bounds of the replicas
-    high: int
+    least: int  # replicas
     means_us: Mapping[int, float]  # of an execution, by batch size
 
 
@@ -120,8 +119,7 @@ def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, d
         fitted=fitted,
         demand=(0.0, math.inf) if judged is None else (judged.low_per_second, judged.high_per_second),
         capacity_per_second=scaling.capacity(ctx, batch),
-        low=scaling.bounded(ctx, 1),
-        high=scaling.bounded(ctx, ctx.max_replicas),
+        least=ctx.min_replicas,
         means_us={
             batch: total.mean_us
             for (k, batch), total in ctx.memory.learner.totals.items()
@@ -165,7 +163,7 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked), seen_looks)
     if errors is None or not _same_load(held, demand, in_flight):
         return None
-    enough = min(max(scaling.needs(held.capacity_per_second, wanted, scaling.DOWN_MARGIN), held.low), held.high)
+    enough = scaling.enough(held.capacity_per_second, wanted, held.least)
     needed = needed_since(
         memory.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
     )

@@ -82,11 +82,10 @@ def cheapest(here: Place, others: Sequence[Place], *, room_lacks: bool) -> Place
 
 
 def _place(ctx: Context, problem: Problem, pool: PoolView, known: ServiceTime | None) -> Place:
-    """The best for this problem's demand on that pool. `known`: what was measured there."""
-    spec = ctx.view.spec
-    most = spec.scaling.max_replicas
-    if pool.capacity_replicas is not None:
-        most = min(most, pool.capacity_replicas)
+    """The best for this problem's demand on that pool, whose capacity is known. `known`: what was measured there."""
+    spec, most = ctx.view.spec, ctx.max_replicas
+    if ctx.view.pool is None or pool.name != ctx.view.pool.name:
+        most = min(spec.scaling.max_replicas, pool.capacity_replicas or 0)
     devices = spec.model.devices(pool.spec)
     there = problem._replace(
         curve=replace(problem.curve, devices=devices),
@@ -127,7 +126,10 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> PlaceStep:
     if not _still(ctx, batch, scale) or problem.price_per_hour <= 0:
         return PlaceStep()
     learned = {k.name: k.service_time for k in ctx.control.pools}
-    others = [p for p in view.pools if p.name != view.pool.name]
+    # What a pool can hold is no reason to leave it, or to go there, where it is not known.
+    others = [p for p in view.pools if p.name != view.pool.name and p.capacity_replicas is not None]
+    if view.pool.capacity_replicas is None or not others:
+        return PlaceStep()
     now = problem._replace(demand_per_second=ctx.target_demand)
     here = _place(ctx, now, view.pool, None)
     lacks = not here.able

@@ -142,12 +142,19 @@ def _answered(ctx: Context, batch: BatchStep) -> bool:
     return answers_callers(problem, batch.settings, closed)
 
 
+def enough(capacity_per_second: float, demand_per_second: float, least: int) -> int:
+    """Replicas that would do, and not fewer than `least`. What may run has no part in it: nothing is learned to be
+    enough because more was not allowed.
+    """
+    return max(needs(capacity_per_second, demand_per_second, DOWN_MARGIN), least)
+
+
 def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tuple[int, int]:
     """(replicas to go up to, replicas that are enough) for what is to be provided for, where one carries that much."""
     up = needs(carried, ctx.target_demand, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
     if up > current and _answered(ctx, batch):
-        return current, current
-    return up, bounded(ctx, needs(carried, ctx.target_demand, DOWN_MARGIN))
+        return current, min(current, len(ctx.view.started))
+    return up, enough(carried, ctx.target_demand, ctx.min_replicas)
 
 
 def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
@@ -202,9 +209,9 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         return _reactive(ctx, batch, current)
     wanted = ctx.target_demand
     carried = capacity(ctx, batch)
-    up, enough = _needed(ctx, batch, current, carried)
+    up, sufficient = _needed(ctx, batch, current, carried)
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
-    memory = ctx.memory.with_needed(ctx.now, enough, window)
+    memory = ctx.memory.with_needed(ctx.now, sufficient, window)
     if up > current:
         reason = _wait(ctx, batch, current)
         if reason is not None:
@@ -229,23 +236,27 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     memory = memory._replace(short_since=None) if memory.short_since is not None else memory
     lowest = max(kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
     judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
+    started = min(current, len(view.started))
     calm = (
         judged
         and batch.trial is None
         and not ctx.slow
         and not (demand.failing or demand.faulty_pods)  # what fails at once is load again, once it does not
         and (demand.p99_us is None or demand.p99_us <= ctx.slo_us)
-        and len(ctx.serving) >= current
+        and len(ctx.serving) >= started
         and all(p.metrics is not None for p in ctx.serving)
         and ctx.seconds_since(ctx.control.last_scale_change) >= ctx.observe_seconds
     )
     if lowest < current and calm:
-        target = bounded(ctx, max(lowest, current - max(1, current // 2)))
-        if target < current:
-            text = f"{current} → {target} replicas: {count(lowest, 'replica')} sufficed for {window:.0f} s"
-            line = _line(ctx, batch, "LessIsEnough", text, target, Action.SCALE)
+        # Kubernetes removes those first that have no node. They carried nothing, so that all of them go at once, alone.
+        target = max(lowest, started if started < current else current - max(1, current // 2))
+        reason, text = "LessIsEnough", f"{count(lowest, 'replica')} sufficed for {window:.0f} s"
+        if started < current:
+            reason, text = "NeverStarted", f"{count(current - target, 'replica')} never started, and {text}"
+        else:
             memory = memory._replace(last_down=(ctx.now, current, wanted))
-            return ScaleStep(target, memory, (line,), changed=True, needed=up)
+        line = _line(ctx, batch, reason, f"{current} → {target} replicas: {text}", target, Action.SCALE)
+        return ScaleStep(target, memory, (line,), changed=True, needed=up)
     return _hold(ctx, current, up)._replace(memory=memory)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from throughline.api.base import ConditionStatus
 from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
-from throughline.domain import commands
+from throughline.domain import commands, refusals
 from throughline.domain.control import failures, repair, series
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.text import settings_text
@@ -107,15 +107,34 @@ def _beyond_bounds(ctx: Context, needed: int) -> tuple[str, str] | None:
     most = ctx.view.spec.scaling.max_replicas
     if ctx.max_replicas < most:
         pool = f"pool {ctx.view.pool.name}" if ctx.view.pool else "the pool"
+        fix = "add nodes to it or list another pool in spec.placement.pools"
+        if ctx.view.pool and ctx.view.pool.closed:
+            fix = f"{ctx.view.pool.closed}; else {fix}"
         return "PoolFull", (
-            f"{pool} can hold {ctx.max_replicas}, and {_many(needed, ctx.max_replicas)} would be needed; "
-            "add nodes to it or list another pool in spec.placement.pools"
+            f"{pool} can hold {ctx.max_replicas}, and {_many(needed, ctx.max_replicas)} would be needed; {fix}"
         )
     if needed > MOST_ADVISED * most:
         fix = f"see with `{commands.explain(ctx.view)}` what makes it slow"
     else:
         fix = f"raise it to {needed}, or place the service on a faster pool"
     return "AtMaxReplicas", f"spec.scaling.maxReplicas is {most}, {_many(needed, most)} would be needed; {fix}"
+
+
+def _blocked(ctx: Context) -> tuple[str, str] | None:
+    """What keeps replicas that are ordered from starting, in the words of whoever refuses them; None: nobody does."""
+    view = ctx.view
+    missing = (view.replicas or 0) - len(view.started)
+    no_node = next((p.unschedulable for p in view.pods if p.unschedulable), None)
+    leaving = any(p.terminating for p in view.pods)  # which makes room, most often
+    if missing <= 0 or (view.pods_refused is None and (no_node is None or leaving)):
+        return None
+    if view.pods_refused is not None:
+        _, said = refusals.refused(view.pods_refused, view.namespace)
+    else:
+        said = f"no node takes the pod: {no_node}"
+        if view.pool and view.pool.closed:
+            said += f" ({view.pool.closed})"
+    return "ReplicasBlocked", f"{missing} of {count(view.replicas or 0, 'replica')} cannot start: {said}"
 
 
 def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]:
@@ -132,6 +151,8 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
         )
     if batch.trial is not None or batch.changed or scale.changed:
         return "Converging", "the batch settings or replicas were just changed and are being watched"
+    if blocked := _blocked(ctx):
+        return blocked
     current = ctx.view.replicas or 0
     if scale.needed is not None and scale.needed > current and (lacking := _lacking(ctx, scale.needed)):
         return lacking
@@ -142,7 +163,8 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
         )
     if batch.memory_bound:
         return "MemoryBound", batch.message
-    if ctx.demand is not None and ctx.demand.overloaded:
+    demand = ctx.demand
+    if demand is not None and demand.overloaded and demand.arrivals_per_second < demand.served_per_second:
         return "Draining", "the requests that queued up during an overload are being served"
     if len(ctx.serving) < current or not ctx.settled or not ctx.steady:
         return "Converging", "replicas are starting, or what was changed last is still being measured"
@@ -196,8 +218,13 @@ def _scaling_active(ctx: Context, scale: ScaleStep) -> ConditionUpdate:
         return ConditionUpdate(kind, TRUE, "Off", text)
     if ctx.demand is None:
         return _without_metrics(ctx, kind, "the replicas are held")
+    if blocked := _blocked(ctx):  # more would not start either
+        return ConditionUpdate(kind, FALSE, *blocked)
     if scale.needed is not None and (beyond := _beyond_bounds(ctx, scale.needed)):
         return ConditionUpdate(kind, FALSE, *beyond)
+    if ctx.view.pool and ctx.view.pool.doubtful:
+        text = f"{ctx.view.pool.doubtful}; the replicas that run stay until the demand needs fewer"
+        return ConditionUpdate(kind, UNKNOWN, "CapacityUnknown", text)
     if mode is ScalingMode.RECOMMEND:
         return ConditionUpdate(
             kind, TRUE, "Recommending", "spec.scaling.mode is Recommend: see status.replicas.recommended"

@@ -57,7 +57,16 @@ CONTROL_REASONS = (
         "PoolFull",
         _U,
         "The SLO is missed, and the pool holds no more replicas.",
-        "Add nodes to the pool, or list another one in spec.placement.pools.",
+        "Open the nodes that the message names; else add nodes to the pool, or list another one in "
+        "spec.placement.pools.",
+    ),
+    Meaning(
+        SLO_MET,
+        "ReplicasBlocked",
+        _F,
+        "The SLO is missed, and replicas that were ordered for it cannot start: the API server refuses the pods, or no "
+        "node takes them. The message has its words.",
+        "See WorkloadReady, and do what the message says.",
     ),
     Meaning(
         SLO_MET,
@@ -117,7 +126,24 @@ CONTROL_REASONS = (
         "PoolFull",
         _U,
         "More replicas are needed than the pool can hold.",
-        "Add nodes to the pool, or list another one in spec.placement.pools.",
+        "Open the nodes that the message names; else add nodes to the pool, or list another one in "
+        "spec.placement.pools.",
+    ),
+    Meaning(
+        SCALING_ACTIVE,
+        "ReplicasBlocked",
+        _F,
+        "Replicas that were ordered cannot start: the API server refuses the pods, or no node takes them. They are "
+        "given back once the demand needs fewer.",
+        "See WorkloadReady, and do what the message says.",
+    ),
+    Meaning(
+        SCALING_ACTIVE,
+        "CapacityUnknown",
+        _F,
+        "Nodes of the pool report less of a resource than their pods hold, as while a device plugin restarts: what is "
+        "free is not known. What runs is held to be in use, and the service is not moved.",
+        "Wait; where it lasts, check the device plugin on the nodes that the message names.",
     ),
     Meaning(
         SCALING_ACTIVE,

@@ -49,6 +49,13 @@ POOL_REASONS = (
     ),
     Meaning(
         READY,
+        "CapacityUnknown",
+        _F,
+        "Nodes of the pool report less of its resource than their pods hold: what is free is not known.",
+        "Wait; where it lasts, check the device plugin on the nodes that the message names.",
+    ),
+    Meaning(
+        READY,
         "NoAccelerator",
         _F,
         "The pool's nodes do not offer the resource of spec.accelerator.",
