@@ -10,6 +10,8 @@ from throughline.api import quantities
 from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import MAX_POOLS, ControlStatus, PoolKnowledge, ServiceTime
 from throughline.domain.control import callers
+from throughline.domain.control.analogues import exceeded, highest
+from throughline.domain.control.budget import spend
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import Demand, measure
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from throughline.api.batching import BatchSettings
     from throughline.api.schedules import Schedule
+    from throughline.domain.control.budget import Budget
     from throughline.domain.observed import PodView, ServiceView
 
 UNLOADED_SECONDS = 45.0
@@ -256,6 +259,7 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     demand = None if view.metrics_unavailable else measure(view, slo_us)
     since_last = look_seconds(view) - (memory.metrics_time_seconds or look_seconds(view))
     memory = remember(view, serving, memory, demand, settings)
+    memory = memory._replace(budget=spend(memory.budget, demand, slo_us, view.now_seconds))
     # `remember` may have learned from this look already; the persisted line fills in what it has not seen.
     learned = estimate(memory.learner, memory.known or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
@@ -273,11 +277,17 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
 
 def provided(
     demand: Demand, looks: Sequence[Look], season: Season, horizon_seconds: float, floor_per_second: float,
-    *, scaling: bool, calm_per_second: float | None = None,
+    *, scaling: bool, calm_per_second: float | None = None, budget: Budget | None = None,
 ) -> tuple[Forecast | None, float]:  # fmt: skip
-    """What is to come, and the items per second to provide for. `scaling`: replicas were just ordered."""
+    """What is to come, and the items per second to provide for. `scaling`: replicas were just ordered. `budget`: of
+    late requests; None: demand follows from how it is served, so that its past says nothing.
+    """
     held_back = max(0.0, demand.wanted_per_second - demand.arrivals_per_second)
-    seen = forecast(looks, horizon_seconds) if looks else None
+    past = season.bins[:-1] if budget is not None else ()
+    seen = forecast(looks, horizon_seconds, highest(past)) if looks else None
+    if seen is not None and budget is not None and not demand.idle:
+        chance, discounted = budget.chance, budget.discounted
+        seen = seen.at_least(exceeded(past, seen.now, horizon_seconds, chance=chance, discounted=discounted))
     if seen is not None and (again := expected(season, looks[-1].at_seconds, horizon_seconds)) is not None:
         seen = seen.at_least(again)
     coming = demand.wanted_per_second
@@ -321,7 +331,7 @@ def _predicted(
     floor = float(view.spec.slo.throughput_per_second or 0)
     seen, ahead = provided(
         demand, memory.looks, memory.season, horizon_seconds, floor,
-        scaling=context.scaling, calm_per_second=memory.calm_per_second,
+        scaling=context.scaling, calm_per_second=memory.calm_per_second, budget=None if waiting else memory.budget,
     )  # fmt: skip
     least = max(floor * demand.items_per_request, CALLERS_KEEP * demand.served_per_second)
     calm = memory.calm_per_second if seen is None or demand.saturated else seen.now

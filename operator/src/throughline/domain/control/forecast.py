@@ -164,8 +164,10 @@ def _within(looks: Sequence[Look], seconds: float, begin: int = 0) -> int:
     return begin if looks[begin][0] > bound else bisect_right(looks, bound, begin, key=_AT)
 
 
-def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
-    """What comes now and in `ahead_seconds`. Raises ValueError without a look."""
+def forecast(looks: Sequence[Look], ahead_seconds: float, believable: float = math.inf) -> Forecast:
+    """What comes now and in `ahead_seconds`. Raises ValueError without a look. `believable`: items per second, the
+    most by the past: a jump is taken to go on above that only where it is above it already.
+    """
     if not looks:
         raise ValueError("no look")
     newest = looks[-1]
@@ -178,7 +180,10 @@ def forecast(looks: Sequence[Look], ahead_seconds: float) -> Forecast:
         highest = max(look.per_second for look in looks[:-1])
         if jumps == 1 and len(looks) > TREND_LOOKS and newest.per_second > UNSEEN * highest:
             most = MOST_GROWTH_UNSEEN
-        return Forecast(newest.per_second, min(newest.per_second + growth, most * newest.per_second))
+        limit = most * newest.per_second
+        if newest.per_second <= believable:
+            limit = min(limit, believable)
+        return Forecast(newest.per_second, min(newest.per_second + growth, limit))
     begin = max(0, len(looks) - newest.level_looks)
     mean, seconds = _mean(looks[_within(looks, LEVEL_SECONDS, begin)], newest)
     slope = _slope(looks[_within(looks, TREND_SECONDS, begin) :])

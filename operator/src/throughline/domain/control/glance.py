@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.forecast import Look
     from throughline.domain.control.memory import Errors, LoopMemory
     from throughline.domain.control.scaling import ScaleStep
-    from throughline.domain.control.season import Season
     from throughline.domain.decision import Decision
     from throughline.domain.observed import PodView, PoolView, ServiceView
 
@@ -153,7 +152,7 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     seconds = view.now_seconds - memory.counted.updated_seconds
     arrivals = looks.arrived(since, seconds, demand, queue, fresh=False)
     seen_looks = looks.with_look(memory.looks, view.now_seconds, seconds, arrivals)
-    wanted = _wanted(view, held, memory.start_seconds, seen_looks, memory.season, demand)
+    wanted = _wanted(view, held, memory, seen_looks, demand)
     if wanted is None:
         return None
     asked, in_flight = looks.look_seconds(view), memory.in_flight
@@ -301,15 +300,15 @@ def _errors(
     return errors if same else None
 
 
-def _wanted(
-    view: ServiceView, held: Held, start_seconds: float, seen: tuple[Look, ...], season: Season, demand: Demand
-) -> float | None:
+def _wanted(view: ServiceView, held: Held, memory: LoopMemory, seen: tuple[Look, ...], demand: Demand) -> float | None:
     """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
     problem = held.problem
     if dispersion(seen, problem.dispersion) != problem.dispersion:
         return None
     floor = float(view.spec.slo.throughput_per_second or 0)
-    _, wanted = provided(demand, seen, season, start_seconds + LOOK_SECONDS, floor, scaling=False)
+    _, wanted = provided(
+        demand, seen, memory.season, memory.start_seconds + LOOK_SECONDS, floor, scaling=False, budget=memory.budget
+    )
     if not held.demand[0] <= near(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
         return None
     return wanted if scaling.needs(held.capacity_per_second, wanted, scaling.UP_MARGIN) <= held.replicas else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.budget import Budget
 from throughline.domain.control.counters import Counted
 from throughline.domain.control.season import Season
 from throughline.domain.control.service_time import Learner
@@ -86,6 +87,7 @@ class LoopMemory(NamedTuple):
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
     season: Season = Season()  # what of them comes again; as of the last whole pass
+    budget: Budget = Budget()  # of late requests; as of the last whole pass
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
     saving_since: float | None = None  # since when other settings would have done with fewer replicas, without a break
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
@@ -123,7 +125,7 @@ class LoopMemory(NamedTuple):
     def moved(self, pool: str) -> LoopMemory:
         """On another pool. What comes, and how long a replica takes to come, is known; how it is served is not."""
         return LoopMemory(
-            pool=pool, model_hash=self.model_hash, looks=self.looks, season=self.season,
+            pool=pool, model_hash=self.model_hash, looks=self.looks, season=self.season, budget=self.budget,
             since_seconds=self.since_seconds, metrics_time_seconds=self.metrics_time_seconds,
             calm_per_second=self.calm_per_second, start_seconds=self.start_seconds,
         )  # fmt: skip
