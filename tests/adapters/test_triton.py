@@ -203,7 +203,7 @@ async def test_a_decoupled_model_is_not_asked_for_an_inference_over_http(server:
 
 
 async def test_the_queue_is_read_from_the_servers_own_metrics(server: Server) -> None:
-    assert await client(server).queue("127.0.0.1", "m") == LiveQueue(pending=4, cancelled=7)
+    assert await client(server).queue("127.0.0.1", "m") == LiveQueue(pending=4, cancelled=7, failed=2)
     with pytest.raises(TritonError, match="no nv_inference_pending_request_count of model absent"):
         await client(server).queue("127.0.0.1", "absent")  # unknown, not an empty queue
     with pytest.raises(TritonError):

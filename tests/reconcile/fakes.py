@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from throughline.adapters.triton import parse_settings
 from throughline.domain.manifests import RenderOptions
 from throughline.domain.observed import LiveQueue, MetricsFrame, PodMetrics, Unavailable
-from throughline.ports import ApiError, Page, TritonError, TritonRefused
+from throughline.ports import ApiError, Page, Proof, TritonError, TritonRefused
 from throughline.reconcile.cluster import Cluster
 from throughline.reconcile.context import Deps, Tuning
 from throughline.reconcile.evaluation.guard import ApprovalGuard
@@ -216,6 +216,8 @@ class FakeTriton:
         self.probe_error: str | None = None
         self.index_error: str | None = None
         self.server_version = "2.60.0"
+        self.proof: Callable[[BatchSettings, int], Proof] = lambda _loaded, rows: Proof(rows)
+        self.together: Callable[[Proof], Proof] = lambda proof: proof
 
     def _reach(self, what: str, ip: str) -> None:
         self.calls.append((what, ip))
@@ -244,6 +246,14 @@ class FakeTriton:
         self._reach("probe", ip)
         if self.probe_error:
             raise TritonRefused(self.probe_error)
+
+    async def prove(self, ip: str, model: str, version: int, rows: int) -> Proof:
+        self._reach("prove", ip)
+        return self.proof(self.loaded[ip], rows)
+
+    async def prove_together(self, ip: str, model: str, version: int, proof: Proof) -> Proof:
+        self._reach("prove_together", ip)
+        return self.together(proof)
 
     async def statistics(self, ip: str, model: str) -> Sequence[BatchStatistic]:
         self._reach("statistics", ip)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from throughline.api.batching import BatchSettings
+    from throughline.api.status import BlockedBy
     from throughline.domain.observed import BatchStatistic, LiveQueue, MetricsFrame, PodKey, Unavailable
 
 
@@ -38,6 +39,17 @@ class Page:
 
     items: Sequence[dict[str, Any]]
     resource_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a batch of `rows` rows has shown."""
+
+    rows: int
+    fault: BlockedBy | None = None  # None: it shows none
+    words: str = ""  # what is wrong, or why the answers could not be compared
+    compared: bool = True  # False: all that is known is that it does not fail
+    answers: Any = None  # to the rows alone; for `prove_together`
 
 
 class KubePort(Protocol):
@@ -105,6 +117,17 @@ class TritonPort(Protocol):
 
     async def probe(self, ip: str, model: str, version: int) -> None:
         """One inference of zeros, shaped after the model's metadata (-1 is 1)."""
+        ...
+
+    async def prove(self, ip: str, model: str, version: int, rows: int) -> Proof:
+        """One inference of so many rows that differ, compared with the answers to some of them alone.
+
+        Raises TritonError where neither an answer nor a refusal came: nothing is proved or disproved.
+        """
+        ...
+
+    async def prove_together(self, ip: str, model: str, version: int, proof: Proof) -> Proof:
+        """The same rows again, each in a request of its own, all at once: for the batcher to put together."""
         ...
 
     async def statistics(self, ip: str, model: str) -> Sequence[BatchStatistic]: ...

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from throughline.adapters import batch_proof
 from throughline.api.batching import BatchSettings
 from throughline.domain.observed import BatchStatistic, LiveQueue
-from throughline.ports import TritonError, TritonRefused
+from throughline.ports import Proof, TritonError, TritonRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -88,6 +90,32 @@ class Triton:
                 inputs.append(data)
             await client.infer(model, inputs, model_version=str(version))
 
+    async def prove(self, ip: str, model: str, version: int, rows: int) -> Proof:
+        async with self._client(ip, self._timeout, "proof") as client:
+            config = await client.get_model_config(model)
+            metadata = await client.get_model_metadata(model, str(version))
+        if (why := batch_proof.unfit(config)) is not None:
+            return Proof(rows, words=why, compared=False)
+        zeros = probe_inputs(metadata, config)
+        infer = partial(self._infer, ip, model, version)
+        return await batch_proof.prove(infer, batch_proof.proof_inputs(zeros, rows), zeros, rows)
+
+    async def prove_together(self, ip: str, model: str, version: int, proof: Proof) -> Proof:
+        return await batch_proof.prove_together(partial(self._infer, ip, model, version), proof)
+
+    async def _infer(self, ip: str, model: str, version: int, given: batch_proof.Inputs) -> batch_proof.Answers:
+        """The answers to one request, which may wait behind those of others."""
+        from tritonclient.http import InferInput  # noqa: PLC0415
+
+        inputs = []
+        for tensor, values in given:
+            data = InferInput(tensor["name"], list(values.shape), tensor["datatype"])
+            data.set_data_from_numpy(values)
+            inputs.append(data)
+        async with self._client(ip, self._load_timeout, "proof") as client:
+            result = await client.infer(model, inputs, model_version=str(version))
+            return {output["name"]: result.as_numpy(output["name"]) for output in result.get_response()["outputs"]}
+
     async def statistics(self, ip: str, model: str) -> Sequence[BatchStatistic]:
         async with self._client(ip, self._timeout, "statistics") as client:
             return parse_statistics(await client.get_inference_statistics(model))
@@ -143,13 +171,17 @@ def _zeros(shape: Sequence[int], datatype: str) -> Any:
 
 
 def parse_settings(config: Mapping[str, Any]) -> BatchSettings:
-    """The settings in a model configuration, as GET /v2/models/M/config gives it."""
-    groups = config.get("instance_group") or [{}]
+    """The settings in a model configuration, as GET /v2/models/M/config gives it.
+
+    One for a proof (`proof_config`) puts no requests together. It is told as a largest batch of 0, which is not what
+    anybody wants of such a model: so it never looks as if it were as it should be.
+    """
+    groups, batching = config.get("instance_group") or [{}], config.get("dynamic_batching") or {}
+    size = int(config.get("max_batch_size") or 0)
+    proving = size > 1 and list(map(int, batching.get("preferred_batch_size") or ())) == [1]
     return BatchSettings(
-        max_batch_size=int(config.get("max_batch_size") or 0),
-        max_queue_delay_microseconds=int(
-            (config.get("dynamic_batching") or {}).get("max_queue_delay_microseconds") or 0
-        ),
+        max_batch_size=0 if proving else size,
+        max_queue_delay_microseconds=int(batching.get("max_queue_delay_microseconds") or 0),
         instances=int(groups[0].get("count") or 1),
     )
 
@@ -169,7 +201,7 @@ def parse_statistics(found: Mapping[str, Any]) -> tuple[BatchStatistic, ...]:
 
 
 def parse_queue(text: str, model: str) -> LiveQueue:
-    """The two numbers in Prometheus's text format. Raises ValueError where the model's pending gauge is not there.
+    """The numbers in Prometheus's text format. Raises ValueError where the model's pending gauge is not there.
 
     A model on a GPU has a series per device, so they are added up.
     """
@@ -180,8 +212,10 @@ def parse_queue(text: str, model: str) -> LiveQueue:
     pending = [s.value for s in mine if s.name == PENDING]
     if not pending:
         raise ValueError(f"no {PENDING} of model {model}")
-    cancelled = sum(s.value for s in mine if s.name == FAILED and s.labels.get("reason") == "CANCELED")
-    return LiveQueue(pending=round(sum(pending)), cancelled=round(cancelled))
+    failures = [(s.labels.get("reason") == "CANCELED", s.value) for s in mine if s.name == FAILED]
+    cancelled = sum(value for given_up, value in failures if given_up)
+    failed = sum(value for given_up, value in failures if not given_up)
+    return LiveQueue(pending=round(sum(pending)), cancelled=round(cancelled), failed=round(failed))
 
 
 def parse_load_error(index: Sequence[Mapping[str, Any]], model: str) -> str | None:

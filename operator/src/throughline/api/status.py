@@ -14,6 +14,7 @@ from throughline.api.timestamps import Timestamp
 MAX_DECISIONS = 20
 MAX_POOLS = 8
 MAX_REPAIRS = 8
+MAX_REJECTED = 8
 
 
 class ReplicaStatus(Resource):
@@ -60,12 +61,22 @@ class ServiceTime(Resource):
     executions: Annotated[int, Field(ge=0, description="Executions behind the estimate.")] = 0
 
 
+class BlockedBy(StrEnum):
+    """What settings are blocked by. All but Worse block larger batches on as many instances or more, too."""
+
+    WORSE = "Worse"
+    REFUSED = "Refused"
+    BATCHES_FAIL = "BatchesFail"
+    ROWS_MIXED = "RowsMixed"
+
+
 class RejectedSettings(Resource):
-    """Settings that were tried and taken back; not tried again before `until`."""
+    """Settings that are blocked: tried and taken back, refused by a server, or not proved."""
 
     settings: BatchSettings
     reason: Annotated[str, Field(max_length=256)]
-    until: Timestamp
+    blocked_by: BlockedBy = BlockedBy.WORSE
+    until: Annotated[Timestamp | None, Field(description="Absent: for this model revision.")] = None
 
 
 class Trial(Resource):
@@ -78,6 +89,7 @@ class Trial(Resource):
     baseline_p99_microseconds: Annotated[int, Field(ge=0)] | None = None
     baseline_mean_microseconds: Annotated[int, Field(ge=0)] | None = None
     baseline_rate_per_second: Annotated[int, Field(ge=0)] | None = None
+    baseline_failed_permille: Annotated[int, Field(ge=0, description="Share of the requests that failed before.")] = 0
 
 
 class Repair(Resource):
@@ -103,7 +115,10 @@ class ControlStatus(Resource):
     model_hash: Annotated[str, Field(max_length=64, description="What was learned holds for this model only.")] = ""
     service_time: ServiceTime | None = None
     trial: Trial | None = None
-    rejected: Annotated[list[RejectedSettings], Field(max_length=8, json_schema_extra=ATOMIC_LIST)] = []
+    rejected: Annotated[list[RejectedSettings], Field(max_length=MAX_REJECTED, json_schema_extra=ATOMIC_LIST)] = []
+    proven_batch: Annotated[
+        int, Field(ge=0, description="The model answers batches of so many rows as it does each row alone.")
+    ] = 0
     last_batch_change: Timestamp | None = None
     last_scale_change: Timestamp | None = None
     last_move: Annotated[Timestamp | None, Field(description="When the service was last moved to another pool.")] = None

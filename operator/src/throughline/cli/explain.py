@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from throughline import exits
 from throughline.api.base import API_VERSION, ConditionStatus
 from throughline.api.inferenceservice import InferenceServiceSpec
-from throughline.api.status import InferenceServiceStatus
+from throughline.api.status import BlockedBy, InferenceServiceStatus
 from throughline.cli import cluster, documents, output
 from throughline.domain.conditions import READY, RECONCILING, STALLED, Meaning, describe
+from throughline.domain.control.blocked import block_text
 from throughline.domain.control.text import settings_text, unix_seconds
 from throughline.domain.formatting import age, plain
 from throughline.ports import ApiError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from throughline.api.base import Condition
     from throughline.api.batching import BatchSettings
-    from throughline.api.status import Alternative, DecisionRecord, ServiceTime
+    from throughline.api.status import Alternative, DecisionRecord, RejectedSettings, ServiceTime
 
 KIND = "InferenceService"
 SUMMARIES = frozenset({READY, RECONCILING, STALLED})
@@ -158,7 +159,7 @@ class Explanation:
         if trial := status.control.trial:
             where = f"on pod {trial.pod}" if trial.pod else "on all pods"
             rows.append(("Trying", f"{_settings(trial.settings)} {where} since {trial.started}"))
-        rows += [("Rejected", f"{_settings(r.settings)} until {r.until}: {r.reason}") for r in status.control.rejected]
+        rows += [("Rejected", _rejected(r)) for r in status.control.rejected]
         width = max(len(label) for label, _ in rows)
         for label, value in rows:
             yield f"  {label.ljust(width)}   {value}"
@@ -263,6 +264,13 @@ def _written(metadata: Mapping[str, Any], status: InferenceServiceStatus) -> str
     if not times:
         times = [*(c.last_transition_time for c in status.conditions), *(d.time for d in status.decisions)]
     return max(times, key=unix_seconds, default=None)
+
+
+def _rejected(rejected: RejectedSettings) -> str:
+    until = f"until {rejected.until}" if rejected.until else "for this model revision"
+    larger = "" if rejected.blocked_by is BlockedBy.WORSE else " and larger"
+    why = block_text(rejected.blocked_by, rejected.reason)
+    return f"{_settings(rejected.settings)}{larger} {until}: {why}"
 
 
 def _settings(settings: BatchSettings | None) -> str:

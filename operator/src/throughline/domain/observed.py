@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.servingpool import ServingPoolSpec
-    from throughline.api.status import InferenceServiceStatus
+    from throughline.api.status import BlockedBy, InferenceServiceStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,21 @@ class LiveQueue:
     """A server's own metrics at this moment, for one model; requests.
 
     `pending`: nv_inference_pending_request_count. `cancelled`: nv_inference_request_failure{reason="CANCELED"},
-    cumulative since the server began.
+    `failed`: of all other reasons; both cumulative since the server began.
     """
 
     pending: int
     cancelled: int
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailedProof:
+    """A batch of so many rows that failed, or whose rows got other answers than alone; larger ones do, too."""
+
+    rows: int
+    blocked_by: BlockedBy
+    words: str  # the server's own, or what differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +156,9 @@ class ServiceView:
     memory_limited: bool = False  # a memory limit is declared, so a reload must have room
     # Settings that a server refused since the last decision, with its own words
     refused_settings: tuple[tuple[BatchSettings, str], ...] = ()
+    # What proofs of a full batch have shown of this model revision since the last decision
+    failed_proof: FailedProof | None = None
+    proven_batch: int = 0
     # All listed pools that exist, in their order, the chosen one too; empty where only one may be chosen anyway
     pools: tuple[PoolView, ...] = ()
     # Pods that have ended and remain, newest first

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from throughline.api.inferenceservice import InferenceServiceSpec
     from throughline.api.status import InferenceServiceStatus
     from throughline.domain.manifests import RenderOptions
-    from throughline.domain.observed import MetricsFrame, Unavailable
+    from throughline.domain.observed import FailedProof, MetricsFrame, Unavailable
     from throughline.domain.scalers import OtherScaler
     from throughline.ports import KubePort, TritonPort
     from throughline.reconcile.cluster import Cluster
@@ -71,6 +71,8 @@ class Tuning:
     metrics_window: float = 60
     verify_seconds: float = 60  # how long a read-back counts
     retry_refused_seconds: float = 600  # before settings that a server refused are tried on it again
+    retry_proof_seconds: float = 300  # before a proof that gave no verdict is tried again
+    again_in_force_seconds: float = 3600  # the same where the answers of what serves already cannot be compared
     batch_apply_seconds: float = 300
     storage_seconds: float = 15
     load_error_seconds: float = 4
@@ -122,7 +124,13 @@ class ServiceState:
     key: str | None = None  # of Triton's control API
     secret_seen: bool = False  # the Secret was there, with that key
     servers: dict[str, Server] = field(default_factory=dict)  # by pod uid
+    # Refused and proved since the status was last written; a write that fails loses none of it.
     newly_refused: dict[BatchSettings, str] = field(default_factory=dict)
+    failed_proof: FailedProof | None = None
+    proven: tuple[str, int] = ("", 0)  # model revision, rows of its largest batch that was proved
+    proof_after: float = 0.0  # no proof by a load before; Unix time
+    in_force_after: float = 0.0  # no proof of what serves already before; Unix time
+
     storage: tuple[str, float, str | None] = ("", 0.0, None)
     other_scaler: tuple[float, OtherScaler | None] | None = None  # when it was asked for, and who was found
     requests: dict[str, tuple[Any, ...]] = field(default_factory=dict)  # of reconcile.requests, by pool

@@ -149,6 +149,8 @@ async def gather(
         model=model,
         memory_limited="memory" in spec.runtime.resources.limits,
         refused_settings=tuple(state.newly_refused.items()),
+        failed_proof=state.failed_proof,
+        proven_batch=state.proven[1] if state.proven[0] == revision else 0,
         ended_pods=ended_pods(listed_pods, deps.clock()),
         pods_refused=_deployment_message(deployment, "ReplicaFailure", "True"),
         rollout_stalled=_deployment_message(deployment, "Progressing", "False"),

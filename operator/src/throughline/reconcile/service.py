@@ -15,7 +15,7 @@ from throughline.domain.manifests import deployment_name, replicas_patch
 from throughline.domain.placement import Refusal
 from throughline.domain.scalers import SCALER
 from throughline.ports import ApiError
-from throughline.reconcile import batch, children, scalers, secret, status
+from throughline.reconcile import batch, children, proof, scalers, secret, status
 from throughline.reconcile.context import ServiceState
 from throughline.reconcile.gather import parse_spec, parse_status
 from throughline.reconcile.outlook import look
@@ -73,7 +73,6 @@ class ServiceReconciler:
         deps, tuning = self._deps, self._deps.tuning
         outlook = await look(deps, state, service, spec)
         judgement, seen, other, decision = outlook
-        state.newly_refused.clear()
         state.last_settings = decision.settings
         delay = min(tuning.decision_interval, decision.requeue_seconds)
 
@@ -101,6 +100,7 @@ class ServiceReconciler:
         ]
         after = status.with_decision(seen.view, decision, updates, judgement, replicas=replicas)
         await status.write(deps, service, seen.view.status, after, [*decision.records, *judgement.records])
+        _written(state, seen.view)
         deps.hooks.observed((seen.view.namespace, seen.view.name), after.conditions)
         if rejected is not None:
             raise rejected  # for the queue's backoff: the condition says it already
@@ -129,10 +129,11 @@ class ServiceReconciler:
         until = deps.clock() + deps.tuning.batch_apply_seconds
         todo = batch.differing(spec, decision, view.pods, view.model_hash)
         durable, new = decision.settings, view.settings is not None and view.settings != decision.settings
+        blocked = decision.control.rejected
         first = next((item for item in todo if new and item[1] == decision.settings), None)
         tried = batch.Loading()
         if first is not None:
-            tried = await batch.load(deps, state, spec, seen.model, pool, [first], until=until)
+            tried = await batch.load(deps, state, view, seen.model, pool, [first], rejected=blocked, until=until)
             todo.remove(first)
         if (tried.refused or tried.unfinished) and view.settings is not None:
             durable = view.settings  # a restarted pod must not find what no server has taken
@@ -140,13 +141,15 @@ class ServiceReconciler:
         conflict = await children.apply(deps, state, wanted)
         state.conflict = conflict
         if conflict is None and durable == decision.settings:
-            rest = await batch.load(deps, state, spec, seen.model, pool, todo, until=until)
+            rest = await batch.load(deps, state, view, seen.model, pool, todo, rejected=blocked, until=until)
             tried = batch.Loading(unfinished=rest.unfinished or rest.loaded or tried.loaded)
             await children.sweep(deps, state, seen.identity, view.model_hash)
             if decision.reloads:
                 await batch.repair(deps, state, spec, seen.model, pool, view.pods, decision)
-        # What was just loaded or refused is for the next decision to see.
-        return conflict, tried.unfinished or bool(state.newly_refused)
+            if not todo and view.settings == durable and not batch.is_blocked(state, blocked, durable):
+                await proof.in_force(deps, state, view, seen.model)
+        # What was just loaded, refused or proved is for the next decision to see.
+        return conflict, tried.unfinished or _news(state, view)
 
     async def _scale(self, seen: Gathered, decision: Decision) -> int | None:
         """Replicas of the Deployment after this pass, under a field manager that owns nothing else."""
@@ -159,6 +162,22 @@ class ServiceReconciler:
         patch = replicas_patch(name, seen.identity.namespace, decision.replicas)
         self._deps.objects.put(await self._deps.kube.apply(patch, field_manager=SCALER))
         return decision.replicas
+
+
+def _news(state: ServiceState, view: ServiceView) -> bool:
+    """Whether something was refused or proved that the last decision has not seen."""
+    refused = state.newly_refused.keys() - dict(view.refused_settings).keys()
+    proved = state.proven[0] == view.model_hash and state.proven[1] > view.proven_batch
+    return proved or bool(refused) or state.failed_proof != view.failed_proof
+
+
+def _written(state: ServiceState, view: ServiceView) -> None:
+    """Forget what the status that was just written tells of; not what came up in this pass."""
+    for settings, words in view.refused_settings:
+        if state.newly_refused.get(settings) == words:
+            del state.newly_refused[settings]
+    if state.failed_proof == view.failed_proof:
+        state.failed_proof = None
 
 
 def _loading(view: ServiceView) -> bool:

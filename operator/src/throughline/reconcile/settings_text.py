@@ -34,6 +34,11 @@ def as_reported(model: Model, settings: BatchSettings) -> BatchSettings:
     return settings if "dynamic_batching" in config else settings.model_copy(update={"max_queue_delay_microseconds": 0})
 
 
+def as_proving(settings: BatchSettings) -> BatchSettings:
+    """What a server reports while a full batch of these settings is proved: that it batches nothing."""
+    return BatchSettings(max_batch_size=0, instances=settings.instances)
+
+
 def recognised(
     model: Model, reported: BatchSettings | None, candidates: Iterable[BatchSettings | None]
 ) -> BatchSettings | None:

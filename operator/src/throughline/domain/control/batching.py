@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from throughline.api.batching import BatchingMode
-from throughline.api.status import Action, RejectedSettings, Trial
+from throughline.api.batching import BatchingMode, BatchSettings
+from throughline.api.model import Probe
+from throughline.api.status import Action, BlockedBy, RejectedSettings, Trial
+from throughline.domain.control.blocked import Blocked, block_text, blocked, current
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
 from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
@@ -16,7 +18,6 @@ from throughline.domain.control.text import (
     record,
     rfc3339,
     settings_text,
-    unix_seconds,
 )
 from throughline.domain.control.tries import Weighed, anyhow, memory_allows
 from throughline.domain.control.watch import Outcome, judge
@@ -25,10 +26,10 @@ from throughline.domain.formatting import count, number, plain
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from throughline.api.batching import BatchSettings
     from throughline.api.status import Alternative, DecisionRecord
     from throughline.domain.control.choose import Option, Problem
     from throughline.domain.control.context import Context
+    from throughline.domain.control.watch import Verdict
 
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
@@ -46,7 +47,6 @@ CHANGES_SECONDS = 3600.0
 FREE_URGENT_CHANGES = 4
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
-MAX_REJECTED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
     view = ctx.view
     waiting = ctx.problem is not None and ctx.problem.callers_wait
-    verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting)
+    verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting, since=ctx.memory.failed)
     name = settings_text(trial.settings)
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
@@ -119,18 +119,31 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         lines = note(Action.BATCH, "TrialPassed", trial.settings, text)
         return BatchStep(trial.settings, trial=whole, rejected=rejected, records=lines, changed=True)
     if verdict.outcome in {Outcome.ROLLBACK, Outcome.NO_GAIN}:
-        until = rfc3339(ctx.now + REJECTED_SECONDS)
-        entry = RejectedSettings(settings=trial.settings, reason=verdict.message[:256], until=until)
+        rejected = _with_verdict(ctx, trial, verdict, rejected)
         text = f"{name} taken back, {settings_text(trial.previous)} again: {verdict.message}"
         lines = note(Action.ROLLBACK, "Worsened", trial.previous, text)
         return BatchStep(
-            trial.previous, rejected=(*rejected, entry)[-MAX_REJECTED:], records=lines, changed=True, message=text,
+            trial.previous, rejected=rejected, records=lines, changed=True, message=text,
             worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None,
         )  # fmt: skip
     if verdict.outcome is Outcome.CANCEL:
         lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)
         return BatchStep(trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message)
     return None
+
+
+def _with_verdict(
+    ctx: Context, trial: Trial, verdict: Verdict, rejected: tuple[RejectedSettings, ...]
+) -> tuple[RejectedSettings, ...]:
+    """The blocked settings with those that are taken back. Where requests failed because batches are larger, still
+    larger ones would fail, too; where no proof can be had, that is all that will be known of this revision.
+    """
+    until = rfc3339(ctx.now + REJECTED_SECONDS)
+    if not verdict.failing or trial.settings.max_batch_size <= trial.previous.max_batch_size:
+        return blocked(rejected, trial.settings, BlockedBy.WORSE, verdict.message, until)
+    settings = BatchSettings(max_batch_size=trial.settings.max_batch_size)
+    proved = ctx.view.spec.model.probe is Probe.INFERENCE
+    return blocked(rejected, settings, BlockedBy.BATCHES_FAIL, verdict.message, until if proved else None)
 
 
 def saves(best: Option, current: Option) -> bool:
@@ -171,17 +184,17 @@ def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
 
 def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> Weighed | BatchStep:
     """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
-    taboo = {r.settings for r in rejected}
+    blocked_now = Blocked(rejected)
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
-    situation = (problem._replace(demand_per_second=0.0), ctx.settings, frozenset(taboo), seen, ctx.slow)
+    situation = (problem._replace(demand_per_second=0.0), ctx.settings, blocked_now, seen, ctx.slow)
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
-            tried = anyhow(ctx, problem, taboo, ())
+            tried = anyhow(ctx, problem, blocked_now, ())
             return tried or BatchStep(ctx.settings, rejected=rejected, judged=known)
     space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
-    if taboo:
-        space = Space(s for s in space if s not in taboo)
+    if rejected:
+        space = Space(s for s in space if s not in blocked_now)
     current = evaluate(problem, ctx.settings)
     options = search(problem, space, current)
     best = choose(options)
@@ -189,7 +202,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
         if saves(best, current):
             return BatchStep(ctx.settings, rejected=rejected, saving=True)
         judged = _judged(problem, situation, current)
-        tried = anyhow(ctx, problem, taboo, options)
+        tried = anyhow(ctx, problem, blocked_now, options)
         return tried or BatchStep(ctx.settings, rejected=rejected, judged=judged)
     if memory_allows(ctx, best.settings):
         return Weighed(best, current, options)
@@ -270,6 +283,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         baseline_p99_microseconds=round(demand.p99_us) if demand.p99_us is not None else None,
         baseline_mean_microseconds=round(demand.mean_us) if demand.mean_us is not None else None,
         baseline_rate_per_second=round(demand.served_per_second),
+        baseline_failed_permille=round(1000 * demand.failed_share),
     )
     if not urgent and len(ctx.serving) > 1:
         pod = min(ctx.serving, key=lambda p: p.name)
@@ -294,15 +308,41 @@ def _supersede(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...
     return step if step.changed else None
 
 
+def _of_fixed(ctx: Context) -> tuple[RejectedSettings, ...]:
+    """What is blocked of spec.batching.fixed. Any change of the spec is a reason to ask again."""
+    edited = ctx.view.generation != ctx.view.status.observed_generation
+    found = current([] if edited else ctx.control.rejected, ctx.view)
+    return tuple(r for r in found if r.blocked_by is not BlockedBy.WORSE)
+
+
+def _below(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
+    """Away from settings in force that a proof has shown to be wrong for this model, such as those that its predecessor
+    had; None: they are not.
+    """
+    by, least = Blocked(rejected).by(ctx.settings), ctx.view.spec.batching.max_batch_size.min
+    if by is None or by.blocked_by is BlockedBy.WORSE or ctx.settings.max_batch_size <= least:
+        return None
+    below = 2 ** ((by.settings.max_batch_size - 1).bit_length() - 1)  # the largest power of two that is smaller
+    settings = ctx.settings.model_copy(update={"max_batch_size": max(least, below)})
+    text = f"{settings_text(ctx.settings)} taken back: {block_text(by.blocked_by, by.reason)}"
+    line = record(
+        ctx.now, Action.ROLLBACK, "Worsened", text, inputs=inputs_text(ctx), replicas=ctx.view.replicas or 0,
+        settings=settings,
+    )  # fmt: skip
+    return BatchStep(settings, rejected=rejected, records=(line,), changed=True, message=text)
+
+
 def step(ctx: Context) -> BatchStep:
     """The settings of this pass."""
     batching = ctx.view.spec.batching
     if batching.mode is BatchingMode.FIXED:
-        return BatchStep(ctx.settings)
-    rejected = tuple(r for r in ctx.control.rejected if unix_seconds(r.until) > ctx.now)
+        return BatchStep(ctx.settings, rejected=_of_fixed(ctx))
+    rejected = current(ctx.control.rejected, ctx.view)
     trial = ctx.control.trial
     if trial is not None and batching.mode is BatchingMode.AUTO:
         going_on = _after_watch(ctx, trial, rejected)
         if going_on is not None:
             return going_on
+    if batching.mode is BatchingMode.AUTO and (step_down := _below(ctx, rejected)) is not None:
+        return step_down
     return _choose(ctx, rejected)

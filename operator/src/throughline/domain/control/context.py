@@ -232,7 +232,8 @@ def moved(control: ControlStatus, pool: str, *, assume: bool) -> ControlStatus:
         known = here.model_copy(update={"executions": 0})
     return ControlStatus(
         pool=pool, model_hash=control.model_hash, service_time=known, last_move=control.last_move,
-        pools=left[-MAX_POOLS:],
+        pools=left[-MAX_POOLS:], proven_batch=control.proven_batch,
+        rejected=[r for r in control.rejected if r.until is None],
     )  # fmt: skip
 
 

@@ -94,6 +94,37 @@ def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) ->
     return items
 
 
+class Failed(NamedTuple):
+    """Requests of one pod that failed and that were answered, in so many seconds."""
+
+    failed: float
+    answered: float
+    seconds: float
+
+    @property
+    def share(self) -> float:
+        return self.failed / (self.failed + self.answered) if self.failed > 0.0 else 0.0
+
+
+def failed_since(counted: Counted, pods: Sequence[PodView], now_seconds: float) -> Mapping[str, Failed]:
+    """What failed since the last observation, by uid of the pods that were asked then and now; executions that failed
+    may stand among the answered ones.
+    """
+    found: dict[str, Failed] = {}
+    for pod in pods:
+        before, after = counted.seen.get(pod.uid), pod.queue
+        if after is None or before is None or before.queue is None or before.at_seconds != counted.updated_seconds:
+            continue
+        failed = after.failed - before.queue.failed
+        failed = after.failed if failed < 0 else failed  # the server has restarted
+        items = _items(before.statistics, pod.batch_statistics)
+        if items is None:  # a reload has begun the counters anew
+            items = sum(row.batch_size * row.executions for row in pod.batch_statistics)
+        if failed > 0:
+            found[pod.uid] = Failed(failed, max(0, items - failed), now_seconds - before.at_seconds)
+    return found
+
+
 class Since(NamedTuple):
     """What came to all pods between two looks. `queued`: requests by which the queues grew, and those that were given
     up in them; None where the servers did not say.

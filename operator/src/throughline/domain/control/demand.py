@@ -55,6 +55,11 @@ class Demand(NamedTuple):
     silent_pods: tuple[str, ...] = ()  # names of pods at which requests wait, and none is answered
 
     @property
+    def failed_share(self) -> float:
+        failed = self.failures_per_second
+        return failed / (failed + self.requests_per_second) if failed > 0.0 else 0.0
+
+    @property
     def idle(self) -> bool:
         return self.requests_per_second + self.failures_per_second < 0.01 and self.in_flight < 1
 

@@ -106,7 +106,7 @@ def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, d
         return None
     return Held(
         decision=decision,
-        until_seconds=min((_due(view), *(unix_seconds(r.until) for r in batch.rejected))),
+        until_seconds=min((_due(view), *(unix_seconds(r.until) for r in batch.rejected if r.until))),
         spec=view.spec,
         pool=view.pool,
         settings=ctx.settings,
@@ -184,6 +184,8 @@ def _same(view: ServiceView, held: Held, memory: LoopMemory) -> bool:
         and view.now_seconds - memory.counted.updated_seconds >= looks.MIN_LOOK_SECONDS
         and view.metrics_unavailable is None
         and not view.refused_settings
+        and view.failed_proof is None
+        and view.proven_batch <= view.status.control.proven_batch
         and view.replicas == held.replicas
         and view.model_hash == memory.model_hash
         and view.metrics_window_seconds == held.window_seconds

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.domain.control.counters import Counted, Seen, growth, since_last_look
+from throughline.domain.control import failures
+from throughline.domain.control.counters import Counted, Seen, failed_since, growth, since_last_look
+from throughline.domain.control.failures import MIN_FAILED
 from throughline.domain.control.forecast import LOOKS_KEPT, Look, follow
 from throughline.domain.control.season import learn
 from throughline.domain.control.service_time import MIN_EXECUTIONS, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from throughline.api.batching import BatchSettings
-    from throughline.domain.control.counters import Since
+    from throughline.domain.control.counters import Failed, Since
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.memory import LoopMemory
     from throughline.domain.observed import PodView, ServiceView
@@ -28,6 +30,8 @@ MIN_LOOK_SECONDS = 4.0
 KEPT_BUSY = 0.7
 START_BOUNDS_SECONDS = (5.0, 600.0)
 FRESH_SECONDS = 45.0
+# Where more of a pod's requests fail than this, its executions teach nothing: times would be off by as much.
+TEACHING_SHARE = 0.05
 
 
 class Queue(NamedTuple):
@@ -155,6 +159,19 @@ def _gap_us(view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, d
     return known + SMOOTHING * (idle_us / executions - known) if known else idle_us / executions
 
 
+def _failing(view: ServiceView, pods: Sequence[PodView], failed: Mapping[str, Failed]) -> frozenset[str]:
+    """Uids of the pods that fail so many requests that what they execute does not tell how long an answer takes: what
+    fails takes no time.
+    """
+    window = view.metrics_window_seconds
+    return frozenset(
+        p.uid
+        for p in pods
+        if (p.uid in failed and failed[p.uid].failed >= MIN_FAILED and failed[p.uid].share > TEACHING_SHARE)
+        or (p.metrics and failures.beyond(p.metrics.failure_rate, p.metrics.success_rate, TEACHING_SHARE, window))
+    )
+
+
 def remember(
     view: ServiceView,
     serving: tuple[PodView, ...],
@@ -176,9 +193,8 @@ def remember(
     here = serving
     if any(p.elsewhere for p in serving):
         here = tuple(p for p in serving if not p.elsewhere)  # others tell of other hardware
-    if demand is not None and demand.faulty_pods:
-        here = tuple(p for p in here if p.name not in demand.faulty_pods)  # what failed took no time, and teaches none
-    learner = observe(memory.learner, here, view.now_seconds)
+    failed = failed_since(memory.counted, serving, view.now_seconds)
+    learner = observe(memory.learner, here, view.now_seconds, _failing(view, here, failed))
     open_pods = len(serving) + sum(p.terminating for p in view.pods)
     looks, queue_seen, in_flight = memory.looks, memory.queue_seen, memory.in_flight
     unloaded, metrics_time = memory.unloaded_since, memory.metrics_time_seconds
@@ -205,4 +221,5 @@ def remember(
         open_pods=open_pods,
         unloaded_since=unloaded,
         metrics_time_seconds=metrics_time,
+        failed=failed,
     )

@@ -43,8 +43,10 @@ def _control(
     old = ctx.control
     service_time = kept(old.service_time, learned)
     rejected, repaired = list(batch.rejected), list(repairs.repairs)
+    proven = max(old.proven_batch, ctx.view.proven_batch)
     same = (
         batch.trial is old.trial
+        and proven == old.proven_batch
         and repaired == old.repairs
         and rejected == old.rejected
         and service_time is old.service_time
@@ -58,6 +60,7 @@ def _control(
         service_time=service_time,
         trial=batch.trial,
         rejected=rejected,
+        proven_batch=proven,
         last_batch_change=rfc3339(ctx.now) if batch.changed else old.last_batch_change,
         last_scale_change=rfc3339(ctx.now) if scale.changed else old.last_scale_change,
         last_move=rfc3339(ctx.now) if place.pool is not None else old.last_move,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
     from throughline.domain.control.callers import Load
     from throughline.domain.control.choose import Problem
+    from throughline.domain.control.counters import Failed
     from throughline.domain.control.forecast import Look
     from throughline.domain.control.glance import Held
     from throughline.domain.control.looks import Queue
@@ -105,6 +106,7 @@ class LoopMemory(NamedTuple):
     # pod name → since when no share of the load has reached it
     unloaded_since: Mapping[str, float] = MappingProxyType({})
     settings_since: tuple[Hashable, float] | None = None  # settings in force and since when they are seen on every pod
+    failed: Mapping[str, Failed] = MappingProxyType({})  # of the last observation, by pod uid
     problem: Problem | None = None  # the last one: its rounded numbers stay until the measured ones have left them
 
     def looked(

@@ -16,7 +16,7 @@ from throughline.api.status import ServiceTime
 from throughline.domain.control.counters import Seen, growth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from throughline.domain.control.curve import Curve
     from throughline.domain.observed import PodView
@@ -98,9 +98,9 @@ def _faded(
     return totals
 
 
-def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Learner:
+def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()) -> Learner:
     """Add what the pods have executed since the last look. The first look at a pod only sets its starting point,
-    unless its counters are all that is known of the model.
+    unless its counters are all that is known of the model. `failing`: uids of pods whose executions teach nothing.
     """
     seen: dict[str, Seen] = {}
     grown: dict[tuple[int, int], Total] = {}
@@ -111,6 +111,8 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float) -> Le
                 seen[pod.uid] = before
             continue
         look = seen[pod.uid] = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
+        if pod.uid in failing:
+            continue
         instances = pod.settings.instances
         for batch, executions, compute_us in growth(before, look):
             key = (instances, batch)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from throughline.domain.control.choose import AS_GOOD, evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from collections.abc import Set as AbstractSet
+    from collections.abc import Container, Sequence
 
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.choose import Option, Problem
@@ -57,7 +56,7 @@ class Weighed:
 
 
 def _untried(
-    ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings], options: Sequence[Option]
+    ctx: Context, problem: Problem, blocked: Container[BatchSettings], options: Sequence[Option]
 ) -> Weighed | None:
     """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
     smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
@@ -69,8 +68,12 @@ def _untried(
         return None
     if size >= most or known.largest_batch > size or demand.mean_batch < FULL * size:
         return None
-    target = ctx.settings.model_copy(update={"max_batch_size": min(most, UNTRIED_GROWTH * size)})
-    if target in taboo or not memory_allows(ctx, target):
+    larger = min(most, UNTRIED_GROWTH * size)
+    target = ctx.settings.model_copy(update={"max_batch_size": larger})
+    while target in blocked and larger > 2 * size:
+        larger //= 2
+        target = ctx.settings.model_copy(update={"max_batch_size": larger})
+    if target in blocked or not memory_allows(ctx, target):
         return None
     current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
     if (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score:
@@ -78,7 +81,7 @@ def _untried(
     return Weighed(option, current, options, untried=True)
 
 
-def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings]) -> Weighed | None:
+def _one_more(ctx: Context, problem: Problem, blocked: Container[BatchSettings]) -> Weighed | None:
     """An instance more on a busy server, for what each execution leaves idle before the next, where callers who wait
     would get more by it and a stream no less: which of them it is cannot be told of every load, and no model is
     reloaded for it.
@@ -87,7 +90,7 @@ def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings])
     if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:
         return None
     target = ctx.settings.model_copy(update={"instances": instances + 1})
-    if instances >= ctx.view.spec.batching.instances.max or target in taboo:
+    if instances >= ctx.view.spec.batching.instances.max or target in blocked:
         return None
     current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
     gains = option.closed_per_second >= WORTH_IN_PLACE * current.closed_per_second
@@ -97,7 +100,7 @@ def _one_more(ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings])
 
 
 def anyhow(
-    ctx: Context, problem: Problem, taboo: AbstractSet[BatchSettings], options: Sequence[Option]
+    ctx: Context, problem: Problem, blocked: Container[BatchSettings], options: Sequence[Option]
 ) -> Weighed | None:
     """What may be tried although nothing is better by the score."""
-    return _untried(ctx, problem, taboo, options) or _one_more(ctx, problem, taboo)
+    return _untried(ctx, problem, blocked, options) or _one_more(ctx, problem, blocked)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from throughline.api.base import ConditionStatus
 from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
+from throughline.api.status import BlockedBy
 from throughline.domain import commands, refusals
 from throughline.domain.control import failures, repair, series
+from throughline.domain.control.blocked import Blocked, block_text
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.text import settings_text
 from throughline.domain.decision import ConditionUpdate
@@ -240,9 +242,36 @@ def _with_others(ctx: Context, settings: BatchSettings) -> str:
     return f"pod {names[0]}" if len(names) == 1 else count(len(names), "pod") if names else ""
 
 
+def _limited(ctx: Context, batch: BatchStep) -> ConditionUpdate | None:
+    """Why no larger batches are tried where that is the model's fault, or a server's refusal of what is asked for."""
+    batching = ctx.view.spec.batching
+    if batching.mode is BatchingMode.FIXED:
+        found, fix = Blocked(batch.rejected).by(ctx.settings), "correct the model, or change spec.batching.fixed"
+    else:
+        found = Blocked(batch.rejected).limit(batching.max_batch_size.max)
+        fix = "correct the model, or set spec.batching.maxBatchSize.max below that"
+        if found is not None and found.blocked_by is BlockedBy.REFUSED:
+            return None  # the servers take what is in force; what they do not is told with it
+    if found is None:
+        return None
+    text = f"{block_text(found.blocked_by, found.reason)}; max_batch_size stays below {found.settings.max_batch_size}"
+    return ConditionUpdate("BatchTuned", FALSE, found.blocked_by.value, f"{text}: {fix}")
+
+
+def _refused(ctx: Context, batch: BatchStep) -> str:
+    """What a server has refused, as an addition to what is in force; empty: nothing."""
+    found = Blocked(batch.rejected).limit(ctx.view.spec.batching.max_batch_size.max)
+    if found is None or found.blocked_by is not BlockedBy.REFUSED:
+        return ""
+    refused = f"{settings_text(found.settings)} and larger are not asked for again of this model"
+    return f"; {refused}: {block_text(found.blocked_by, found.reason)}"
+
+
 def batch_tuned(ctx: Context, batch: BatchStep) -> ConditionUpdate:
     kind = "BatchTuned"
     mode = ctx.view.spec.batching.mode
+    if batch.trial is None and (limited := _limited(ctx, batch)) is not None:
+        return limited
     if mode is BatchingMode.FIXED:
         if others := _with_others(ctx, ctx.settings):
             text = f"spec.batching.fixed {settings_text(ctx.settings)} is being loaded; not in force yet on {others}"
@@ -269,7 +298,10 @@ def batch_tuned(ctx: Context, batch: BatchStep) -> ConditionUpdate:
     if ctx.curve is None:
         return ConditionUpdate(kind, UNKNOWN, "Learning", "no request has shown yet how long the model takes")
     return ConditionUpdate(
-        kind, TRUE, "Tuned", f"no setting is predicted to be clearly better than {settings_text(batch.settings)}"
+        kind,
+        TRUE,
+        "Tuned",
+        f"no setting is predicted to be clearly better than {settings_text(batch.settings)}{_refused(ctx, batch)}",
     )
 
 

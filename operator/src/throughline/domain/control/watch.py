@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.failures import one_sided
+from throughline.api.status import BlockedBy
+from throughline.domain.control.blocked import block_text
+from throughline.domain.control.counters import Failed
+from throughline.domain.control.failures import MIN_FAILED, beyond, one_sided
 from throughline.domain.control.text import settings_text, unix_seconds
 from throughline.domain.formatting import duration, rate
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from throughline.api.status import Trial
     from throughline.domain.control.demand import Demand
     from throughline.domain.observed import PodView, ServiceView
@@ -25,6 +32,9 @@ TOLERATED_SLOWDOWN = 1.2
 COMFORTABLE_SHARE = 0.5
 # Failures above this share of requests, and above what there was before, are the settings' fault.
 FAILURE_SHARE = 0.001
+# So many more than before or on the peers, beyond chance, and the change ends at once.
+FAILING_SHARE = 0.01
+SIGMAS = 3.0
 # Growth of the load that explains a higher latency.
 LOAD_GROWTH = 1.1
 # Callers who wait ask for all that they get, so what they get judges the settings: as many callers, by this share, must
@@ -48,6 +58,7 @@ class Outcome(StrEnum):
 class Verdict:
     outcome: Outcome
     message: str
+    failing: bool = False  # rolled back because requests fail
 
 
 def _mean_us(pod: PodView) -> float | None:
@@ -58,7 +69,34 @@ def _mean_us(pod: PodView) -> float | None:
 def _refusal(view: ServiceView, trial: Trial) -> str | None:
     for settings, message in view.refused_settings:
         if settings == trial.settings:
-            return message
+            return block_text(BlockedBy.REFUSED, message)
+    proof = view.failed_proof
+    if proof is not None and trial.settings.max_batch_size >= proof.rows:
+        return block_text(proof.blocked_by, proof.words)
+    return None
+
+
+def _share(failed: float, answered: float) -> float:
+    return failed / (failed + answered) if failed > 0.0 else 0.0
+
+
+def _failing(view: ServiceView, trial: Trial, since: Mapping[str, Failed]) -> Verdict | None:
+    """Whether clearly more requests fail than before the change, and than on pods without it: by the servers' own
+    counters since the last observation, and by the metrics window, whatever it still holds of before.
+    """
+    tried = [p for p in view.serving if trial.pod in (None, p.name) and p.settings == trial.settings]
+    peers = [p.metrics for p in view.serving if p not in tried and p.metrics is not None]
+    theirs = _share(sum(m.failure_rate for m in peers), sum(m.success_rate for m in peers))
+    usual = max(trial.baseline_failed_permille / 1000, theirs) + FAILING_SHARE
+    live = [since[p.uid] for p in tried if p.uid in since]
+    window = view.metrics_window_seconds
+    measured = [Failed(m.failure_rate * window, m.success_rate * window, window) for p in tried if (m := p.metrics)]
+    for counts in (live, measured):
+        failed, answered = sum(c.failed for c in counts), sum(c.answered for c in counts)
+        expected = usual * (failed + answered)
+        if failed >= MIN_FAILED and failed > expected + SIGMAS * math.sqrt(expected):
+            text = f"{rate(failed / counts[0].seconds)} fail since the change"
+            return Verdict(Outcome.ROLLBACK, text, failing=True)
     return None
 
 
@@ -71,10 +109,10 @@ def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
     peers = [p for p in view.serving if p.name != trial.pod and p.metrics is not None]
     if not peers:
         return Verdict(Outcome.CANCEL, f"pod {trial.pod} has no peer to compare it with")
-    requests = pod.metrics.success_rate + pod.metrics.failure_rate
+    failed, answered = pod.metrics.failure_rate, pod.metrics.success_rate
     peer_failures = sum(p.metrics.failure_rate for p in peers if p.metrics) / len(peers)
-    if pod.metrics.failure_rate > FAILURE_SHARE * requests and pod.metrics.failure_rate > 2 * peer_failures:
-        return Verdict(Outcome.ROLLBACK, f"{rate(pod.metrics.failure_rate)} fail on pod {pod.name}")
+    if beyond(failed, answered, FAILURE_SHARE, view.metrics_window_seconds) and failed > 2 * peer_failures:
+        return Verdict(Outcome.ROLLBACK, f"{rate(pod.metrics.failure_rate)} fail on pod {pod.name}", failing=True)
     mine, theirs = _mean_us(pod), [m for p in peers if (m := _mean_us(p)) is not None]
     if mine is None or not theirs:
         return Verdict(Outcome.WATCHING, f"no request has reached pod {pod.name} or its peers yet")
@@ -105,12 +143,12 @@ def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
 def _judge_all(  # one check after another
     view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool
 ) -> Verdict:
-    requests = demand.requests_per_second + demand.failures_per_second
     if one_sided(demand, view.serving):
         text = f"pod {demand.faulty_pods[0]} fails requests, and others with the same settings do not"
         return Verdict(Outcome.WATCHING, f"{text}: the settings are judged once it does not")
-    if demand.failures_per_second > FAILURE_SHARE * requests:
-        return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change")
+    usual = FAILURE_SHARE + trial.baseline_failed_permille / 1000
+    if beyond(demand.failures_per_second, demand.requests_per_second, usual, view.metrics_window_seconds):
+        return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change", failing=True)
     by_callers = _judge_callers(demand, trial, LESS) if callers_wait else None
     if by_callers is not None:
         return by_callers
@@ -143,12 +181,25 @@ def _judge_all(  # one check after another
 
 
 def judge(
-    view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float, *, callers_wait: bool = False
+    view: ServiceView,
+    trial: Trial,
+    demand: Demand | None,
+    slo_us: float,
+    *,
+    callers_wait: bool = False,
+    since: Mapping[str, Failed] = MappingProxyType({}),
 ) -> Verdict:
-    """What to do about the change under watch. Without metrics nothing is judged."""
+    """What to do about the change under watch. Without metrics nothing is judged but what the servers say themselves.
+
+    `since`: what failed since the last observation, by pod uid.
+    """
     refusal = _refusal(view, trial)
     if refusal is not None:
-        return Verdict(Outcome.ROLLBACK, f"Triton refused them: {refusal}")
+        return Verdict(Outcome.ROLLBACK, refusal)
+    one_pods_fault = trial.pod is None and demand is not None and one_sided(demand, view.serving)
+    failing = None if one_pods_fault else _failing(view, trial, since)
+    if failing is not None:
+        return failing
     age = view.now_seconds - unix_seconds(trial.started)
     if age > MAX_TRIAL_SECONDS:
         outcome = Outcome.CANCEL if trial.pod else Outcome.PASSED

@@ -22,7 +22,14 @@ from throughline.domain.manifests.names import (
 )
 from throughline.domain.manifests.options import RenderOptions
 from throughline.domain.manifests.render import render
-from throughline.domain.manifests.triton_config import config_pbtxt, model_hash, served_name, triton_config
+from throughline.domain.manifests.triton_config import (
+    batches,
+    config_pbtxt,
+    model_hash,
+    proof_config,
+    served_name,
+    triton_config,
+)
 from throughline.domain.manifests.workload import replicas_patch
 from throughline.domain.manifests.workload import secret as render_secret
 
@@ -37,12 +44,14 @@ __all__ = [
     "SERVICE_LABEL",
     "Identity",
     "RenderOptions",
+    "batches",
     "config_map_name",
     "config_pbtxt",
     "deployment_name",
     "foreign_owner",
     "label_value",
     "model_hash",
+    "proof_config",
     "render",
     "render_secret",
     "replicas_patch",

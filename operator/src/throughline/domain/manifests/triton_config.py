@@ -69,8 +69,8 @@ def triton_config(
         config["input"] = [_input(t) for t in model.inputs]
     if model.outputs:
         config["output"] = [_output(t) for t in model.outputs]
-    batched = settings.max_batch_size > 1 and model.backend not in IN_FLIGHT_BATCHING
-    if batched or model.dynamic_batching is not None:  # a queue policy exists only with dynamic_batching
+    # A queue policy exists only with dynamic_batching.
+    if batches(model, settings) or model.dynamic_batching is not None:
         config["dynamic_batching"] = {
             "max_queue_delay_microseconds": settings.max_queue_delay_microseconds,
             **_queue(model.dynamic_batching),
@@ -78,6 +78,27 @@ def triton_config(
     if model.parameters:
         config["parameters"] = {p.name: {"string_value": p.value} for p in model.parameters}
     return config
+
+
+def proof_config(
+    model: Model, model_name: str, settings: BatchSettings, *, accelerator: Accelerator | None
+) -> dict[str, Any]:
+    """The configuration under which a full batch is proved: the server takes requests of `max_batch_size` rows, and
+    executes those of one row alone.
+
+    A preferred batch of 1 that waits for nothing does that: Triton closes a batch at its largest preferred size. The
+    batcher stays, as some backends would complete a configuration without one by theirs, and priorities and limits of
+    the queue need it; and what the server reports shows that a proof is under way.
+    """
+    config = triton_config(model, model_name, settings, accelerator=accelerator)
+    queue = {"preferred_batch_size": [1], "max_queue_delay_microseconds": 0}
+    config["dynamic_batching"] = {**config.get("dynamic_batching", {}), **queue}
+    return config
+
+
+def batches(model: Model, settings: BatchSettings) -> bool:
+    """Whether Triton puts requests of these settings together."""
+    return settings.max_batch_size > 1 and model.backend not in IN_FLIGHT_BATCHING
 
 
 def _placement(model: Model, accelerator: Accelerator | None) -> dict[str, Any]:

@@ -174,6 +174,30 @@ CONTROL_REASONS = (
     ),
     Meaning(
         BATCH_TUNED,
+        "BatchesFail",
+        _U,
+        "The model fails when several rows are executed together, so no batches of so many are made of this revision.",
+        "Correct the model so that it takes a batch; or set spec.batching.maxBatchSize.max below what the message "
+        "names.",
+    ),
+    Meaning(
+        BATCH_TUNED,
+        "RowsMixed",
+        _U,
+        "A row gets another answer in a batch than alone, as if of another row, so the requests of this revision are "
+        "not batched.",
+        "Correct the model so that each row of a batch gets its own answer; or set spec.batching.maxBatchSize.max "
+        "below what the message names.",
+    ),
+    Meaning(
+        BATCH_TUNED,
+        "Refused",
+        _U,
+        "Triton refuses spec.batching.fixed for this model; what was in force before stays.",
+        "Change spec.batching.fixed or the model; any change of the spec has them asked for again.",
+    ),
+    Meaning(
+        BATCH_TUNED,
         "MemoryBound",
         _U,
         "Better batch settings are known, but a reload needs twice the model's memory.",
