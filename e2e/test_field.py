@@ -96,15 +96,19 @@ def fits(pod: dict[str, Any]) -> None:
 
 
 def test_a_quotas_own_words_say_why_pods_are_missing(api: Api) -> None:
+    leaving = lambda: [p for p in api.objects("pods") if p["metadata"].get("deletionTimestamp")]  # noqa: E731
+    until("the pods of other tests to be gone", lambda: not leaving(), seconds=120)
     there = len([p for p in api.objects("pods") if p["status"].get("phase") != "Failed"])
     meta = {"name": "team", "namespace": api.namespace}
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": {"pods": str(there + 1)}}}
     apply(api.cluster, [quota, service(api, LIMITED, scaling={"minReplicas": 2})])
-    said = api.until_condition(LIMITED, "WorkloadReady", "False", "QuotaExceeded")
+    try:
+        said = api.until_condition(LIMITED, "WorkloadReady", "False", "QuotaExceeded")
+    finally:
+        api.cluster.kubectl("delete", "resourcequota", "team", "-n", api.namespace)
+        api.cluster.kubectl("delete", "inferenceservice", LIMITED, "-n", api.namespace, "--wait=false")
     assert "exceeded quota: team" in said["message"]
     assert "raise the ResourceQuota" in said["message"]
-    api.cluster.kubectl("delete", "resourcequota", "team", "-n", api.namespace)
-    api.cluster.kubectl("delete", "inferenceservice", LIMITED, "-n", api.namespace, "--wait=false")
 
 
 def autoscaler(api: Api, name: str, api_version: str, kind: str, target: str, **bounds: int) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def test_a_full_pool_is_left_without_a_failed_request(api: Api) -> None:
     with SteadyLoad(load, NAME, PER_SECOND) as steady:
         api.patch(NAME, {"scaling": {"minReplicas": FULL + 1}})
         api.until("the other pool", lambda: status(api)["pool"] == DEAR, NAME, seconds=MOVE_SECONDS)
-        moved = lambda: nodes(api) == {"cpu-0"} and len(api.ready_pods(NAME)) == FULL + 1  # noqa: E731
+        # Where the machine is busy, the load may need more replicas than the least.
+        moved = lambda: nodes(api) == {"cpu-0"} and len(api.ready_pods(NAME)) > FULL  # noqa: E731
         api.until("all replicas there", moved, NAME, seconds=MOVE_SECONDS)
     assert (steady.failed, steady.starts) == (0, 1), steady.said
     assert steady.answered > 0

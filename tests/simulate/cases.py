@@ -81,6 +81,15 @@ def flash(rate=100.0, seed=1):
     return case(traffic.flash_crowd(rate, 3600.0, seed=seed))
 
 
+def bursts(rate=120.0, seed=1):
+    """Of a quarter of a minute each, without a period: shorter than a replica takes to start."""
+    return case(traffic.bursty(rate, 3600.0, seed=seed))
+
+
+def jumps(rate=80.0, seed=1):
+    return case(traffic.level_jumps(rate, 3600.0, seed=seed))
+
+
 def fall(high=400.0, low=130.0, seconds=1200.0, seed=1):
     edges, rates = np.array([0.0, seconds, 2 * seconds]), np.array([high, low])
     arrivals = traffic.poisson_arrivals(edges, rates, np.random.default_rng(seed))

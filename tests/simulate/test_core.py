@@ -3,7 +3,23 @@
 import dataclasses
 
 import pytest
-from cases import UNBATCHED, cheapest, fall, flash, floor, gap, knows, ours, pilot, rivals, steady, tuned, with_truth
+from cases import (
+    UNBATCHED,
+    bursts,
+    cheapest,
+    fall,
+    flash,
+    floor,
+    gap,
+    jumps,
+    knows,
+    ours,
+    pilot,
+    rivals,
+    steady,
+    tuned,
+    with_truth,
+)
 from throughline.domain.control import context, forecast, scaling
 from throughline.simulate.arena import first_replicas
 from throughline.simulate.run import run_autopilot
@@ -35,6 +51,21 @@ def test_a_flash_crowd_meets_half_of_the_violations_that_knative_makes_of_it():
     knative = rivals(c, tuned(c), "KPA")["KPA"]
     assert result.violations <= knative.violations / 2
     assert result.cost <= knative.cost
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_bursts_of_the_usual_kind_are_not_taken_to_grow_beyond_the_usual(seed):
+    c = bursts(seed=seed)
+    result = ours(c)
+    assert result.violations <= 0.005
+    assert result.cost <= 1.3 * floor(c).cost
+
+
+def test_jumps_that_have_come_before_are_provided_for_before_they_come_again():
+    c = jumps()
+    result = ours(c)
+    assert result.violations <= 0.01
+    assert result.cost <= 1.25 * floor(c).cost
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 3.0])
@@ -101,7 +132,7 @@ def test_without_a_forecast_a_flash_crowd_is_met_late(monkeypatch):
     c = flash()
     whole = ours(c)
 
-    def blind(looks, _ahead):
+    def blind(looks, *_):
         mean = sum(look.per_second for look in looks[-20:]) / len(looks[-20:])
         return forecast.Forecast(mean, mean)
 

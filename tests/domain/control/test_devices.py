@@ -5,10 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from throughline.api.batching import BatchSettings
 from throughline.api.model import InstanceKind
 from throughline.api.servingpool import ServingPoolSpec
+from throughline.domain.control.choose import evaluate
+from throughline.domain.control.context import prepare
+from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import measure
-from throughline.domain.observed import PoolView
+from throughline.domain.control.memory import LoopMemory
+from throughline.domain.control.queueing import closed_loop_per_second
+from throughline.domain.observed import BatchStatistic, PoolView
 from views import metrics, pod, view
 
 TWO_GPUS = {"resource": "nvidia.com/gpu", "countPerReplica": 2}
@@ -43,3 +49,36 @@ def test_a_model_that_spans_both_gpus_has_one_instance_to_fill():
     demand = measure(full_pod_on(TWO_GPUS, InstanceKind.MODEL), 100_000)
     assert demand is not None
     assert demand.saturated
+
+
+def full_pods_seen(accelerator, kind=InstanceKind.AUTO):
+    """A pod with statistics of batches, as the estimate needs them."""
+    seen = full_pod_on(accelerator, kind)
+    statistics = tuple(BatchStatistic(b, 1000, 1000 * (2_000_000 + 250_000 * b)) for b in (1, 2, 4, 8))
+    pods = tuple(dataclasses.replace(p, batch_statistics=statistics) for p in seen.pods)
+    return dataclasses.replace(seen, pods=pods)
+
+
+def capacity_on(accelerator, kind=InstanceKind.AUTO):
+    seen = full_pods_seen(accelerator, kind)
+    ctx, _ = prepare(seen, LoopMemory())
+    assert ctx.problem is not None
+    return evaluate(ctx.problem, BatchSettings(max_batch_size=8)).capacity_per_second
+
+
+def test_a_replica_with_two_gpus_is_reckoned_with_the_instances_on_both():
+    """K10: Triton makes `count` instances on each GPU that is named, so one replica carries at least twice as much."""
+    one, two = capacity_on({"resource": "nvidia.com/gpu"}), capacity_on(TWO_GPUS)
+    assert two >= 2 * one
+    assert capacity_on(TWO_GPUS, InstanceKind.MODEL) == one
+
+
+def test_instances_on_two_gpus_do_not_contend_with_each_other():
+    """K10: contention is of instances on the same GPU, so one on each of two serves closed-loop clients twice."""
+    settings = BatchSettings(max_batch_size=8)
+    alone, contended = Curve(2000, 250), Curve(2000, 250, contention=1.0)
+    served = [
+        closed_loop_per_second(dataclasses.replace(curve, devices=2), settings, 64.0) for curve in (alone, contended)
+    ]
+    assert served[0] == pytest.approx(served[1])
+    assert served[0] == pytest.approx(2 * closed_loop_per_second(contended, settings, 32.0))

@@ -7,6 +7,7 @@ from throughline.api.batching import BatchSettings
 from throughline.api.status import RejectedSettings
 from throughline.domain.control.loop import decide
 from throughline.domain.control.text import rfc3339
+from throughline.domain.observed import Unavailable
 from world import World, linear
 
 # The models of the tour, ten times slower: the same behaviour at a tenth of the events.
@@ -39,6 +40,21 @@ def test_mode_recommend_says_and_touches_nothing():
     assert world.replicas == 1
     assert world.status.batch.recommended.max_batch_size > 1
     assert any(d.action == "Recommend" for d in world.status.decisions)
+
+
+def test_mode_recommend_says_that_the_settings_in_force_are_the_best():
+    """Nobody can tell an empty recommendation from one that has not come yet."""
+    world = World(BATCHES_WELL, 95, spec=spec(), window=20.0)
+    world.run(400)
+    best = world.durable
+    world.spec = world.spec.model_validate(spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.run(60)
+    assert world.durable == best
+    assert world.status.batch.recommended == best
+    assert world.condition("BatchTuned").status == "True"
+    world.unavailable = Unavailable("PrometheusUnreachable", "gone")
+    world.run(20)
+    assert world.status.batch.recommended is None
 
 
 def test_mode_off_leaves_the_replicas_alone():

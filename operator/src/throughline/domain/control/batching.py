@@ -346,3 +346,10 @@ def step(ctx: Context) -> BatchStep:
     if batching.mode is BatchingMode.AUTO and (step_down := _below(ctx, rejected)) is not None:
         return step_down
     return _choose(ctx, rejected)
+
+
+def advised(ctx: Context, batch: BatchStep) -> BatchSettings | None:
+    """What mode Recommend shows: better settings, or those in force where none is better. None: not known yet."""
+    if ctx.view.spec.batching.mode is not BatchingMode.RECOMMEND or batch.recommended is not None:
+        return batch.recommended
+    return ctx.settings if batch.judged is not None else None

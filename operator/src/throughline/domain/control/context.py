@@ -284,7 +284,8 @@ def provided(
     late requests; None: demand follows from how it is served, so that its past says nothing.
     """
     held_back = max(0.0, demand.wanted_per_second - demand.arrivals_per_second)
-    past = season.bins[:-1] if budget is not None else ()
+    # The arrivals at overloaded servers are of a backlog, too: the past does not bound them.
+    past = season.bins[:-1] if budget is not None and not demand.overloaded else ()
     seen = forecast(looks, horizon_seconds, highest(past)) if looks else None
     if seen is not None and budget is not None and not demand.idle:
         chance, discounted = budget.chance, budget.discounted

@@ -107,7 +107,7 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         reloads=repairs.reloads,
         pool=place.pool,
         recommended_replicas=scale.recommended,
-        recommended_settings=batch.recommended,
+        recommended_settings=batching.advised(ctx, batch),
         requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
     )
     memory = scale.memory.with_judged(batch.judged)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from throughline.domain.control.choose import AS_GOOD, evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Sequence
 
     from throughline.api.batching import BatchSettings
+    from throughline.domain.control.blocked import Blocked
     from throughline.domain.control.choose import Option, Problem
     from throughline.domain.control.context import Context
 
@@ -55,9 +56,7 @@ class Weighed:
     one_more: bool = False  # an instance, in place
 
 
-def _untried(
-    ctx: Context, problem: Problem, blocked: Container[BatchSettings], options: Sequence[Option]
-) -> Weighed | None:
+def _untried(ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Option]) -> Weighed | None:
     """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
     smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
     has learned.
@@ -81,7 +80,7 @@ def _untried(
     return Weighed(option, current, options, untried=True)
 
 
-def _one_more(ctx: Context, problem: Problem, blocked: Container[BatchSettings]) -> Weighed | None:
+def _one_more(ctx: Context, problem: Problem, blocked: Blocked) -> Weighed | None:
     """An instance more on a busy server, for what each execution leaves idle before the next, where callers who wait
     would get more by it and a stream no less: which of them it is cannot be told of every load, and no model is
     reloaded for it.
@@ -99,8 +98,6 @@ def _one_more(ctx: Context, problem: Problem, blocked: Container[BatchSettings])
     return Weighed(option, current, (), one_more=True)
 
 
-def anyhow(
-    ctx: Context, problem: Problem, blocked: Container[BatchSettings], options: Sequence[Option]
-) -> Weighed | None:
+def anyhow(ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Option]) -> Weighed | None:
     """What may be tried although nothing is better by the score."""
     return _untried(ctx, problem, blocked, options) or _one_more(ctx, problem, blocked)
