@@ -105,6 +105,12 @@ class ControlStatus(Resource):
     trial: Trial | None = None
     rejected: Annotated[list[RejectedSettings], Field(max_length=8, json_schema_extra=ATOMIC_LIST)] = []
     last_batch_change: Timestamp | None = None
+    last_rollback: Annotated[
+        Timestamp | None, Field(description="When settings that pods had loaded were last taken back.")
+    ] = None
+    load_seconds: Annotated[
+        int, Field(ge=0, description="How much longer the first executions after a load took, in seconds.")
+    ] = 0
     last_scale_change: Timestamp | None = None
     last_move: Annotated[Timestamp | None, Field(description="When the service was last moved to another pool.")] = None
     repairs: Annotated[list[Repair], Field(max_length=MAX_REPAIRS, json_schema_extra=list_map("pod"))] = []

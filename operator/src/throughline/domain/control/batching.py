@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from throughline.api.batching import BatchingMode
 from throughline.api.status import Action, RejectedSettings, Trial
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
+from throughline.domain.control.demand import STILL_SHARE
 from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
     alternative,
@@ -46,6 +47,10 @@ CHANGES_SECONDS = 3600.0
 FREE_URGENT_CHANGES = 4
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
+# Where a load costs much, no change is made for so long after a rollback, so that there is no second one.
+ROLLBACK_SECONDS = 3600.0
+# And a change that is not urgent, only where loads take no larger share of the time than this.
+LOAD_SHARE = 0.1
 MAX_REJECTED = 8
 
 
@@ -65,6 +70,7 @@ class BatchStep:
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
+    rolled_back: bool = False  # by a load
     judged: Judged | None = None  # where it was found that nothing is better
 
 
@@ -92,12 +98,26 @@ def alternatives(ctx: Context, options: Sequence[Option], chosen: Option, curren
     return rows
 
 
+def _backlog(ctx: Context) -> bool:
+    """Whether the servers work off what came while a load kept them from it: its latency tells nothing of settings."""
+    demand = ctx.demand
+    return (
+        ctx.costly and demand is not None and demand.overloaded
+        and demand.arrivals_per_second < (1.0 - STILL_SHARE) * demand.served_per_second
+    )  # fmt: skip
+
+
 def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
     """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
     view = ctx.view
     waiting = ctx.problem is not None and ctx.problem.callers_wait
-    verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting)
+    pods = {p.name for p in ctx.serving if trial.pod in (None, p.name)}
+    verdict = judge(
+        view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting,
+        warm_since=None if pods & set(ctx.warming_up) else ctx.warm_since, backlog=_backlog(ctx),
+    )  # fmt: skip
     name = settings_text(trial.settings)
+    loaded = any(p.settings == trial.settings for p in ctx.serving)
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
         line = record(
@@ -125,11 +145,13 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         lines = note(Action.ROLLBACK, "Worsened", trial.previous, text)
         return BatchStep(
             trial.previous, rejected=(*rejected, entry)[-MAX_REJECTED:], records=lines, changed=True, message=text,
-            worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None,
+            worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None, rolled_back=loaded,
         )  # fmt: skip
     if verdict.outcome is Outcome.CANCEL:
         lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)
-        return BatchStep(trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message)
+        return BatchStep(
+            trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message, rolled_back=loaded
+        )
     return None
 
 
@@ -209,7 +231,8 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     """How long after the last change the next may come; the first `free` of the last hour are not counted."""
     recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.memory.batch_changes)
     pause = COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free)
-    return max(ctx.observe_seconds, min(CHANGES_SECONDS, pause))
+    paid = 0.0 if ctx.slow else ctx.load_seconds / LOAD_SHARE
+    return max(ctx.observe_seconds, paid, min(CHANGES_SECONDS, pause))
 
 
 def _gain_text(weighed: Weighed) -> str:
@@ -229,13 +252,24 @@ def _gain_text(weighed: Weighed) -> str:
     return f"{number(min(best.score / max(current.score, 1e-9), 99))}× the headroom"
 
 
+def _blocked_by(ctx: Context, problem: Problem) -> str:
+    """Why no change may be started now, whatever is better; empty: it may."""
+    if ctx.warming_up:
+        return f"the model is warming up on pod {ctx.warming_up[0]}: its last load is judged first"
+    if ctx.costly and ctx.seconds_since(ctx.control.last_rollback) < ROLLBACK_SECONDS:
+        return f"each load costs about {ctx.load_seconds:.0f} s, and settings were rolled back less than an hour ago"
+    if problem.callers_wait and not (ctx.slow or ctx.counted):
+        return "how many callers wait is still being counted"
+    return ""
+
+
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
     """Look for better settings, and start the change where one is worth it."""
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
     if demand is None or problem is None or demand.idle or demand.failing or demand.faulty_pods:
         return BatchStep(ctx.settings, rejected=rejected)  # while requests fail, nothing is learned of settings
-    if problem.callers_wait and not (ctx.slow or ctx.counted):
-        return BatchStep(ctx.settings, rejected=rejected, message="how many callers wait is still being counted")
+    if blocked := _blocked_by(ctx, problem):
+        return BatchStep(ctx.settings, rejected=rejected, message=blocked)
     weighed = _weigh(ctx, problem, rejected)
     if isinstance(weighed, BatchStep):
         return weighed
@@ -256,7 +290,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
-    if pause_seconds is None and problem.callers_wait and best.closed_per_second >= WORTH * current.closed_per_second:
+    large = problem.callers_wait and not ctx.costly
+    if pause_seconds is None and large and best.closed_per_second >= WORTH * current.closed_per_second:
         pause_seconds = max(ctx.observe_seconds, COOL_DOWN_SECONDS)  # that much is no noise, and it will be measured
     if pause_seconds is None:
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
@@ -271,7 +306,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         baseline_mean_microseconds=round(demand.mean_us) if demand.mean_us is not None else None,
         baseline_rate_per_second=round(demand.served_per_second),
     )
-    if not urgent and len(ctx.serving) > 1:
+    if len(ctx.serving) > 1 and (ctx.costly or not urgent):
         pod = min(ctx.serving, key=lambda p: p.name)
         trial = trial.model_copy(update={"pod": pod.name})
         text = f"{why}; tried first on pod {pod.name}"
@@ -286,7 +321,11 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
 
 
 def _supersede(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
-    """While the SLO is missed, what the servers' statistics have shown of a change need not wait for the verdict."""
+    """While the SLO is missed, what the servers' statistics have shown of a change need not wait for the verdict; but
+    where a load costs much, it does.
+    """
+    if ctx.costly:
+        return None
     learned = ctx.memory.known is not None and ctx.memory.known.largest_batch > 1
     if not (ctx.slow and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -143,9 +144,13 @@ def _judge_all(  # one check after another
 
 
 def judge(
-    view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float, *, callers_wait: bool = False
-) -> Verdict:
-    """What to do about the change under watch. Without metrics nothing is judged."""
+    view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float, *, callers_wait: bool = False,
+    warm_since: float | None = -math.inf, backlog: bool = False,
+) -> Verdict:  # fmt: skip
+    """What to do about the change under watch. Without metrics nothing is judged. `warm_since`: when the pods that were
+    loaded had their slow executions behind them; None: they have not yet. `backlog`: what queued up meanwhile is still
+    being served.
+    """
     refusal = _refusal(view, trial)
     if refusal is not None:
         return Verdict(Outcome.ROLLBACK, f"Triton refused them: {refusal}")
@@ -156,6 +161,11 @@ def judge(
     applied = [p for p in view.serving if trial.pod in (None, p.name)]
     if trial.pod is None and any(p.settings != trial.settings for p in applied):
         return Verdict(Outcome.WATCHING, "not yet in force on every pod")
+    failing = demand is not None and demand.failing  # cold executions are slow, and do not fail
+    if warm_since is None and not failing:
+        return Verdict(Outcome.WATCHING, "the model is warming up after its load")
+    if warm_since is not None and not failing:
+        age = min(age, view.now_seconds - warm_since)
     if age < view.metrics_window_seconds + SETTLE_SECONDS or demand is None:
         return Verdict(Outcome.WATCHING, "the metrics window still holds what was before")
     if trial.pod is not None:
@@ -163,4 +173,6 @@ def judge(
         if by_callers is not None and by_callers.outcome is Outcome.NO_GAIN:
             return by_callers
         return _judge_pod(view, trial, slo_us)
+    if backlog and not failing:
+        return Verdict(Outcome.WATCHING, "what queued up while the model was warming up is being served")
     return _judge_all(view, demand, trial, slo_us, callers_wait=callers_wait)
