@@ -3,7 +3,7 @@
 from throughline.api.batching import BatchSettings
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
-from throughline.domain.observed import PodMetrics, PodView, ServiceView
+from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, ServiceView
 
 UNBATCHED = BatchSettings(max_batch_size=1)
 BATCHED = BatchSettings(max_batch_size=16)
@@ -29,7 +29,7 @@ def metrics(
     )
 
 
-def pod(name, m=None, settings=UNBATCHED, *, ready_seconds=600.0):
+def pod(name, m=None, settings=UNBATCHED, *, ready_seconds=600.0, batch_statistics=()):
     return PodView(
         name=name,
         uid=name,
@@ -41,7 +41,14 @@ def pod(name, m=None, settings=UNBATCHED, *, ready_seconds=600.0):
         revision="r",
         settings=settings,
         metrics=m,
+        batch_statistics=batch_statistics,
     )
+
+
+def batch_pod(rows, instances=1, uid="a"):
+    """A pod with the counters {batch size: (executions, compute µs)}."""
+    statistics = tuple(BatchStatistic(b, n, round(1000 * us)) for b, (n, us) in sorted(rows.items()))
+    return pod(uid, settings=BatchSettings(max_batch_size=64, instances=instances), batch_statistics=statistics)
 
 
 def view(*pods, settings=UNBATCHED, slo_ms=100, **kw):

@@ -46,6 +46,8 @@ CHANGES_SECONDS = 3600.0
 FREE_URGENT_CHANGES = 4
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
+# What is measured tells of a demand up to so many times as high.
+SAME_DEMAND = 1.05
 MAX_REJECTED = 8
 
 
@@ -96,7 +98,7 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
     view = ctx.view
     waiting = ctx.problem is not None and ctx.problem.callers_wait
-    verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting)
+    verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting, same_speed=ctx.at_usual_speed)
     name = settings_text(trial.settings)
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
@@ -133,6 +135,15 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     return None
 
 
+def _meets(ctx: Context, problem: Problem) -> bool:
+    """Whether the settings in force are measured to meet the SLO at the demand of the problem."""
+    demand = ctx.demand
+    if demand is None or demand.p99_us is None or demand.overloaded or not (ctx.steady and ctx.settled):
+        return False
+    reached = problem.callers_wait or problem.demand_per_second <= SAME_DEMAND * demand.served_per_second
+    return reached and demand.p99_us <= ctx.slo_us
+
+
 def saves(best: Option, current: Option) -> bool:
     """Whether it needs fewer replicas within the SLO."""
     return best.feasible and best.replicas < current.replicas
@@ -150,6 +161,8 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
         return saves(more, current) or (since is not None and ctx.now - since >= SAVING_SECONDS)
     if current.feasible and not best.feasible:
         return False
+    if not best.feasible and best.p99_us > current.p99_us and _meets(ctx, problem):
+        return False  # what meets the SLO is not left for what is predicted to be slower
     if best.settings.instances < current.settings.instances and best.score >= current.score:
         return True  # an instance that does no good holds memory
     worth = WORTH_TO_CALLERS if problem.callers_wait else WORTH_WHEN_SLOW if ctx.slow else WORTH
@@ -171,9 +184,13 @@ def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
 
 def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> Weighed | BatchStep:
     """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
+    if not ctx.at_usual_speed:
+        text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
+        return BatchStep(ctx.settings, rejected=rejected, message=text)
     taboo = {r.settings for r in rejected}
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
-    situation = (problem._replace(demand_per_second=0.0), ctx.settings, frozenset(taboo), seen, ctx.slow)
+    meets = _meets(ctx, problem)
+    situation = (problem._replace(demand_per_second=0.0), ctx.settings, frozenset(taboo), seen, ctx.slow, meets)
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:

@@ -147,7 +147,9 @@ def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tup
     up = needs(carried, ctx.target_demand, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
     if up > current and _answered(ctx, batch):
         return current, current
-    return up, bounded(ctx, needs(carried, ctx.target_demand, DOWN_MARGIN))
+    # A forecast of less is no reason to remove what is in use.
+    now = ctx.demand.arrivals_per_second if ctx.demand else 0.0
+    return up, bounded(ctx, needs(carried, max(ctx.target_demand, now), DOWN_MARGIN))
 
 
 def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:

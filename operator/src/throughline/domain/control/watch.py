@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from throughline.domain.control.failures import one_sided
+from throughline.domain.control.looks import SUMMARY_SECONDS
 from throughline.domain.control.text import settings_text, unix_seconds
 from throughline.domain.formatting import duration, rate
 
@@ -103,7 +104,7 @@ def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
 
 
 def _judge_all(  # one check after another
-    view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool
+    view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool, same_speed: bool
 ) -> Verdict:
     requests = demand.requests_per_second + demand.failures_per_second
     if one_sided(demand, view.serving):
@@ -111,6 +112,8 @@ def _judge_all(  # one check after another
         return Verdict(Outcome.WATCHING, f"{text}: the settings are judged once it does not")
     if demand.failures_per_second > FAILURE_SHARE * requests:
         return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change")
+    if not same_speed:
+        return Verdict(Outcome.WATCHING, "the node runs slower than usual: the settings are judged once it does not")
     by_callers = _judge_callers(demand, trial, LESS) if callers_wait else None
     if by_callers is not None:
         return by_callers
@@ -142,9 +145,23 @@ def _judge_all(  # one check after another
     )
 
 
+def _judge_p99(demand: Demand, trial: Trial, slo_us: float, *, clean: bool) -> Verdict | None:
+    """What met the SLO is not left for what misses it under the same load. `clean`: the latency summary holds nothing
+    from before the change. None: the SLO is met, or was not before.
+    """
+    before_us, now_us, rate_before = trial.baseline_p99_microseconds, demand.p99_us, trial.baseline_rate_per_second
+    if before_us is None or before_us > slo_us or now_us is None or now_us <= slo_us:
+        return None
+    if rate_before is not None and demand.served_per_second > LOAD_GROWTH * rate_before:
+        return None
+    text = f"p99 {duration(now_us)} misses the SLO, {duration(before_us)} before the change met it"
+    return Verdict(Outcome.ROLLBACK if clean else Outcome.WATCHING, text)
+
+
 def judge(
-    view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float, *, callers_wait: bool = False
-) -> Verdict:
+    view: ServiceView, trial: Trial, demand: Demand | None, slo_us: float, *,
+    callers_wait: bool = False, same_speed: bool = True,
+) -> Verdict:  # fmt: skip
     """What to do about the change under watch. Without metrics nothing is judged."""
     refusal = _refusal(view, trial)
     if refusal is not None:
@@ -163,4 +180,8 @@ def judge(
         if by_callers is not None and by_callers.outcome is Outcome.NO_GAIN:
             return by_callers
         return _judge_pod(view, trial, slo_us)
-    return _judge_all(view, demand, trial, slo_us, callers_wait=callers_wait)
+    verdict = _judge_all(view, demand, trial, slo_us, callers_wait=callers_wait, same_speed=same_speed)
+    if verdict.outcome is not Outcome.PASSED:
+        return verdict
+    clean = age >= SUMMARY_SECONDS + view.metrics_window_seconds + SETTLE_SECONDS
+    return _judge_p99(demand, trial, slo_us, clean=clean) or verdict
