@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SOURCE = Path(__file__).resolve().parent / "model" / "model.py"
 STORAGE = "waiting-model"
+
+# Milliseconds of an execution of BERT-large on an H200, by instances and batch: the means of docs/gpu.md. Where it has
+# none: for one instance, batch over throughput of its sweep, and 64 as on two, of which one rested meanwhile; 16 on
+# four by the line that was learned; for two and four at 64, what a device of 3,100/s takes for that many full batches.
+H200_MS: Mapping[int, Mapping[int, float]] = {
+    1: {1: 5.7, 8: 7.7, 16: 9.8, 32: 13.5, 64: 23.4},
+    2: {1: 9.3, 8: 9.9, 16: 13.7, 32: 20.4, 64: 41.3},
+    4: {1: 12.2, 8: 14.5, 16: 22.5, 32: 30.1, 64: 82.6},
+}
 
 
 def waiting_storage(namespace: str = "default", name: str = STORAGE) -> dict[str, Any]:
@@ -24,9 +37,13 @@ def waiting_storage(namespace: str = "default", name: str = STORAGE) -> dict[str
 
 
 def waiting_model(
-    alpha_us: int, beta_us: int, *, parallel: int = 1, storage: str = STORAGE, **more: int
+    alpha_us: int, beta_us: int, *, parallel: int = 1, storage: str = STORAGE, **more: float | str
 ) -> dict[str, Any]:
-    """spec.model of a model that costs alpha + beta per item on a device that runs `parallel` executions at a time."""
+    """spec.model of a model that costs alpha + beta per item on a device that runs `parallel` executions at a time.
+
+    `more` are the parameters of e2e/stack/model/model.py: a knee, a cliff, cold executions, batches that fail or are
+    mixed up.
+    """
     parameters = {"alpha_us": alpha_us, "beta_us": beta_us, "parallel": parallel, **more}
     return {
         "storage": {"uri": f"configmap://{storage}"},
@@ -35,6 +52,17 @@ def waiting_model(
         "outputs": [{"name": "Y", "dataType": "TYPE_FP32", "dims": [1]}],
         "parameters": [{"name": n, "value": str(v)} for n, v in parameters.items()],
     }
+
+
+def table_model(
+    table: Mapping[int, Mapping[int, float]], *, slower: float = 1.0, storage: str = STORAGE, **more: float | str
+) -> dict[str, Any]:
+    """spec.model of a model whose executions take what a table says: milliseconds by number of instances and batch.
+
+    `slower` stretches all times, so that the cores of a small machine are not what is measured.
+    """
+    stretched = {instances: {batch: ms * slower for batch, ms in row.items()} for instances, row in table.items()}
+    return waiting_model(0, 0, parallel=max(table), storage=storage, table=json.dumps(stretched), **more)
 
 
 def service(

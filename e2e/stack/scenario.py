@@ -68,6 +68,7 @@ class Watch:
     name: str
     on_sample: Callable[[Sample], None] = lambda _s: None
     samples: list[Sample] = field(default_factory=list)
+    namespace: str = "default"
     started: float = field(default_factory=time.monotonic)
 
     @contextlib.contextmanager
@@ -76,7 +77,7 @@ class Watch:
 
         def work() -> None:
             while not stop.wait(SAMPLE_SECONDS):
-                seen = sample(self.cluster, self.name, self.started)
+                seen = sample(self.cluster, self.name, self.started, self.namespace)
                 if seen is not None:
                     self.samples.append(seen)
                     self.on_sample(seen)
