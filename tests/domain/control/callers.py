@@ -5,7 +5,8 @@ host that others overlap with, a device that runs so many at a time, and a gap b
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import linear_regression
 
 from world import Pod, World
 
@@ -34,6 +35,7 @@ class CalledPod(Pod):
     device: list = field(default_factory=list)  # when each of its slots is free
     closed: deque = field(default_factory=deque)  # the batch that takes no more and waits for an instance
     busy: int = 0
+    scrapes: deque = field(default_factory=deque)  # (when, requests that waited)
 
 
 class CallersWorld(World):
@@ -172,6 +174,17 @@ class HostWorld(CallersWorld):
     def device_us(self, batch):
         under_way = sum(p.busy for p in self.pods)
         return super().device_us(batch) * under_way * (1.0 + self.LOST * (under_way - 1))
+
+    def metrics(self, pod):
+        """The queue's growth is the slope over the metrics window, as PromQL's deriv() has it."""
+        found = super().metrics(pod)
+        scrapes = pod.scrapes
+        if not scrapes or scrapes[-1][0] < self.now:
+            scrapes.append((self.now, found.pending))
+        while scrapes[0][0] <= self.now - self.window:
+            scrapes.popleft()
+        slope = linear_regression(*zip(*scrapes, strict=True)).slope if len(scrapes) > 1 else 0.0
+        return replace(found, pending_growth_rate=slope)
 
 
 def throughput(server, settings, replicas, callers, *, seconds=60.0, seed=1):

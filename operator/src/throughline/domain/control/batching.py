@@ -10,6 +10,8 @@ from throughline.api.model import Probe
 from throughline.api.status import Action, BlockedBy, RejectedSettings, Trial
 from throughline.domain.control.blocked import Blocked, block_text, blocked, current
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
+from throughline.domain.control.demand import measure
+from throughline.domain.control.growth import awaited, overflows
 from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
     alternative,
@@ -20,7 +22,7 @@ from throughline.domain.control.text import (
     settings_text,
 )
 from throughline.domain.control.tries import Weighed, anyhow, memory_allows
-from throughline.domain.control.watch import Outcome, judge
+from throughline.domain.control.watch import Outcome, Verdict, judge
 from throughline.domain.formatting import count, number, plain
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from throughline.api.status import Alternative, DecisionRecord
     from throughline.domain.control.choose import Option, Problem
     from throughline.domain.control.context import Context
-    from throughline.domain.control.watch import Verdict
+    from throughline.domain.control.demand import Demand
 
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
@@ -98,6 +100,9 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     waiting = ctx.problem is not None and ctx.problem.callers_wait
     verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting, since=ctx.memory.failed)
     name = settings_text(trial.settings)
+    hurry = verdict.outcome is Outcome.WATCHING and _overtaken(ctx, trial)
+    if hurry:
+        verdict = Verdict(Outcome.COMMIT, "not judged, as more arrives than is served")
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
         line = record(
@@ -115,7 +120,8 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         return BatchStep(trial.previous, uids, trial, rejected, message=verdict.message)
     if verdict.outcome is Outcome.COMMIT:
         whole = trial.model_copy(update={"pod": None, "started": rfc3339(ctx.now)})
-        text = f"{name} did well on pod {trial.pod} ({verdict.message}); now given to all pods"
+        did = "is in force" if hurry else "did well"
+        text = f"{name} {did} on pod {trial.pod} ({verdict.message}); now given to all pods"
         lines = note(Action.BATCH, "TrialPassed", trial.settings, text)
         return BatchStep(trial.settings, trial=whole, rejected=rejected, records=lines, changed=True)
     if verdict.outcome in {Outcome.ROLLBACK, Outcome.NO_GAIN}:
@@ -130,6 +136,16 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)
         return BatchStep(trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message)
     return None
+
+
+def _overtaken(ctx: Context, trial: Trial) -> bool:
+    """Whether open-loop arrivals overflow the pods beside the one that has the settings first. What the canary may do
+    to its own queue is no reason to hurry.
+    """
+    if trial.pod is None or all(p.name != trial.pod or p.settings != trial.settings for p in ctx.serving):
+        return False
+    peers = measure(ctx.view, ctx.slo_us, [p for p in ctx.serving if p.name != trial.pod])
+    return peers is not None and peers.saturated and overflows(peers)
 
 
 def _with_verdict(
@@ -242,13 +258,22 @@ def _gain_text(weighed: Weighed) -> str:
     return f"{number(min(best.score / max(current.score, 1e-9), 99))}× the headroom"
 
 
+def _unsure(ctx: Context, problem: Problem, demand: Demand) -> str:
+    """Why what is measured says too little yet to choose by."""
+    if problem.callers_wait and not (ctx.slow or ctx.counted):
+        return "how many callers wait is still being counted"
+    if awaited(ctx) and not demand.unloaded:  # replicas that get no load may never be judged
+        return "the replicas that were added last are still being judged"
+    return ""
+
+
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
     """Look for better settings, and start the change where one is worth it."""
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
     if demand is None or problem is None or demand.idle or demand.failing or demand.faulty_pods:
         return BatchStep(ctx.settings, rejected=rejected)  # while requests fail, nothing is learned of settings
-    if problem.callers_wait and not (ctx.slow or ctx.counted):
-        return BatchStep(ctx.settings, rejected=rejected, message="how many callers wait is still being counted")
+    if message := _unsure(ctx, problem, demand):
+        return BatchStep(ctx.settings, rejected=rejected, message=message)
     weighed = _weigh(ctx, problem, rejected)
     if isinstance(weighed, BatchStep):
         return weighed
@@ -285,7 +310,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         baseline_rate_per_second=round(demand.served_per_second),
         baseline_failed_permille=round(1000 * demand.failed_share),
     )
-    if not urgent and len(ctx.serving) > 1:
+    hurry = ctx.slow or (demand.saturated and overflows(demand))
+    if not hurry and len(ctx.serving) > 1:
         pod = min(ctx.serving, key=lambda p: p.name)
         trial = trial.model_copy(update={"pod": pod.name})
         text = f"{why}; tried first on pod {pod.name}"

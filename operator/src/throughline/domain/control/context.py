@@ -19,7 +19,7 @@ from throughline.domain.control.forecast import USUAL_SECONDS, Forecast, Look, d
 from throughline.domain.control.grid import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, near, rounded
 from throughline.domain.control.looks import SUMMARY_SECONDS, fresh, look_seconds, remember
 from throughline.domain.control.memory import LoopMemory, with_error
-from throughline.domain.control.queueing import p99_us
+from throughline.domain.control.queueing import capacity_per_second, p99_us
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
 from throughline.domain.control.service_time import estimate, parts
@@ -122,6 +122,17 @@ class Context(NamedTuple):
         if d.overloaded:
             return True
         return d.p99_us is not None and d.p99_us > self.slo_us and self.steady
+
+    @property
+    def short(self) -> bool:
+        """More comes now than the replicas that are ordered are trusted with: by the metrics window, or by the looks,
+        where load has come since the window began.
+        """
+        if self.demand is None or self.demand.saturated or self.problem is None or self.forecast is None:
+            return self.demand is not None and self.demand.saturated
+        problem, settings = self.problem, self.settings
+        carried = capacity_per_second(problem.curve, settings, problem.limit_us(settings), problem.dispersion)
+        return self.forecast.now > carried * (self.view.replicas or 0)
 
     @property
     def steady(self) -> bool:

@@ -98,7 +98,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     the view, where the caller has them already.
     """
     # One walk over the pods, as this is done at every look of every service.
-    requests = failures = items = growth = pending = in_flight = cancelled = request_us = executions = 0.0
+    requests = failures = items = growth = pending = cancelled = request_us = executions = 0.0
     # Quantiles of several pods cannot be merged; their mean by traffic is near the whole's while load is even, and
     # above it where one pod is worse than the others. The worst pod's alone grows with the number of pods by chance.
     p99_sum = p99_weight = 0.0
@@ -114,7 +114,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         if m is None:
             continue
         count += 1
-        success, waiting, request_us_rate = m.success_rate, m.pending, m.request_us_rate
+        success = m.success_rate
         if pod.ready_seconds >= MIN_JUDGED_SECONDS:
             judged.append((pod.name, success + m.failure_rate))
         requests += success
@@ -124,9 +124,8 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
                 faulty = (*faulty, pod.name)
         items += m.items_rate
         growth += m.pending_growth_rate
-        pending += waiting
-        in_flight += max(request_us_rate / 1e6, waiting)
-        request_us += request_us_rate
+        pending += m.pending
+        request_us += m.request_us_rate
         cancelled += m.cancelled_rate
         executions += m.executions_rate
         if m.p99_us is not None:
@@ -137,6 +136,8 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     if count == 0:
         return None
     per_request = items / requests if requests > 0 else 1.0
+    # Of the whole service: what waits on one pod now has waited on another before.
+    in_flight = max(request_us / 1e6, pending)
     # A queue that grows takes in more than is served, one that shrinks less; and what was given up had come, too.
     arrivals = max(0.0, items + (growth + cancelled) * per_request)
     mean_us = request_us / requests if requests > 0 else None

@@ -93,6 +93,7 @@ def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, d
         memory.short_since is not None
         or memory.unloaded_since
         or memory.waiting_looks
+        or (memory.growth is not None and memory.growth.moves(view.replicas))
         or memory.ordered_seconds is not None
         or not ctx.steady
         or not ctx.settled

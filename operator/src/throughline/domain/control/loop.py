@@ -120,5 +120,8 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         worse = WORSE_ERROR * (1.0 if known is None else max(1.0, known))
         memory = memory._replace(errors=with_error(memory.errors, batch.worse, worse))
     if batch.changed:
-        memory = memory.with_batch_change(ctx.now)
+        was, trial = ctx.control.trial, batch.trial
+        passed = was is not None and trial is not None and trial.settings == was.settings  # and is given to all pods
+        in_flight = None if ctx.demand is None else ctx.demand.in_flight
+        memory = memory.with_batch_change(ctx.now, in_flight, new=not passed)
     return decision, memory._replace(held=hold(ctx, memory, batch, scale, decision))

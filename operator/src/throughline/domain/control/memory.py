@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.counters import Failed
     from throughline.domain.control.forecast import Look
     from throughline.domain.control.glance import Held
+    from throughline.domain.control.growth import Growth
     from throughline.domain.control.looks import Queue
 
     Errors = tuple[tuple[BatchSettings, float], ...]
@@ -90,9 +91,11 @@ class LoopMemory(NamedTuple):
     season: Season = Season()  # what of them comes again; as of the last whole pass
     budget: Budget = Budget()  # of late requests; as of the last whole pass
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
+    changed_in_flight: float | None = None  # items, when settings were changed last
     saving_since: float | None = None  # since when other settings would have done with fewer replicas, without a break
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
     keep: Keep | None = None
+    growth: Growth | None = None  # replicas that were added last, until they are found to help
     short_since: float | None = None  # since when a little more has been needed than there is
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
@@ -135,11 +138,16 @@ class LoopMemory(NamedTuple):
     def error_of(self, settings: BatchSettings) -> float | None:
         return next((error for known, error in self.errors if known == settings), None)
 
-    def with_batch_change(self, now_seconds: float) -> LoopMemory:
-        # What was not enough with the old settings may be with the new ones.
+    def with_batch_change(self, now_seconds: float, in_flight: float | None, *, new: bool) -> LoopMemory:
+        """`new`: not one that was tried on one pod before."""
+        # What was not enough with the old settings may be with the new ones. What replicas do can no longer be told
+        # from what the settings do; but those that served no more share something that settings do not widen.
+        futile = self.growth is not None and self.growth.futile
+        changes = (*self.batch_changes, now_seconds)[-CHANGES_KEPT:] if new else self.batch_changes
         return self._replace(
-            batch_changes=(*self.batch_changes, now_seconds)[-CHANGES_KEPT:], keep=None, last_down=None
-        )
+            batch_changes=changes, keep=None, last_down=None, growth=self.growth if futile else None,
+            changed_in_flight=in_flight,
+        )  # fmt: skip
 
     def with_judged(self, judged: Judged | None) -> LoopMemory:
         if judged is None or judged in self.judged:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.scaling import ScalingMode
 from throughline.api.status import Action
+from throughline.domain.control import growth
 from throughline.domain.control.choose import DEMAND_HEADROOM, answers_callers, evaluate
 from throughline.domain.control.memory import Keep
 from throughline.domain.control.queueing import (
@@ -121,9 +122,15 @@ def _wait(ctx: Context, batch: BatchStep, current: int) -> str | None:
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
     if batch.coming is not None and batch.coming.replicas <= current and not ctx.slow:
         return "better batch settings are about to come, with which these are enough"
-    if batch.trial is not None and seen <= 1:
+    trial, problem = batch.trial, ctx.problem
+    if trial is not None and seen <= 1:
         return "batches are tried for the first time; they cost nothing and come first"
-    return None
+    calm = demand is not None and not (ctx.slow or growth.overflows(demand))
+    if trial is not None and trial.pod is not None and problem is not None and calm:
+        needed = evaluate(problem, trial.settings).needed
+        if needed is not None and needed <= current:
+            return "better settings are tried on one pod, with which these are enough"
+    return growth.blocked_by(ctx, trial)
 
 
 def needs(capacity_per_second: float, demand_per_second: float, margin: float) -> int:
@@ -151,6 +158,8 @@ def enough(capacity_per_second: float, demand_per_second: float, least: int) -> 
 
 def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tuple[int, int]:
     """(replicas to go up to, replicas that are enough) for what is to be provided for, where one carries that much."""
+    if (useless := growth.futile(ctx, current)) is not None:
+        return current, max(useless.replicas, ctx.min_replicas)
     up = needs(carried, ctx.target_demand, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
     if up > current and _answered(ctx, batch):
         return current, min(current, len(ctx.view.started))
@@ -181,7 +190,8 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         return _hold(ctx, current, needed=current + 1)
     text = f"{current} → {target} replicas: latency is over the SLO and the service time is not known"
     line = _line(ctx, batch, "LatencyOverSLO", text, target, Action.SCALE)
-    return ScaleStep(target, ctx.memory, (line,), changed=True, needed=target)
+    memory = ctx.memory._replace(growth=growth.ordered(ctx, ctx.memory.growth, current))
+    return ScaleStep(target, memory, (line,), changed=True, needed=target)
 
 
 def _regretted(memory: LoopMemory, now: float, wanted: float, target: int) -> LoopMemory:
@@ -210,6 +220,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     wanted = ctx.target_demand
     carried = capacity(ctx, batch)
     up, sufficient = _needed(ctx, batch, current, carried)
+    futile = growth.futile(ctx, current)
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
     memory = ctx.memory.with_needed(ctx.now, sufficient, window)
     if up > current:
@@ -232,6 +243,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         text = f"{current} → {target} replicas: target demand {target_demand(ctx)}, one replica carries {rate(carried)}"
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
         memory = _regretted(memory, ctx.now, wanted, target)
+        memory = memory._replace(growth=growth.ordered(ctx, ctx.memory.growth, current))
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
     memory = memory._replace(short_since=None) if memory.short_since is not None else memory
     lowest = max(kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
@@ -240,9 +252,9 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     calm = (
         judged
         and batch.trial is None
-        and not ctx.slow
+        and (futile is not None or not ctx.slow)
         and not (demand.failing or demand.faulty_pods)  # what fails at once is load again, once it does not
-        and (demand.p99_us is None or demand.p99_us <= ctx.slo_us)
+        and (futile is not None or demand.p99_us is None or demand.p99_us <= ctx.slo_us)
         and len(ctx.serving) >= started
         and all(p.metrics is not None for p in ctx.serving)
         and ctx.seconds_since(ctx.control.last_scale_change) >= ctx.observe_seconds
@@ -250,12 +262,13 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     if lowest < current and calm:
         # Kubernetes removes those first that have no node. They carried nothing, so that all of them go at once, alone.
         target = max(lowest, started if started < current else current - max(1, current // 2))
-        reason, text = "LessIsEnough", f"{count(lowest, 'replica')} sufficed for {window:.0f} s"
+        why = f"{count(lowest, 'replica')} sufficed for {window:.0f} s" if futile is None else futile.found
+        reason = "LessIsEnough"
         if started < current:
-            reason, text = "NeverStarted", f"{count(current - target, 'replica')} never started, and {text}"
+            reason, why = "NeverStarted", f"{count(current - target, 'replica')} never started, and {why}"
         else:
-            memory = memory._replace(last_down=(ctx.now, current, wanted))
-        line = _line(ctx, batch, reason, f"{current} → {target} replicas: {text}", target, Action.SCALE)
+            memory = memory._replace(last_down=(ctx.now, current, wanted) if futile is None else None)
+        line = _line(ctx, batch, reason, f"{current} → {target} replicas: {why}", target, Action.SCALE)
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
     return _hold(ctx, current, up)._replace(memory=memory)
 
@@ -273,7 +286,7 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     if mode is ScalingMode.OFF:
         lines = (_requested(ctx, view.replicas, requested),) if changed else ()
         return ScaleStep(requested, ctx.memory, lines, changed=changed, message="spec.scaling.mode is Off")
-    result = _auto(ctx, batch, view.replicas)
+    result = _auto(growth.judged(ctx), batch, view.replicas)
     if mode is ScalingMode.AUTO:
         return result
     recommended = result.replicas
@@ -284,7 +297,7 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     )
     return ScaleStep(
         requested,
-        result.memory,
+        result.memory._replace(growth=None),
         (*news, _requested(ctx, view.replicas, requested)) if changed else news,
         changed=changed,
         recommended=recommended,

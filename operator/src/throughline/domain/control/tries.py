@@ -63,7 +63,7 @@ def _untried(ctx: Context, problem: Problem, blocked: Blocked, options: Sequence
     """
     demand, known, size = ctx.demand, ctx.memory.known, ctx.settings.max_batch_size
     most = ctx.view.spec.batching.max_batch_size.max
-    if demand is None or known is None or demand.mean_batch is None or not demand.saturated:
+    if demand is None or known is None or demand.mean_batch is None or not ctx.short:
         return None
     if size >= most or known.largest_batch > size or demand.mean_batch < FULL * size:
         return None
