@@ -98,7 +98,7 @@ class CallersWorld(World):
             slot = min(range(s.parallel), key=pod.device.__getitem__)
             handed_over = now + (s.host + s.host_item * len(batch)) / 1e6
             begin = max(now if s.launches else handed_over, pod.device[slot])
-            finish = max(handed_over, begin + self.device_us(batch) / 1e6)
+            finish = max(handed_over, begin + pod.execution_seconds(self.device_us(batch), self.cold))
             pod.device[slot] = finish
             self._push(finish, "finish", pod, now, batch)
 

@@ -133,8 +133,8 @@ def test_a_declared_throughput_is_held_ready_without_traffic():
 @pytest.mark.parametrize(("used", "moved"), [(None, True), (0.2, True), (0.6, False)])
 def test_gpu_memory_must_have_room_for_two_models_where_it_is_measured(used, moved):
     world = World(BATCHES_WELL, 95)
-    world.run(5)
-    world.run(10, deciding=False)
+    world.run(10)
+    world.run(5, deciding=False)
     seen = world.view()
     pods = tuple(
         dataclasses.replace(p, metrics=dataclasses.replace(p.metrics, gpu_memory_used_ratio=used)) for p in seen.pods
@@ -162,8 +162,8 @@ def test_settings_that_were_taken_back_are_not_chosen_again_before_their_time():
 @pytest.mark.parametrize(("used", "moved"), [(None, False), (0.3, True), (0.8, False)])
 def test_a_reload_is_made_only_where_the_memory_for_two_models_is_known_to_be_there(used, moved):
     world = World(BATCHES_WELL, 95)
-    world.run(5)
-    world.run(10, deciding=False)
+    world.run(10)
+    world.run(5, deciding=False)
     view = world.view()
     pods = tuple(dataclasses.replace(p, memory_used_ratio=used) for p in view.pods)
     decision, _ = decide(dataclasses.replace(view, memory_limited=True, pods=pods), world.memory)

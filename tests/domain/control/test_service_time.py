@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ServiceTime
+from throughline.domain.control import service_time
+from throughline.domain.control.counters import Seen
 from throughline.domain.control.curve import Curve
-from throughline.domain.control.service_time import Learner, estimate, observe, parts
+from throughline.domain.control.service_time import Learner, estimate, parts
 from throughline.domain.observed import BatchStatistic
 
 
@@ -21,6 +23,13 @@ def pod(statistics, instances=1, uid="a", size=64):
         settings=settings(instances, size),
         batch_statistics=tuple(BatchStatistic(b, n, int(n * us * 1000)) for b, n, us in statistics),
     )
+
+
+def observe(learner, pods, now):
+    """Of pods that are warm: those that were not seen before had executed nothing."""
+    none = {p.uid: tuple(BatchStatistic(r.batch_size, 0, 0) for r in p.batch_statistics) for p in pods}
+    new = {p.uid: Seen(p.settings, none[p.uid], now) for p in pods if p.uid not in learner.seen}
+    return service_time.observe(learner._replace(seen={**new, **learner.seen}), pods, now)
 
 
 def rows(curve, batches, instances, executions=100):
@@ -73,9 +82,11 @@ def test_only_the_growth_between_two_looks_counts():
     assert sum(t.executions for t in learner.totals.values()) <= before
 
 
-def test_counters_that_restart_are_taken_whole():
+def test_after_counters_restart_the_first_sample_is_left_out_and_the_next_that_agrees_is_taken():
     learner = observe(Learner(), [pod([(1, 1000, 4000.0)])], 1.0)
     learner = observe(learner, [pod([(1, 30, 4000.0), (4, 30, 8000.0)])], 1.0)
+    assert (1, 4) not in learner.totals
+    learner = observe(learner, [pod([(1, 60, 4000.0), (4, 60, 8000.0)])], 1.0)
     assert learner.totals[(1, 4)].executions == 30
     assert learner.totals[(1, 1)].executions == pytest.approx(1030)
 

@@ -40,6 +40,16 @@ class Pod:
     statistics: dict = field(default_factory=dict)
     weight: float = 1.0
     failing: bool = False
+    loads: list = field(default_factory=list)  # times of its loads
+    cold: int = 0  # executions to come that are slow
+    loaded_by_api: bool = False
+
+    def execution_seconds(self, warm_us, cold):
+        """Of the next execution. `cold`: (executions after a load that are slow, seconds of each)."""
+        if self.cold <= 0:
+            return warm_us / 1e6
+        self.cold -= 1
+        return max(cold[1], warm_us / 1e6)
 
 
 class World:
@@ -55,6 +65,7 @@ class World:
         pool_replicas=None,
         window=20.0,
         status=None,
+        cold=(0, 0.0),
         **scaling,
     ):
         self.service_us, self.rate, self.rng = service_us, rate, random.Random(seed)
@@ -69,6 +80,7 @@ class World:
         self.status = status or InferenceServiceStatus()
         self.memory = LoopMemory()
         self.pool_replicas, self.window, self.start_seconds = pool_replicas, window, start_seconds
+        self.cold = cold
         self.now, self.pods, self.count = 1_700_000_000.0, [], 0
         self.replicas = self.durable = None
         self.latencies: list[tuple[float, float]] = []
@@ -88,7 +100,7 @@ class World:
         while len(pod.running) < k and pod.queue and (len(pod.queue) >= limit or now >= pod.queue[0] + delay - 1e-9):
             size = min(limit, len(pod.queue))
             arrivals = [pod.queue.popleft() for _ in range(size)]
-            service = self.service_us(size, k) / 1e6
+            service = pod.execution_seconds(self.service_us(size, k), self.cold)
             heapq.heappush(pod.running, (now + service, now, arrivals))
 
     def _advance(self, pod, until):
@@ -173,6 +185,7 @@ class World:
                 revision="r",
                 settings=p.settings,
                 metrics=self.metrics(p) if self.unavailable is None and p.ready_at <= self.now else None,
+                loaded_by_api=p.loaded_by_api,
                 batch_statistics=tuple(BatchStatistic(b, n, ns) for b, (n, ns) in sorted(p.statistics.items())),
             )
             for p in self.pods
@@ -215,6 +228,7 @@ class World:
             self.count += 1
             start = 0.0 if not self.pods and self.count == 1 else self.start_seconds
             self.pods.append(self.pod(f"p{self.count}", start))
+            self.pods[-1].cold = self.cold[0]
         while len(self.pods) > (self.replicas or 0):
             gone = self.pods.pop()
             if self.pods:
@@ -225,6 +239,8 @@ class World:
             if pod.settings != wanted:
                 pod.settings = wanted
                 pod.statistics = {}
+                pod.cold, pod.loaded_by_api = self.cold[0], True
+                pod.loads.append(self.now)
                 self._start(pod, self.now)
         self.decision = decision
         self.status = InferenceServiceStatus(

@@ -120,6 +120,12 @@ class ControlStatus(Resource):
         int, Field(ge=0, description="The model answers batches of so many rows as it does each row alone.")
     ] = 0
     last_batch_change: Timestamp | None = None
+    last_rollback: Annotated[
+        Timestamp | None, Field(description="When settings that pods had loaded were last taken back.")
+    ] = None
+    load_seconds: Annotated[
+        int, Field(ge=0, description="How much longer the first executions after a load took, in seconds.")
+    ] = 0
     last_scale_change: Timestamp | None = None
     last_move: Annotated[Timestamp | None, Field(description="When the service was last moved to another pool.")] = None
     repairs: Annotated[list[Repair], Field(max_length=MAX_REPAIRS, json_schema_extra=list_map("pod"))] = []

@@ -108,6 +108,9 @@ class PodView:
     pool: str = ""  # label throughline.io/pool: which pool it was made for
     server_version: str | None = None  # of Triton; None: not asked yet, or not answered
     broken_links: str = ""  # links among the model's files that lead nowhere in the pod, in words
+    # The load API has loaded the model since the server started: only then are instances alone changed in place. False
+    # where that is not known
+    loaded_by_api: bool = False
     elsewhere: bool = False  # on a pool that the service has left: it serves until its successor does
 
 

@@ -171,6 +171,7 @@ async def _load_one(
         raise TritonError("the control key or the pod's address is not known")
     log.info("load", pod=pod.name, settings=settings.to_wire(), repair=stamp, proving=proving)
     await deps.triton.load(pod.ip, model, config, key=state.key)
+    server_of(state, pod).loaded = stamp is None  # the next configuration is without the stamp: a whole load again
     reported = await verify(deps, state, spec, model, pod, again=True)
     if reported is None:
         raise TritonError("the settings could not be verified after the load")

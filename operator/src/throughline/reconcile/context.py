@@ -103,6 +103,7 @@ class Server:
     settings: BatchSettings | None = None
     verified: float = 0.0  # when the settings were read back
     version: str | None = None  # asked once, and only of servers that are sampled
+    loaded: bool = False  # through the load API, with a configuration that the next load may change in place
     probed: bool = False
     probe_error: str | None = None
     load_error: str | None = None  # the repository index's, while the model is not ready

@@ -81,6 +81,7 @@ async def _ask_one(
     return replace(
         pod,
         settings=server.settings,
+        loaded_by_api=server.loaded,
         load_error=_error(deps, state, server),
         batch_statistics=tuple(rows),
         queue=queue,

@@ -10,7 +10,7 @@ from throughline.api.model import Probe
 from throughline.api.status import Action, BlockedBy, RejectedSettings, Trial
 from throughline.domain.control.blocked import Blocked, block_text, blocked, current
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
-from throughline.domain.control.demand import measure
+from throughline.domain.control.demand import STILL_SHARE, measure
 from throughline.domain.control.growth import awaited, overflows
 from throughline.domain.control.memory import Judged
 from throughline.domain.control.text import (
@@ -49,6 +49,10 @@ CHANGES_SECONDS = 3600.0
 FREE_URGENT_CHANGES = 4
 SUPERSEDE_SECONDS = 9.0
 REJECTED_SECONDS = 1800.0
+# Where a load costs much, no change is made for so long after a rollback, so that there is no second one.
+ROLLBACK_SECONDS = 3600.0
+# And a change that is not urgent, only where loads take no larger share of the time than this.
+LOAD_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class BatchStep:
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
+    rolled_back: bool = False  # by a load
     judged: Judged | None = None  # where it was found that nothing is better
 
 
@@ -94,13 +99,27 @@ def alternatives(ctx: Context, options: Sequence[Option], chosen: Option, curren
     return rows
 
 
+def _backlog(ctx: Context) -> bool:
+    """Whether the servers work off what came while a load kept them from it: its latency tells nothing of settings."""
+    demand = ctx.demand
+    return (
+        ctx.costly and demand is not None and demand.overloaded
+        and demand.arrivals_per_second < (1.0 - STILL_SHARE) * demand.served_per_second
+    )  # fmt: skip
+
+
 def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
     """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
     view = ctx.view
     waiting = ctx.problem is not None and ctx.problem.callers_wait
-    verdict = judge(view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting, since=ctx.memory.failed)
+    pods = {p.name for p in ctx.serving if trial.pod in (None, p.name)}
+    verdict = judge(
+        view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting, since=ctx.memory.failed,
+        warm_since=None if pods & set(ctx.warming_up) else ctx.warm_since, backlog=_backlog(ctx),
+    )  # fmt: skip
     name = settings_text(trial.settings)
-    hurry = verdict.outcome is Outcome.WATCHING and _overtaken(ctx, trial)
+    loaded = any(p.settings == trial.settings for p in ctx.serving)
+    hurry = verdict.outcome is Outcome.WATCHING and not ctx.costly and _overtaken(ctx, trial)
     if hurry:
         verdict = Verdict(Outcome.COMMIT, "not judged, as more arrives than is served")
 
@@ -130,11 +149,13 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         lines = note(Action.ROLLBACK, "Worsened", trial.previous, text)
         return BatchStep(
             trial.previous, rejected=rejected, records=lines, changed=True, message=text,
-            worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None,
+            worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None, rolled_back=loaded,
         )  # fmt: skip
     if verdict.outcome is Outcome.CANCEL:
         lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)
-        return BatchStep(trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message)
+        return BatchStep(
+            trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message, rolled_back=loaded
+        )
     return None
 
 
@@ -238,7 +259,8 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     """How long after the last change the next may come; the first `free` of the last hour are not counted."""
     recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.memory.batch_changes)
     pause = COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free)
-    return max(ctx.observe_seconds, min(CHANGES_SECONDS, pause))
+    paid = 0.0 if ctx.slow else ctx.load_seconds / LOAD_SHARE
+    return max(ctx.observe_seconds, paid, min(CHANGES_SECONDS, pause))
 
 
 def _gain_text(weighed: Weighed) -> str:
@@ -258,8 +280,12 @@ def _gain_text(weighed: Weighed) -> str:
     return f"{number(min(best.score / max(current.score, 1e-9), 99))}× the headroom"
 
 
-def _unsure(ctx: Context, problem: Problem, demand: Demand) -> str:
-    """Why what is measured says too little yet to choose by."""
+def _blocked_by(ctx: Context, problem: Problem, demand: Demand) -> str:
+    """Why no change may be started now, whatever is better; empty: it may."""
+    if ctx.warming_up:
+        return f"the model is warming up on pod {ctx.warming_up[0]}: its last load is judged first"
+    if ctx.costly and ctx.seconds_since(ctx.control.last_rollback) < ROLLBACK_SECONDS:
+        return f"each load costs about {ctx.load_seconds:.0f} s, and settings were rolled back less than an hour ago"
     if problem.callers_wait and not (ctx.slow or ctx.counted):
         return "how many callers wait is still being counted"
     if awaited(ctx) and not demand.unloaded:  # replicas that get no load may never be judged
@@ -272,7 +298,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
     if demand is None or problem is None or demand.idle or demand.failing or demand.faulty_pods:
         return BatchStep(ctx.settings, rejected=rejected)  # while requests fail, nothing is learned of settings
-    if message := _unsure(ctx, problem, demand):
+    if message := _blocked_by(ctx, problem, demand):
         return BatchStep(ctx.settings, rejected=rejected, message=message)
     weighed = _weigh(ctx, problem, rejected)
     if isinstance(weighed, BatchStep):
@@ -294,7 +320,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
-    if pause_seconds is None and problem.callers_wait and best.closed_per_second >= WORTH * current.closed_per_second:
+    large = problem.callers_wait and not ctx.costly
+    if pause_seconds is None and large and best.closed_per_second >= WORTH * current.closed_per_second:
         pause_seconds = max(ctx.observe_seconds, COOL_DOWN_SECONDS)  # that much is no noise, and it will be measured
     if pause_seconds is None:
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
@@ -310,7 +337,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         baseline_rate_per_second=round(demand.served_per_second),
         baseline_failed_permille=round(1000 * demand.failed_share),
     )
-    hurry = ctx.slow or (demand.saturated and overflows(demand))
+    hurry = not ctx.costly and (ctx.slow or (demand.saturated and overflows(demand)))
     if not hurry and len(ctx.serving) > 1:
         pod = min(ctx.serving, key=lambda p: p.name)
         trial = trial.model_copy(update={"pod": pod.name})
@@ -326,7 +353,11 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
 
 
 def _supersede(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
-    """While the SLO is missed, what the servers' statistics have shown of a change need not wait for the verdict."""
+    """While the SLO is missed, what the servers' statistics have shown of a change need not wait for the verdict; but
+    where a load costs much, it does.
+    """
+    if ctx.costly:
+        return None
     learned = ctx.memory.known is not None and ctx.memory.known.largest_batch > 1
     if not (ctx.slow and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
         return None
@@ -355,7 +386,7 @@ def _below(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep | 
         ctx.now, Action.ROLLBACK, "Worsened", text, inputs=inputs_text(ctx), replicas=ctx.view.replicas or 0,
         settings=settings,
     )  # fmt: skip
-    return BatchStep(settings, rejected=rejected, records=(line,), changed=True, message=text)
+    return BatchStep(settings, rejected=rejected, records=(line,), changed=True, message=text, rolled_back=True)
 
 
 def step(ctx: Context) -> BatchStep:

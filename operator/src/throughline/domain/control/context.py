@@ -54,6 +54,8 @@ RELEVANT_SHARES = (0.4, 0.8)
 # than this share is given up, since who waits for an answer before the next request does not give up and come again.
 SAME_STREAM = 0.1
 GIVEN_UP = 0.02
+# A load whose slow executions cost more is made alone: it is judged before the next, and on one pod before the others.
+COSTLY_SECONDS = 5.0
 # Between two looks at a calm service.
 LOOK_SECONDS = USUAL_SECONDS
 
@@ -138,8 +140,44 @@ class Context(NamedTuple):
     def steady(self) -> bool:
         """Nothing has been changed for as long as the latency summary looks back."""
         since = self.memory.settings_since
+        if since is None or self.warming_up:
+            return False
         # The calm is seen by means over the metrics window, so its first requests lie that much before the summary's.
-        return since is not None and self.now - since[1] >= SUMMARY_SECONDS + self.observe_seconds
+        return self.now - max(since[1], self.warm_since) >= SUMMARY_SECONDS + self.observe_seconds
+
+    @property
+    def warming_up(self) -> tuple[str, ...]:
+        """Names of serving pods with traffic whose executions after the last load have not come to rest."""
+        found, seen = [], self.memory.learner.seen
+        for pod in self.serving:
+            told = seen.get(pod.uid)
+            if told is None or told.warm_up is None or not told.warm_up.under_way(self.now):
+                continue
+            if pod.metrics is None or pod.metrics.success_rate > 0 or pod.metrics.pending > 0:
+                found.append(pod.name)
+        return tuple(found)
+
+    @property
+    def cold(self) -> bool:
+        """All pods that have told what they execute are warming up: how fast they are is not to be seen now."""
+        told = sum(p.uid in self.memory.learner.seen for p in self.serving)
+        return told > 0 and len(self.warming_up) == told
+
+    @property
+    def warm_since(self) -> float:
+        """When the last of the serving pods had its slow executions behind it, as far as was seen."""
+        seen = self.memory.learner.seen
+        return max((seen[p.uid].warm_since for p in self.serving if p.uid in seen), default=-math.inf)
+
+    @property
+    def load_seconds(self) -> float:
+        """What a load of the model costs: how much longer its first executions take, in all, than later ones."""
+        cost = self.memory.learner.warm_up_seconds
+        return self.control.load_seconds if cost is None else cost
+
+    @property
+    def costly(self) -> bool:
+        return self.load_seconds > COSTLY_SECONDS
 
     @property
     def unloaded(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ They are cumulative, by pod; a reload begins them anew.
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from throughline.api.batching import BatchSettings
+    from throughline.domain.control.warmup import WarmUp
     from throughline.domain.observed import PodView
 
 # So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.
@@ -27,6 +29,8 @@ class Seen(NamedTuple):
     statistics: tuple[BatchStatistic, ...]
     at_seconds: float = 0.0
     queue: LiveQueue | None = None
+    warm_up: WarmUp | None = None  # that goes on
+    warm_since: float = -math.inf  # when the last one had ended
 
 
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -39,6 +43,12 @@ class Counted(NamedTuple):
     updated_seconds: float = 0.0
 
 
+def restarted(before: Seen, after: Seen) -> bool:
+    """Whether a load, or a new container, has begun the counters anew: one has fallen, or is gone."""
+    now = {row.batch_size: row.executions for row in after.statistics}
+    return any(now.get(old.batch_size, -1) < old.executions for old in before.statistics)
+
+
 def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     """(batch size, executions, compute µs) that came between two looks at one pod.
 
@@ -47,10 +57,10 @@ def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     """
     rows = after.statistics
     pairs = _paired(before.statistics if before else (), rows)
-    restarted = pairs is None or any(row.executions < old.executions for row, old in pairs)
-    if before and before.settings != after.settings and not restarted:
+    anew = before is not None and restarted(before, after)
+    if before and before.settings != after.settings and not anew:
         return []
-    if pairs is None or restarted:
+    if pairs is None or anew:
         pairs = [(row, _NONE) for row in rows]
     grown = []
     for row, old in pairs:

@@ -96,6 +96,7 @@ def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, d
         or (memory.growth is not None and memory.growth.moves(view.replicas))
         or memory.ordered_seconds is not None
         or not ctx.steady
+        or ctx.warming_up
         or not ctx.settled
         or ctx.scaling
         or len(ctx.serving) != view.replicas

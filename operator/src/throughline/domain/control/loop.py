@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.status import Action, ControlStatus, SLOStatus
 from throughline.domain.control import batching, pools, repair, scaling, verdicts
-from throughline.domain.control.context import Context, kept, prepare
+from throughline.domain.control.context import COSTLY_SECONDS, Context, kept, prepare
 from throughline.domain.control.glance import glance, hold
 from throughline.domain.control.memory import LoopMemory, with_error
 from throughline.domain.control.text import record, rfc3339, slo_status
@@ -26,6 +26,8 @@ BUSY_REQUEUE_SECONDS = 5.0
 REQUEUE_SECONDS = 10.0
 # Settings that were taken back are taken to be so much slower than predicted, until they are measured again.
 WORSE_ERROR = 1.3
+# What a load costs is written down again only when it has moved by more than this share.
+LOAD_NOISE = 0.5
 
 
 def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
@@ -42,6 +44,9 @@ def _control(
     """What is to be persisted; the same object while it says the same."""
     old = ctx.control
     service_time = kept(old.service_time, learned)
+    load_seconds = old.load_seconds
+    if abs(ctx.load_seconds - load_seconds) > max(COSTLY_SECONDS, LOAD_NOISE * load_seconds):
+        load_seconds = round(ctx.load_seconds)
     rejected, repaired = list(batch.rejected), list(repairs.repairs)
     proven = max(old.proven_batch, ctx.view.proven_batch)
     same = (
@@ -50,6 +55,7 @@ def _control(
         and repaired == old.repairs
         and rejected == old.rejected
         and service_time is old.service_time
+        and load_seconds == old.load_seconds
     )
     changed = batch.changed or scale.changed or place.pool is not None
     if same and not changed and old.model_hash == ctx.view.model_hash:
@@ -61,6 +67,8 @@ def _control(
         trial=batch.trial,
         rejected=rejected,
         proven_batch=proven,
+        last_rollback=rfc3339(ctx.now) if batch.rolled_back else old.last_rollback,
+        load_seconds=load_seconds,
         last_batch_change=rfc3339(ctx.now) if batch.changed else old.last_batch_change,
         last_scale_change=rfc3339(ctx.now) if scale.changed else old.last_scale_change,
         last_move=rfc3339(ctx.now) if place.pool is not None else old.last_move,

@@ -72,7 +72,9 @@ def _due(ctx: Context, batch: BatchStep, known: tuple[Repair, ...]) -> str | Non
         return None
     if not failures.one_sided(demand, ctx.serving) and len(ctx.serving) > 1:
         return None  # all of them fail: that is the model's or the clients' fault, and loading it again changes nothing
-    if any(ctx.seconds_since(r.started) < BETWEEN_SECONDS for r in known) or not memory_allows(ctx, ctx.settings):
+    if any(ctx.seconds_since(r.started) < BETWEEN_SECONDS for r in known) or not memory_allows(
+        ctx, ctx.settings, whole=True
+    ):
         return None
     done = {r.pod for r in known}
     least = ctx.view.metrics_window_seconds + SETTLED_SECONDS

@@ -253,6 +253,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         judged
         and batch.trial is None
         and (futile is not None or not ctx.slow)
+        and not ctx.warming_up
         and not (demand.failing or demand.faulty_pods)  # what fails at once is load again, once it does not
         and (futile is not None or demand.p99_us is None or demand.p99_us <= ctx.slo_us)
         and len(ctx.serving) >= started
@@ -286,7 +287,11 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     if mode is ScalingMode.OFF:
         lines = (_requested(ctx, view.replicas, requested),) if changed else ()
         return ScaleStep(requested, ctx.memory, lines, changed=changed, message="spec.scaling.mode is Off")
-    result = _auto(growth.judged(ctx), batch, view.replicas)
+    if ctx.cold and ctx.demand is not None and not ctx.demand.idle:
+        text = "the model is warming up: its first executions do not tell how fast it is"
+        result = _hold(ctx, view.replicas, message=text)
+    else:
+        result = _auto(growth.judged(ctx), batch, view.replicas)
     if mode is ScalingMode.AUTO:
         return result
     recommended = result.replicas

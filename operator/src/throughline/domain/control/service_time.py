@@ -13,12 +13,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.api.status import ServiceTime
-from throughline.domain.control.counters import Seen, growth
+from throughline.domain.control import warmup
+from throughline.domain.control.counters import Seen, growth, restarted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from throughline.domain.control.curve import Curve
+    from throughline.domain.control.warmup import Rows
     from throughline.domain.observed import PodView
 
 HALF_LIFE_SECONDS = 240.0
@@ -62,6 +64,7 @@ class Learner(NamedTuple):
     seen: Mapping[str, Seen] = _NOTHING
     updated_seconds: float = 0.0
     dearer: frozenset[int] = frozenset()
+    warm_up_seconds: float | None = None  # what the last load that was seen cost in slow executions
 
 
 def _dearer(learner: Learner, grown: Mapping[tuple[int, int], Total]) -> frozenset[int]:
@@ -98,24 +101,60 @@ def _faded(
     return totals
 
 
+def _warm_up(learner: Learner, before: Seen | None, look: Seen, grown: Rows) -> warmup.WarmUp | warmup.Warm | None:
+    """The pod's warm-up after this look, or its end; None: it is warm, and what it has executed may be learned."""
+    executions = sum(row.executions for row in look.statistics)
+    same = before is not None and before.settings == look.settings and bool(before.statistics)
+    if before is None or not same or restarted(before, look):
+        # Rows that fewer executions have grown than there are were there before the change: an instance was added.
+        in_place = before is not None and bool(before.statistics) and not restarted(before, look)
+        began = -math.inf if before is None else before.at_seconds
+        return warmup.begin(
+            grown, look.at_seconds, began, executions=executions if in_place else 0, whole_load=not in_place
+        )
+    if before.warm_up is None:
+        return None
+    instances = look.settings.instances
+    known = {b: (total.executions, total.compute_us) for (k, b), total in learner.totals.items() if k == instances}
+    return warmup.follow(
+        before.warm_up, grown, known, executions, instances, look.at_seconds, look.at_seconds - before.at_seconds
+    )
+
+
+def _unasked(before: Seen, pod: PodView, now_seconds: float) -> Seen:
+    """A pod that has told nothing now. Where it has been loaded meanwhile, what it tells next is not believed."""
+    if pod.settings is None or pod.settings == before.settings:
+        return before
+    begun = warmup.begin((), now_seconds, before.at_seconds, executions=0, whole_load=True)
+    return Seen(pod.settings, (), before.at_seconds, None, begun)
+
+
 def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()) -> Learner:
-    """Add what the pods have executed since the last look. The first look at a pod only sets its starting point,
-    unless its counters are all that is known of the model. `failing`: uids of pods whose executions teach nothing.
+    """Add what warm pods have executed since the last look. The first look at a pod only sets its starting point.
+    `failing`: uids of pods whose executions teach nothing.
     """
     seen: dict[str, Seen] = {}
     grown: dict[tuple[int, int], Total] = {}
+    cost = learner.warm_up_seconds
     for pod in pods:
         before = learner.seen.get(pod.uid)
         if pod.settings is None or not pod.batch_statistics:
             if before is not None:
-                seen[pod.uid] = before
+                seen[pod.uid] = _unasked(before, pod, now_seconds)
             continue
-        look = seen[pod.uid] = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
-        if pod.uid in failing:
+        look = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
+        rows = () if pod.uid in failing else warmup.sample(growth(before, look))
+        phase = _warm_up(learner, before, look, rows)
+        if isinstance(phase, warmup.WarmUp):
+            seen[pod.uid] = look._replace(warm_up=phase)
             continue
-        instances = pod.settings.instances
-        for batch, executions, compute_us in growth(before, look):
-            key = (instances, batch)
+        since = before.warm_since if before is not None else -math.inf
+        if phase is not None:
+            rows, since = phase.rows, phase.since_seconds
+            cost = cost if phase.cost_seconds is None else phase.cost_seconds
+        seen[pod.uid] = look._replace(warm_since=since)
+        for batch, executions, compute_us in rows:
+            key = (pod.settings.instances, batch)
             old = grown.get(key)
             grown[key] = (
                 Total(executions, compute_us)
@@ -129,7 +168,7 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, faili
         totals[key] = (
             total if old is None else Total(old.executions + total.executions, old.compute_us + total.compute_us)
         )
-    return Learner(totals, seen, now_seconds, dearer)
+    return Learner(totals, seen, now_seconds, dearer, cost)
 
 
 class _Line(NamedTuple):

@@ -24,8 +24,9 @@ UNTRIED_GROWTH = 4
 MEMORY_LIMIT = 0.95
 
 
-def memory_allows(ctx: Context, target: BatchSettings) -> bool:
-    """Whether every pod has room for the change: a reload holds both models, instances alone are changed in place.
+def memory_allows(ctx: Context, target: BatchSettings, *, whole: bool = False) -> bool:
+    """Whether every pod has room for the change: a reload holds both models, instances alone are changed in place; but
+    not by the first load since the server started, which is `whole` whatever it changes.
 
     Without a declared limit there is nothing to run into; with one, unknown use means no.
     """
@@ -35,8 +36,8 @@ def memory_allows(ctx: Context, target: BatchSettings) -> bool:
         now.max_batch_size,
         now.max_queue_delay_microseconds,
     )
-    factor = growth if in_place else 1.0 + growth
     for pod in ctx.serving:
+        factor = growth if in_place and pod.loaded_by_api and not whole else 1.0 + growth
         gpu = pod.metrics.gpu_memory_used_ratio if pod.metrics else None
         if gpu is not None and gpu * factor > MEMORY_LIMIT:
             return False

@@ -17,6 +17,7 @@ from throughline.domain.control import failures, repair, series
 from throughline.domain.control.blocked import Blocked, block_text
 from throughline.domain.control.queueing import p99_us
 from throughline.domain.control.text import settings_text
+from throughline.domain.control.warmup import WARM_EXECUTIONS
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.formatting import count, duration, plain
 
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from throughline.domain.control.context import Context
     from throughline.domain.control.scaling import ScaleStep
 
-# A pod that has served for so long, a model that has been executed so often, has its first requests behind it.
+# A pod that has served for so long has its first requests behind it.
 WARM_SECONDS = 60.0
-WARM_EXECUTIONS = 50
 # A prediction of more than twice the replicas that may run is not told as a number.
 MOST_ADVISED = 2
 
@@ -79,6 +79,8 @@ def _warm(ctx: Context) -> bool:
     known = ctx.memory.known
     return (
         any(p.ready_seconds >= WARM_SECONDS for p in ctx.serving)
+        and not ctx.warming_up
+        and ctx.now - ctx.warm_since >= ctx.observe_seconds
         and ctx.seconds_since(ctx.control.last_batch_change) >= ctx.observe_seconds
         and (known is None or known.executions >= WARM_EXECUTIONS)
     )

@@ -188,10 +188,13 @@ def judge(
     *,
     callers_wait: bool = False,
     since: Mapping[str, Failed] = MappingProxyType({}),
+    warm_since: float | None = -math.inf,
+    backlog: bool = False,
 ) -> Verdict:
     """What to do about the change under watch. Without metrics nothing is judged but what the servers say themselves.
 
-    `since`: what failed since the last observation, by pod uid.
+    `since`: what failed since the last observation, by pod uid. `warm_since`: when the pods that were loaded had their
+    slow executions behind them; None: they have not yet. `backlog`: what queued up meanwhile is still being served.
     """
     refusal = _refusal(view, trial)
     if refusal is not None:
@@ -207,8 +210,19 @@ def judge(
     applied = [p for p in view.serving if trial.pod in (None, p.name)]
     if trial.pod is None and any(p.settings != trial.settings for p in applied):
         return Verdict(Outcome.WATCHING, "not yet in force on every pod")
-    if age < view.metrics_window_seconds + SETTLE_SECONDS or demand is None:
+    slow_only = not (demand is not None and demand.failing)  # cold executions are slow, and do not fail
+    if slow_only and warm_since is None:
+        return Verdict(Outcome.WATCHING, "the model is warming up after its load")
+    since_change = min(age, view.now_seconds - warm_since) if slow_only and warm_since is not None else age
+    if since_change < view.metrics_window_seconds + SETTLE_SECONDS or demand is None:
         return Verdict(Outcome.WATCHING, "the metrics window still holds what was before")
+    if trial.pod is None and slow_only and backlog:
+        return Verdict(Outcome.WATCHING, "what queued up while the model was warming up is being served")
+    return _compared(view, trial, demand, slo_us, callers_wait=callers_wait)
+
+
+def _compared(view: ServiceView, trial: Trial, demand: Demand, slo_us: float, *, callers_wait: bool) -> Verdict:
+    """The verdict by what is measured of the change alone: on its pod beside its peers, or on all and before."""
     if trial.pod is not None:
         by_callers = _judge_callers(demand, trial, LESS_BY_ONE) if callers_wait else None
         if by_callers is not None and by_callers.outcome is Outcome.NO_GAIN:
