@@ -14,8 +14,9 @@ from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import measure
 from throughline.domain.control.memory import LoopMemory
 from throughline.domain.control.queueing import closed_loop_per_second
+from throughline.domain.control.service_time import Learner
 from throughline.domain.observed import BatchStatistic, PoolView
-from views import metrics, pod, view
+from views import metrics, pod, view, warm
 
 TWO_GPUS = {"resource": "nvidia.com/gpu", "countPerReplica": 2}
 
@@ -61,7 +62,8 @@ def full_pods_seen(accelerator, kind=InstanceKind.AUTO):
 
 def capacity_on(accelerator, kind=InstanceKind.AUTO):
     seen = full_pods_seen(accelerator, kind)
-    ctx, _ = prepare(seen, LoopMemory())
+    learner = warm(Learner(), seen.pods, seen.now_seconds)
+    ctx, _ = prepare(seen, LoopMemory(learner=learner, model_hash=seen.model_hash))
     assert ctx.problem is not None
     return evaluate(ctx.problem, BatchSettings(max_batch_size=8)).capacity_per_second
 

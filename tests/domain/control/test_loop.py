@@ -40,7 +40,7 @@ def test_ten_times_as_much_is_met_within_three_minutes():
 
 
 def test_where_batching_hardly_helps_replicas_do_it():
-    world = settle(World(ONE_AT_A_TIME, 133))
+    world = settle(World(ONE_AT_A_TIME, 133), 210)  # the first pod serves the queue of the first minute alone
     assert world.replicas >= 4
     assert world.durable.instances == 1
     assert world.p99_ms(30) < 1000
@@ -292,9 +292,13 @@ def spiky(share, factor):
 
 def test_latency_that_no_prediction_explains_is_answered_within_bounds_and_never_ignored():
     world = World(spiky(0.02, 40), 60, minReplicas=2, maxReplicas=5)
-    world.run(600)
-    assert world.condition("SLOMet").status == "False"
-    assert world.condition("SLOMet").reason in {"LoopInert", "AtMaxReplicas"}
+    world.run(300)
+    reasons = set()
+    for _ in range(30):
+        world.run(10)
+        reasons.add(world.condition("SLOMet").reason)
+        assert world.condition("SLOMet").status == "False"
+    assert reasons & {"LoopInert", "AtMaxReplicas"}
     changes = len(world.changes)
     world.run(300)
     assert len(world.changes) - changes <= 6

@@ -5,11 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ServiceTime
-from throughline.domain.control import service_time
-from throughline.domain.control.counters import Seen
 from throughline.domain.control.curve import Curve
 from throughline.domain.control.service_time import Learner, estimate, parts
 from throughline.domain.observed import BatchStatistic
+from views import observe
 
 
 def settings(instances=1, size=64):
@@ -23,13 +22,6 @@ def pod(statistics, instances=1, uid="a", size=64):
         settings=settings(instances, size),
         batch_statistics=tuple(BatchStatistic(b, n, int(n * us * 1000)) for b, n, us in statistics),
     )
-
-
-def observe(learner, pods, now):
-    """Of pods that are warm: those that were not seen before had executed nothing."""
-    none = {p.uid: tuple(BatchStatistic(r.batch_size, 0, 0) for r in p.batch_statistics) for p in pods}
-    new = {p.uid: Seen(p.settings, none[p.uid], now) for p in pods if p.uid not in learner.seen}
-    return service_time.observe(learner._replace(seen={**new, **learner.seen}), pods, now)
 
 
 def rows(curve, batches, instances, executions=100):
@@ -132,13 +124,13 @@ LOOK_EXECUTIONS, LOOK_SECONDS = 500, 10.0
 
 
 def mean_us_after(*looks_us, begin_us=5000.0, instances=2):
-    """What is known of batches of four after ten minutes at `begin_us`, and then looks with these means."""
+    """What batches of four are reckoned to take after ten minutes at `begin_us`, and then looks with these means."""
     learner, executions, total_us = Learner(), 0, 0.0
     for i, us in enumerate([*[begin_us] * 60, *looks_us]):
         executions += LOOK_EXECUTIONS
         total_us += LOOK_EXECUTIONS * us
         learner = observe(learner, [pod([(4, executions, total_us / executions)], instances)], i * LOOK_SECONDS)
-    return learner.totals[(instances, 4)].mean_us
+    return learner.totals[(instances, 4)].mean_us * learner.speed.slowdown
 
 
 def test_what_takes_longer_for_two_looks_is_learned_at_once():

@@ -3,7 +3,9 @@
 from throughline.api.batching import BatchSettings
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
-from throughline.domain.observed import PodMetrics, PodView, ServiceView
+from throughline.domain.control import service_time
+from throughline.domain.control.counters import Seen
+from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, ServiceView
 
 UNBATCHED = BatchSettings(max_batch_size=1)
 BATCHED = BatchSettings(max_batch_size=16)
@@ -29,7 +31,7 @@ def metrics(
     )
 
 
-def pod(name, m=None, settings=UNBATCHED, *, ready_seconds=600.0):
+def pod(name, m=None, settings=UNBATCHED, *, ready_seconds=600.0, batch_statistics=()):
     return PodView(
         name=name,
         uid=name,
@@ -41,7 +43,26 @@ def pod(name, m=None, settings=UNBATCHED, *, ready_seconds=600.0):
         revision="r",
         settings=settings,
         metrics=m,
+        batch_statistics=batch_statistics,
     )
+
+
+def batch_pod(rows, instances=1, uid="a"):
+    """A pod with the counters {batch size: (executions, compute µs)}."""
+    statistics = tuple(BatchStatistic(b, n, round(1000 * us)) for b, (n, us) in sorted(rows.items()))
+    return pod(uid, settings=BatchSettings(max_batch_size=64, instances=instances), batch_statistics=statistics)
+
+
+def warm(learner, pods, at_seconds):
+    """The learner that has seen the pods before they executed anything, warm: all that they execute counts."""
+    none = {p.uid: tuple(BatchStatistic(r.batch_size, 0, 0) for r in p.batch_statistics) for p in pods}
+    new = {p.uid: Seen(p.settings, none[p.uid], at_seconds) for p in pods if p.uid not in learner.seen}
+    return learner._replace(seen={**new, **learner.seen})
+
+
+def observe(learner, pods, now_seconds):
+    """As `service_time.observe`, of pods that are warm."""
+    return service_time.observe(warm(learner, pods, now_seconds), pods, now_seconds)
 
 
 def view(*pods, settings=UNBATCHED, slo_ms=100, **kw):

@@ -11,10 +11,11 @@ from throughline.domain.control.counters import Counted, Failed, Seen, failed_si
 from throughline.domain.control.demand import measure
 from throughline.domain.control.looks import remember
 from throughline.domain.control.memory import LoopMemory
+from throughline.domain.control.service_time import Learner
 from throughline.domain.control.text import rfc3339, unix_seconds
 from throughline.domain.control.watch import Outcome, judge
 from throughline.domain.observed import BatchStatistic, FailedProof, LiveQueue
-from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
+from views import BATCHED, NOW, UNBATCHED, metrics, pod, view, warm
 from world import World, linear
 
 BATCHES_WELL = linear(40, 2)
@@ -126,7 +127,8 @@ def counted(name, executions, compute_ms, failed, settings=UNBATCHED):
 def test_executions_that_fail_teach_nothing():
     """K4: a batch that fails takes no time."""
     first = view(counted("a", 1000, 4.0, 0))
-    memory = remember(first, first.serving, LoopMemory(), measure(first, 1e5), UNBATCHED)
+    memory = LoopMemory(learner=warm(Learner(), first.serving, NOW))
+    memory = remember(first, first.serving, memory, measure(first, 1e5), UNBATCHED)
     (known,) = memory.learner.totals.values()
     before = known.mean_us
     second = dataclasses.replace(view(counted("a", 3000, 1.4, 1900)), now_seconds=NOW + 5)

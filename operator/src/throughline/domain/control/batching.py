@@ -53,6 +53,8 @@ REJECTED_SECONDS = 1800.0
 ROLLBACK_SECONDS = 3600.0
 # And a change that is not urgent, only where loads take no larger share of the time than this.
 LOAD_SHARE = 0.1
+# What is measured tells of a demand up to so many times as high.
+SAME_DEMAND = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
     verdict = judge(
         view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting, since=ctx.memory.failed,
         warm_since=None if pods & set(ctx.warming_up) else ctx.warm_since, backlog=_backlog(ctx),
+        same_speed=ctx.at_usual_speed,
     )  # fmt: skip
     name = settings_text(trial.settings)
     loaded = any(p.settings == trial.settings for p in ctx.serving)
@@ -183,6 +186,15 @@ def _with_verdict(
     return blocked(rejected, settings, BlockedBy.BATCHES_FAIL, verdict.message, until if proved else None)
 
 
+def _meets(ctx: Context, problem: Problem) -> bool:
+    """Whether the settings in force are measured to meet the SLO at the demand of the problem."""
+    demand = ctx.demand
+    if demand is None or demand.p99_us is None or demand.overloaded or not (ctx.steady and ctx.settled):
+        return False
+    reached = problem.callers_wait or problem.demand_per_second <= SAME_DEMAND * demand.served_per_second
+    return reached and demand.p99_us <= ctx.slo_us
+
+
 def saves(best: Option, current: Option) -> bool:
     """Whether it needs fewer replicas within the SLO."""
     return best.feasible and best.replicas < current.replicas
@@ -200,6 +212,8 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
         return saves(more, current) or (since is not None and ctx.now - since >= SAVING_SECONDS)
     if current.feasible and not best.feasible:
         return False
+    if not best.feasible and best.p99_us > current.p99_us and _meets(ctx, problem):
+        return False  # what meets the SLO is not left for what is predicted to be slower
     if best.settings.instances < current.settings.instances and best.score >= current.score:
         return True  # an instance that does no good holds memory
     worth = WORTH_TO_CALLERS if problem.callers_wait else WORTH_WHEN_SLOW if ctx.slow else WORTH
@@ -221,9 +235,13 @@ def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
 
 def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> Weighed | BatchStep:
     """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
+    if not ctx.at_usual_speed:
+        text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
+        return BatchStep(ctx.settings, rejected=rejected, message=text)
     blocked_now = Blocked(rejected)
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
-    situation = (problem._replace(demand_per_second=0.0), ctx.settings, blocked_now, seen, ctx.slow)
+    meets = _meets(ctx, problem)
+    situation = (problem._replace(demand_per_second=0.0), ctx.settings, blocked_now, seen, ctx.slow, meets)
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:

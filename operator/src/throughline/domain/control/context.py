@@ -180,6 +180,12 @@ class Context(NamedTuple):
         return self.load_seconds > COSTLY_SECONDS
 
     @property
+    def at_usual_speed(self) -> bool:
+        """The node runs as fast as when the model's cost was learned, for as long as the latency summary looks back."""
+        speed = self.memory.learner.speed
+        return speed.usual and self.now - speed.moved_seconds >= LOOKS_BACK_SECONDS
+
+    @property
     def unloaded(self) -> tuple[str, ...]:
         """Pods that the load has not reached for longer than connections take to be renewed a few times."""
         return tuple(n for n, since in self.memory.unloaded_since.items() if self.now - since >= UNLOADED_SECONDS)
@@ -360,13 +366,14 @@ def _predicted(
     """The context with the problem that is to be solved."""
     view, memory, settings, ready = context.view, context.memory, context.settings, len(context.serving)
     before = memory.problem
-    fitted = parts(memory.learner, Curve.of(learned, view.devices))
+    slowdown = memory.learner.speed.slowdown
+    fitted = parts(memory.learner, Curve.of(learned, view.devices)).slowed(slowdown)
     curve = rounded(fitted, before.curve if before else None)
     disp = dispersion(memory.looks, before.dispersion if before else 0.0)
     errors = memory.errors
     known_error = memory.error_of(settings)
     error = usual_error(errors, learned) if known_error is None else known_error
-    if context.steady and context.settled:
+    if context.steady and context.settled and context.at_usual_speed:
         measured = corrected(error, demand, context.slo_us, fitted, settings, disp, ready, since_last, memory.looks)
         if measured != error:  # only what was measured is kept: a guess is no experience
             error = measured

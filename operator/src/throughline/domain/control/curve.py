@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
 
+
+def chord(first_us: float, limit: int, last_us: float) -> tuple[float, float]:
+    """(α, β) of the line through what batches of one and of `limit` take; α ≥ 0, and exact at the limit."""
+    beta_us = max(0.0, min((last_us - first_us) / (limit - 1), last_us / limit)) if limit > 1 else 0.0
+    return last_us - beta_us * limit, beta_us
+
+
 # Contention up to which executions are taken to meet on the host by chance, and from which their device is shared.
 BY_CHANCE = 0.2
 SHARED = 0.4
@@ -22,6 +29,7 @@ class Curve:
     """s_k(b) in microseconds. `parts`: (largest batch, α, β) of the lines that fit batches up to there better, where
     one line for all does not: a kernel that spills, a cache that is too small, padding to the next power of two.
     `contended_us`: how long the executions that `contention` was learned from take alone, in the mean; 0: unknown.
+    `tail_us`: what each item beyond the largest part takes, by the largest batches seen; None: as the line for all.
     `devices`: of one replica. Instances are counted on each, and contend only with those on their own.
     """
 
@@ -31,16 +39,32 @@ class Curve:
     parts: tuple[tuple[int, float, float], ...] = ()
     contended_us: float = 0.0
     devices: int = 1
+    tail_us: float | None = None
+
+    def slowed(self, times: float) -> Curve:
+        """The curve where every execution takes so many times as long."""
+        if times == 1.0:
+            return self
+        return replace(
+            self,
+            alpha_us=times * self.alpha_us,
+            beta_us=times * self.beta_us,
+            parts=tuple((limit, times * alpha_us, times * beta_us) for limit, alpha_us, beta_us in self.parts),
+            contended_us=times * self.contended_us,
+            tail_us=None if self.tail_us is None else times * self.tail_us,
+        )
 
     def upto(self, limit: int) -> Curve:
         """The line for batches up to `limit`."""
         if not self.parts:
             return self
         below = [part for part in self.parts if part[0] <= limit]
-        # Beyond the largest part all batches count; below the smallest, it is the nearest there is.
+        largest, alpha_us, beta_us = below[-1] if below else self.parts[0]  # below the smallest, the nearest there is
         if limit > self.parts[-1][0]:
-            return replace(self, parts=())
-        _, alpha_us, beta_us = below[-1] if below else self.parts[0]
+            if self.tail_us is None:
+                return replace(self, parts=())
+            first_us = self.parts[0][1] + self.parts[0][2]
+            alpha_us, beta_us = chord(first_us, limit, alpha_us + beta_us * largest + self.tail_us * (limit - largest))
         return replace(self, alpha_us=alpha_us, beta_us=beta_us, parts=())
 
     def contention_of(self, alone_us: float) -> float:
@@ -79,6 +103,10 @@ class Curve:
 
     def service_us(self, batch: float, instances: int) -> float:
         return (self.alpha_us + self.beta_us * batch) * (1.0 + self.contention * (instances - 1))
+
+    def alone_us(self, batch: int) -> float:
+        """What one batch of that size takes on one instance, by the line of the sizes next to it."""
+        return self.upto(next((part[0] for part in self.parts if part[0] >= batch), batch)).service_us(batch, 1)
 
     @classmethod
     def of(cls, learned: ServiceTime, devices: int) -> Curve:

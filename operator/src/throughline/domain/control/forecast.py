@@ -154,6 +154,21 @@ def _slope(looks: Sequence[Look]) -> float:
     return slope if abs(slope) > TREND_SURE * math.sqrt(residual / spread) else 0.0
 
 
+def _come_to_rest(looks: Sequence[Look], slope: float) -> tuple[float, float] | None:
+    """(items per second, seconds) of the last third, where that lies behind the line through all: what had moved, by a
+    step too small to be a jump, moves no more, and the end of the line is what never came. None: it goes on.
+    """
+    first, last, third = looks[0], looks[-1], len(looks) // 3
+    pairs = last.sum_pairs - first.sum_pairs
+    if pairs < TREND_LOOKS - 1:
+        return None
+    whole, whole_seconds = _mean(first, last)
+    recent, seconds = _mean(looks[-third], last)
+    behind = whole + slope * (whole_seconds - seconds) / 2 - recent
+    variance = (last.sum_squares - first.sum_squares) / pairs / seconds
+    return (recent, seconds) if behind * slope > 0.0 and behind**2 > SURE_SIGMAS**2 * variance else None
+
+
 def _within(looks: Sequence[Look], seconds: float, begin: int = 0) -> int:
     """The number of the first, from `begin` on, that is not older than so long before the newest."""
     bound = looks[-1].at_seconds - seconds
@@ -186,7 +201,10 @@ def forecast(looks: Sequence[Look], ahead_seconds: float, believable: float = ma
         return Forecast(newest.per_second, min(newest.per_second + growth, limit))
     begin = max(0, len(looks) - newest.level_looks)
     mean, seconds = _mean(looks[_within(looks, LEVEL_SECONDS, begin)], newest)
-    slope = _slope(looks[_within(looks, TREND_SECONDS, begin) :])
+    lately = looks[_within(looks, TREND_SECONDS, begin) :]
+    slope = _slope(lately)
+    if slope and (rest := _come_to_rest(lately, slope)) is not None:
+        (mean, seconds), slope = rest, 0.0
     # The mean is of the middle of its window.
     now = max(0.0, mean + slope * seconds / 2)
     # Few looks are no reason to ask for more.

@@ -98,6 +98,7 @@ def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, d
         or not ctx.steady
         or ctx.warming_up
         or not ctx.settled
+        or not ctx.at_usual_speed
         or ctx.scaling
         or len(ctx.serving) != view.replicas
         or view.replicas > ctx.max_replicas

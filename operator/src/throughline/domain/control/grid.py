@@ -35,4 +35,5 @@ def rounded(curve: Curve, before: Curve | None) -> Curve:
     return Curve(
         near(curve.alpha_us, GRID, alpha), near(curve.beta_us, GRID, beta), round(curve.contention, 1), tuple(lines),
         near(curve.contended_us, IN_FLIGHT_GRID, before.contended_us if before else 0.0), curve.devices,
+        None if curve.tail_us is None else near(curve.tail_us, GRID, (before.tail_us or 0.0) if before else 0.0),
     )  # fmt: skip

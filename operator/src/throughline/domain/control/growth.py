@@ -124,7 +124,8 @@ def _judge(ctx: Context, demand: Demand, growth: Growth) -> Growth | None:
     if unused or ctx.now - growth.serving[1] < ctx.observe_seconds:
         return growth
     faster = demand.mean_us is not None and growth.mean_us is not None and demand.mean_us <= FASTER * growth.mean_us
-    if faster or not pressed(ctx):
+    drains = demand.arrivals_per_second < (1.0 - OVERFLOW) * demand.served_per_second  # what waits at the old pods
+    if faster or drains or not pressed(ctx):
         return None
     found = (
         f"{count(serving, 'replica')} served {rate(demand.served_per_second)}, and {growth.replicas} "

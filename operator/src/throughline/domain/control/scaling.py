@@ -163,7 +163,9 @@ def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tup
     up = needs(carried, ctx.target_demand, UP_MARGIN if ctx.forecast else FIRST_UP_MARGIN)
     if up > current and _answered(ctx, batch):
         return current, min(current, len(ctx.view.started))
-    return up, enough(carried, ctx.target_demand, ctx.min_replicas)
+    # A forecast of less is no reason to remove what is in use.
+    now = ctx.demand.arrivals_per_second if ctx.demand else 0.0
+    return up, enough(carried, max(ctx.target_demand, now), ctx.min_replicas)
 
 
 def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:

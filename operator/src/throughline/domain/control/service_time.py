@@ -1,8 +1,8 @@
 """Learn how long one execution takes: a `Curve`.
 
 The observations are the rows of Triton's `batch_stats`: executions and compute time by batch size, cumulative per
-pod. Their growth between two looks goes into totals that fade with time, and the curve is the weighted least-squares
-line through the means of these totals.
+pod. Their growth between two looks goes into totals that fade with time, reckoned at the node's usual speed, and the
+curve is the weighted least-squares line through the means of these totals, bent where they say so.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from throughline.api.status import ServiceTime
 from throughline.domain.control import warmup
 from throughline.domain.control.counters import Seen, growth, restarted
+from throughline.domain.control.curve import Curve, chord
+from throughline.domain.control.speed import Sample, Speed
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from throughline.domain.control.curve import Curve
     from throughline.domain.control.warmup import Rows
     from throughline.domain.observed import PodView
 
 HALF_LIFE_SECONDS = 240.0
 # What the present settings do not show is not forgotten so soon, or it would be tried again and again.
 UNSEEN_HALF_LIFE_SECONDS = 3600.0
-# Where executions take longer than was learned by more than this share and chance, at two looks in a row, something has
-# changed (another replica on the same cores, a clock that throttles, longer inputs), and what was before says little.
+# Where executions on some number of instances take longer than was learned by more than this share and chance, at two
+# looks in a row, and the node's speed does not explain it (another replica on the same cores, instances that meet more
+# often), what was before says little.
 DEARER = 0.2
 DEARER_HALF_LIFE_SECONDS = 5.0
 # Below this many executions a row's mean is too noisy to be believed.
@@ -56,8 +58,9 @@ _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Learner(NamedTuple):
-    """What has been observed, fading. Keys of `totals`: (instances, batch size). `dearer`: the numbers of instances on
-    which executions took longer than known at the last look.
+    """What has been observed, fading. Keys of `totals`: (instances, batch size); their times are those at speed 1.
+    `dearer`: the numbers of instances on which executions took longer than known, beyond what `speed` explains, at the
+    last look.
     """
 
     totals: Mapping[tuple[int, int], Total] = _NOTHING
@@ -65,20 +68,34 @@ class Learner(NamedTuple):
     updated_seconds: float = 0.0
     dearer: frozenset[int] = frozenset()
     warm_up_seconds: float | None = None  # what the last load that was seen cost in slow executions
+    speed: Speed = Speed()
 
 
-def _dearer(learner: Learner, grown: Mapping[tuple[int, int], Total]) -> frozenset[int]:
-    """`Learner.dearer` of this look. Only what takes longer: to be late in learning that is what costs the SLO, and
-    executions that seldom meet another take less than those that will again.
-    """
-    sums: dict[int, tuple[float, float, float]] = {}
+def _samples(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float) -> dict[int, Sample]:
+    """By instances, what has come of batch sizes that are known."""
+    work = sum(total.compute_us for total in grown.values()) / max(seconds, 1e-6)
+    samples: dict[int, Sample] = {}
     for key, total in grown.items():
         old = learner.totals.get(key)
         if old is not None and old.executions >= MIN_EXECUTIONS:
-            n, took_us, known_us = sums.get(key[0], (0.0, 0.0, 0.0))
-            sums[key[0]] = (n + total.executions, took_us + total.compute_us, known_us + total.executions * old.mean_us)
+            n, took_us, known_us, _ = samples.get(key[0], (0.0, 0.0, 0.0, 0.0))
+            known_us += total.executions * old.mean_us
+            samples[key[0]] = Sample(n + total.executions, took_us + total.compute_us, known_us, work)
+    return samples
+
+
+def _common(samples: Mapping[int, Sample]) -> Sample | None:
+    """What all numbers of instances have in common: a slowed node slows them all, the least of them no more."""
+    enough = [s for s in samples.values() if s.executions >= MIN_EXECUTIONS]
+    return min(enough, key=lambda s: s.ratio) if enough else None
+
+
+def _dearer(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
+    """`Learner.dearer` of this look. Only what takes longer: to be late in learning that is what costs the SLO, and
+    executions that seldom meet another take less than those that will again.
+    """
     return frozenset(
-        k for k, (n, took_us, known_us) in sums.items() if took_us > (1.0 + DEARER + 2.0 / math.sqrt(n)) * known_us
+        k for k, s in samples.items() if s.ratio > (1.0 + DEARER + 2.0 / math.sqrt(s.executions)) * slowdown
     )
 
 
@@ -114,11 +131,28 @@ def _warm_up(learner: Learner, before: Seen | None, look: Seen, grown: Rows) -> 
         )
     if before.warm_up is None:
         return None
-    instances = look.settings.instances
-    known = {b: (total.executions, total.compute_us) for (k, b), total in learner.totals.items() if k == instances}
     return warmup.follow(
-        before.warm_up, grown, known, executions, instances, look.at_seconds, look.at_seconds - before.at_seconds
-    )
+        before.warm_up, grown, _expected(learner, look), executions, look.settings.instances, look.at_seconds,
+        look.at_seconds - before.at_seconds,
+    )  # fmt: skip
+
+
+def _expected(learner: Learner, look: Seen) -> dict[int, tuple[float, float]]:
+    """(executions, compute µs) by batch size, as far as they are known on as many instances; where nothing is, at most
+    in proportion to what is on others. Sizes beyond are on the line, where several tell of it.
+    """
+    groups, instances = _by_instances(learner), look.settings.instances
+    known = {k: {b: t for b, t in rows.items() if t.executions >= MIN_EXECUTIONS} for k, rows in groups.items()}
+    base = min((k for k, rows in known.items() if rows), key=lambda k: (k != instances, k), default=None)
+    if base is None:
+        return {}
+    rows, longer = known[base], max(1.0, instances / base) * learner.speed.slowdown
+    found = {b: (t.executions, longer * t.compute_us) for b, t in rows.items()}
+    if (line := _fit(rows, 0.0)) is not None and line.spread > 0.0:
+        for b in {row.batch_size for row in look.statistics}:
+            if not min(rows) <= b <= max(rows):
+                found[b] = (MIN_EXECUTIONS, MIN_EXECUTIONS * longer * line.at(b))
+    return found
 
 
 def _unasked(before: Seen, pod: PodView, now_seconds: float) -> Seen:
@@ -129,10 +163,10 @@ def _unasked(before: Seen, pod: PodView, now_seconds: float) -> Seen:
     return Seen(pod.settings, (), before.at_seconds, None, begun)
 
 
-def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()) -> Learner:
-    """Add what warm pods have executed since the last look. The first look at a pod only sets its starting point.
-    `failing`: uids of pods whose executions teach nothing.
-    """
+def _executed(
+    learner: Learner, pods: Iterable[PodView], now_seconds: float, failing: Container[str]
+) -> tuple[dict[str, Seen], dict[tuple[int, int], Total], float | None]:
+    """What the pods tell now, what warm ones have executed since the last look, and what the last load cost."""
     seen: dict[str, Seen] = {}
     grown: dict[tuple[int, int], Total] = {}
     cost = learner.warm_up_seconds
@@ -155,20 +189,39 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, faili
         seen[pod.uid] = look._replace(warm_since=since)
         for batch, executions, compute_us in rows:
             key = (pod.settings.instances, batch)
-            old = grown.get(key)
-            grown[key] = (
-                Total(executions, compute_us)
-                if old is None
-                else Total(old.executions + executions, old.compute_us + compute_us)
-            )
-    dearer = _dearer(learner, grown)
-    totals = _faded(learner, grown, max(0.0, now_seconds - learner.updated_seconds), dearer & learner.dearer)
+            n, took_us = grown.get(key, (0.0, 0.0))
+            grown[key] = Total(n + executions, took_us + compute_us)
+    return seen, grown, cost
+
+
+def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()) -> Learner:
+    """Add what warm pods have executed since the last look. The first look at a pod only sets its starting point.
+    `failing`: uids of pods whose executions teach nothing.
+    """
+    seen, grown, cost = _executed(learner, pods, now_seconds, failing)
+    seconds = max(0.0, now_seconds - learner.updated_seconds)
+    speed, slowdown = _speed(learner, seen, now_seconds), 1.0
+    samples = _samples(learner, grown, seconds)
+    common = _common(samples)
+    if common is not None:
+        speed = speed.after(common, seconds, now_seconds)
+    if speed.slowed:
+        slowdown = max(1.0, common.ratio) if common is not None else speed.slowdown
+    dearer = _dearer(samples, slowdown)
+    totals = _faded(learner, grown, seconds, dearer & learner.dearer)
     for key, total in grown.items():
-        old = totals.get(key)
-        totals[key] = (
-            total if old is None else Total(old.executions + total.executions, old.compute_us + total.compute_us)
-        )
-    return Learner(totals, seen, now_seconds, dearer, cost)
+        executions, compute_us = totals.get(key, (0.0, 0.0))
+        totals[key] = Total(executions + total.executions, compute_us + total.compute_us / slowdown)
+    if common is not None and speed.lasting(now_seconds):
+        totals = {key: Total(n, us * speed.slowdown) for key, (n, us) in totals.items()}
+        speed = speed.absorbed()
+    return Learner(totals, seen, now_seconds, dearer, cost, speed)
+
+
+def _speed(learner: Learner, seen: Mapping[str, Seen], now_seconds: float) -> Speed:
+    """The speed before this look, with when the last pod has come."""
+    come = bool(learner.seen) and not seen.keys() <= learner.seen.keys()
+    return learner.speed._replace(pod_seconds=now_seconds) if come else learner.speed
 
 
 class _Line(NamedTuple):
@@ -196,10 +249,25 @@ def _line(
     return _Line(mean_s - beta * mean_b, beta, spread)
 
 
-def _lines(rows: Mapping[int, Total], limits: Sequence[float], slope_share: float) -> list[_Line | None]:
-    """The lines through the means of the batches up to each limit; ends with the one that holds them all."""
+def _octave(batch: int) -> int:
+    """Number the ranges 1 | 2 | 3, 4 | 5 … 8 | 9 … 16 and so on."""
+    return (batch - 1).bit_length()
+
+
+def _believed(rows: Mapping[int, Total]) -> list[int]:
+    """The batch sizes that were seen often enough, with their neighbours: large batches of many sizes come seldom."""
+    seen: dict[int, float] = {}
+    for batch, (executions, _) in rows.items():
+        octave = _octave(batch)
+        seen[octave] = seen.get(octave, 0.0) + executions
+    return sorted(batch for batch in rows if seen[_octave(batch)] >= MIN_EXECUTIONS)
+
+
+def _lines(
+    rows: Mapping[int, Total], sizes: Sequence[int], limits: Sequence[float], slope_share: float
+) -> list[_Line | None]:
+    """The lines through the means of the `sizes` up to each limit; ends with the one that holds them all."""
     found: list[_Line | None] = []
-    sizes = sorted(rows)
     weight = wb = ws = wbb = wbs = 0.0
     i, n = 0, len(sizes)
     for limit in limits:
@@ -207,13 +275,12 @@ def _lines(rows: Mapping[int, Total], limits: Sequence[float], slope_share: floa
             b = sizes[i]
             executions, compute_us = rows[b]
             i += 1
-            if executions >= MIN_EXECUTIONS:
-                w, s = min(executions, MAX_WEIGHT), compute_us / executions
-                weight += w
-                wb += w * b
-                ws += w * s
-                wbb += w * b * b
-                wbs += w * b * s
+            w, s = min(executions, MAX_WEIGHT), compute_us / executions
+            weight += w
+            wb += w * b
+            ws += w * s
+            wbb += w * b * b
+            wbs += w * b * s
         found.append(_line(weight, wb, ws, wbb, wbs, slope_share))
         if i == n:
             break
@@ -222,7 +289,7 @@ def _lines(rows: Mapping[int, Total], limits: Sequence[float], slope_share: floa
 
 def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
     """The line through the means."""
-    return _lines(rows, (math.inf,), slope_share)[-1]
+    return _lines(rows, _believed(rows), (math.inf,), slope_share)[-1]
 
 
 def _by_instances(learner: Learner) -> dict[int, dict[int, Total]]:
@@ -246,28 +313,66 @@ def parts(learner: Learner, curve: Curve) -> Curve:
                 weight += min(executions, MAX_WEIGHT)
             if weight > most:
                 base, most = k, weight
-        curve = replace(curve, contended_us=_contended_us(groups, curve))
-    scale = 1.0 + curve.contention * (base - 1)
-    rows = groups[base]
+    curve = _bent(curve, groups[base], 1.0 + curve.contention * (base - 1))
+    return replace(curve, contended_us=_contended_us(groups, curve)) if len(groups) > 1 else curve
+
+
+def _bent(curve: Curve, rows: Mapping[int, Total], scale: float) -> Curve:
+    """The curve with `parts` by these batches, whose times are `scale` times those of one instance."""
+    sizes = _believed(rows)
+    if len(sizes) < 2:
+        return curve
+    largest = sizes[-1]
+    limits = [limit for limit in PART_LIMITS if limit < largest] + [largest]
     found: list[tuple[int, float, float]] = []
-    differs = False
-    for limit, line in zip(PART_LIMITS, _lines(rows, PART_LIMITS, 0.0), strict=False):
+    differs, tail_us = False, 0.0
+    for limit, line in zip(limits, _lines(rows, sizes, limits, 0.0), strict=False):
         if line is None or line.spread == 0.0:
             continue
-        found.append((limit, line.alpha_us / scale, line.beta_us / scale))
+        alpha_us, beta_us = line.alpha_us, line.beta_us
+        at_us, tail_us = _end(rows, sizes, limit, line)
+        if abs(at_us - line.at(limit)) > PART_DIFFERS * line.at(limit):
+            alpha_us, beta_us = chord(found[0][1] + found[0][2] if found else line.at(1), limit, at_us)
+        if found:  # a larger batch takes no less
+            alpha_us += max(0.0, found[-1][1] + found[-1][2] * found[-1][0] - alpha_us - beta_us * limit)
+        found.append((limit, alpha_us, beta_us))
+    parts = tuple((limit, alpha_us / scale, beta_us / scale) for limit, alpha_us, beta_us in found)
+    bent = replace(curve, parts=parts, tail_us=tail_us / scale)
+    for limit in (*(part[0] for part in parts), 2 * largest):
         whole = curve.service_us(limit, 1)
-        differs = differs or abs(line.at(limit) / scale - whole) > PART_DIFFERS * whole
-    return replace(curve, parts=tuple(found)) if differs else curve
+        differs = differs or abs(bent.upto(limit).service_us(limit, 1) - whole) > PART_DIFFERS * whole
+    return bent if differs else curve
+
+
+def _end(rows: Mapping[int, Total], sizes: Sequence[int], limit: int, line: _Line) -> tuple[float, float]:
+    """(time of a batch of `limit`, of each item more) by the batches between half of the limit and it, which know best;
+    where none was seen, by the nearest two; where they are of one size, by the line.
+    """
+    below = max(b for b in sizes if b <= limit)
+    if below <= limit / 2:
+        above = min(b for b in sizes if b > limit)
+        slope = max(0.0, (rows[above].mean_us - rows[below].mean_us) / (above - below))
+        return rows[below].mean_us + slope * (limit - below), slope
+    weight = wb = ws = wbb = wbs = 0.0
+    for b in sizes:
+        if limit / 2 <= b <= limit:
+            executions, compute_us = rows[b]
+            w, s = min(executions, MAX_WEIGHT), compute_us / executions
+            weight, wb, ws, wbb, wbs = weight + w, wb + w * b, ws + w * s, wbb + w * b * b, wbs + w * b * s
+    mean_b, mean_s = wb / weight, ws / weight
+    spread = wbb - wb * mean_b
+    slope = max(0.0, (wbs - wb * mean_s) / spread) if spread >= 0.05 * weight else line.beta_us
+    return mean_s + slope * (limit - mean_b), slope
 
 
 def _contended_us(groups: Mapping[int, Mapping[int, Total]], curve: Curve) -> float:
     """`Curve.contended_us`, by the executions on several instances."""
     shared = [(b, t.executions) for k, rows in groups.items() if k > 1 for b, t in rows.items()]
     executions = sum(n for _, n in shared)
-    return sum(n * curve.service_us(b, 1) for b, n in shared) / executions if executions >= MIN_EXECUTIONS else 0.0
+    return sum(n * curve.alone_us(b) for b, n in shared) / executions if executions >= MIN_EXECUTIONS else 0.0
 
 
-def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, line: _Line) -> float | None:
+def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, curve: Curve) -> float | None:
     """γ from how much longer the same batches take on other instance counts than on `base`; None: unknown.
 
     All of them together: a small batch that waited for the device behind a large one took many times as long, and the
@@ -277,7 +382,7 @@ def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, line: _Lin
     for k, rows in groups.items():
         if k == base:
             continue
-        alone_us = sum(t.executions * line.at(b) for b, t in rows.items())
+        alone_us = sum(t.executions * curve.alone_us(b) for b, t in rows.items())
         weight = sum(t.executions for t in rows.values())
         if weight < MIN_EXECUTIONS or alone_us <= 0:
             continue
@@ -303,15 +408,17 @@ def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
         return known
     # On several instances a small batch may wait behind a large one, and then looks as dear: the fewest tell the slope.
     base = min(lines, key=lambda k: (lines[k].spread == 0.0, k))
-    contention = _contention(groups, base, lines[base]) if len(groups) > 1 else None
+    contention = None
+    if len(groups) > 1:
+        alone = _bent(Curve(lines[base].alpha_us, lines[base].beta_us), groups[base], 1.0)
+        contention = _contention(groups, base, alone)
     if contention is None:
         contention = known.contention_permille / 1000 if known else 0.0
     scale = 1.0 + contention * (base - 1)
     largest, executions = known.largest_batch if known else 0, 0.0
-    for (_, batch), (seen, _) in learner.totals.items():
-        executions += seen
-        if batch > largest and seen >= MIN_EXECUTIONS:
-            largest = batch
+    for rows in groups.values():
+        executions += sum(total.executions for total in rows.values())
+        largest = max([largest, *_believed(rows)])
     return ServiceTime(
         alpha_microseconds=round(lines[base].alpha_us / scale),
         beta_microseconds=round(lines[base].beta_us / scale),

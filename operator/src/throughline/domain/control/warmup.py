@@ -116,7 +116,7 @@ def follow(
     now_seconds: float, seconds: float,
 ) -> WarmUp | Warm:  # fmt: skip
     """The warm-up with the rows of one more observation. `known`: (executions, compute µs) by batch size that were
-    learned; `executions`: on the counters now; `seconds`: since the observation before.
+    learned, or are expected; `executions`: on the counters now; `seconds`: since the observation before.
     """
     if not rows:
         return phase

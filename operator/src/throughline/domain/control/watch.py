@@ -12,6 +12,7 @@ from throughline.api.status import BlockedBy
 from throughline.domain.control.blocked import block_text
 from throughline.domain.control.counters import Failed
 from throughline.domain.control.failures import MIN_FAILED, beyond, one_sided
+from throughline.domain.control.looks import SUMMARY_SECONDS
 from throughline.domain.control.text import settings_text, unix_seconds
 from throughline.domain.formatting import duration, rate
 
@@ -141,7 +142,7 @@ def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
 
 
 def _judge_all(  # one check after another
-    view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool
+    view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool, same_speed: bool
 ) -> Verdict:
     if one_sided(demand, view.serving):
         text = f"pod {demand.faulty_pods[0]} fails requests, and others with the same settings do not"
@@ -149,6 +150,8 @@ def _judge_all(  # one check after another
     usual = FAILURE_SHARE + trial.baseline_failed_permille / 1000
     if beyond(demand.failures_per_second, demand.requests_per_second, usual, view.metrics_window_seconds):
         return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change", failing=True)
+    if not same_speed:
+        return Verdict(Outcome.WATCHING, "the node runs slower than usual: the settings are judged once it does not")
     by_callers = _judge_callers(demand, trial, LESS) if callers_wait else None
     if by_callers is not None:
         return by_callers
@@ -180,6 +183,28 @@ def _judge_all(  # one check after another
     )
 
 
+def _judge_p99(demand: Demand, trial: Trial, slo_us: float, *, clean: bool) -> Verdict | None:
+    """What met the SLO is not left for what misses it under the same load. `clean`: the latency summary holds nothing
+    from before the change. None: the SLO is met, or was not before.
+    """
+    before_us, now_us, rate_before = trial.baseline_p99_microseconds, demand.p99_us, trial.baseline_rate_per_second
+    if before_us is None or before_us > slo_us or now_us is None or now_us <= slo_us:
+        return None
+    if rate_before is not None and demand.served_per_second > LOAD_GROWTH * rate_before:
+        return None
+    text = f"p99 {duration(now_us)} misses the SLO, {duration(before_us)} before the change met it"
+    return Verdict(Outcome.ROLLBACK if clean else Outcome.WATCHING, text)
+
+
+def _failed(view: ServiceView, trial: Trial, demand: Demand | None, since: Mapping[str, Failed]) -> Verdict | None:
+    """What ends the change at once: Triton refuses it, or requests fail since."""
+    refusal = _refusal(view, trial)
+    if refusal is not None:
+        return Verdict(Outcome.ROLLBACK, refusal)
+    one_pods_fault = trial.pod is None and demand is not None and one_sided(demand, view.serving)
+    return None if one_pods_fault else _failing(view, trial, since)
+
+
 def judge(
     view: ServiceView,
     trial: Trial,
@@ -190,19 +215,16 @@ def judge(
     since: Mapping[str, Failed] = MappingProxyType({}),
     warm_since: float | None = -math.inf,
     backlog: bool = False,
+    same_speed: bool = True,
 ) -> Verdict:
     """What to do about the change under watch. Without metrics nothing is judged but what the servers say themselves.
 
     `since`: what failed since the last observation, by pod uid. `warm_since`: when the pods that were loaded had their
     slow executions behind them; None: they have not yet. `backlog`: what queued up meanwhile is still being served.
+    `same_speed`: the node is as fast as it usually is.
     """
-    refusal = _refusal(view, trial)
-    if refusal is not None:
-        return Verdict(Outcome.ROLLBACK, refusal)
-    one_pods_fault = trial.pod is None and demand is not None and one_sided(demand, view.serving)
-    failing = None if one_pods_fault else _failing(view, trial, since)
-    if failing is not None:
-        return failing
+    if (failed := _failed(view, trial, demand, since)) is not None:
+        return failed
     age = view.now_seconds - unix_seconds(trial.started)
     if age > MAX_TRIAL_SECONDS:
         outcome = Outcome.CANCEL if trial.pod else Outcome.PASSED
@@ -218,14 +240,13 @@ def judge(
         return Verdict(Outcome.WATCHING, "the metrics window still holds what was before")
     if trial.pod is None and slow_only and backlog:
         return Verdict(Outcome.WATCHING, "what queued up while the model was warming up is being served")
-    return _compared(view, trial, demand, slo_us, callers_wait=callers_wait)
-
-
-def _compared(view: ServiceView, trial: Trial, demand: Demand, slo_us: float, *, callers_wait: bool) -> Verdict:
-    """The verdict by what is measured of the change alone: on its pod beside its peers, or on all and before."""
     if trial.pod is not None:
         by_callers = _judge_callers(demand, trial, LESS_BY_ONE) if callers_wait else None
         if by_callers is not None and by_callers.outcome is Outcome.NO_GAIN:
             return by_callers
         return _judge_pod(view, trial, slo_us)
-    return _judge_all(view, demand, trial, slo_us, callers_wait=callers_wait)
+    verdict = _judge_all(view, demand, trial, slo_us, callers_wait=callers_wait, same_speed=same_speed)
+    if verdict.outcome is not Outcome.PASSED:
+        return verdict
+    clean = since_change >= SUMMARY_SECONDS + view.metrics_window_seconds + SETTLE_SECONDS
+    return _judge_p99(demand, trial, slo_us, clean=clean) or verdict
