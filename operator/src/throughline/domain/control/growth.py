@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.queueing import saturation_per_second
+from throughline.domain.control.text import unix_seconds
 from throughline.domain.formatting import count, rate
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ FASTER = 0.8
 MORE_IN_FLIGHT = 0.25
 # A queue that grows by this share of what is served is of open-loop arrivals; closed-loop clients wait for answers.
 OVERFLOW = 0.05
+# What a change of settings does to the rate of closed-loop clients shows within this time; what rises later is demand.
+SHOWN_SECONDS = 20.0
 # Replicas that did not help are tried again after this time, twice as long after each further time.
 PAUSE_SECONDS = 900.0
 MAX_PAUSE_SECONDS = 24 * 3600.0
@@ -88,6 +91,21 @@ def _served(ctx: Context, demand: Demand) -> float:
 
 def _more_in_flight(demand: Demand, before: float) -> bool:
     return demand.in_flight > (1.0 + MORE_IN_FLIGHT) * before
+
+
+def _rises(ctx: Context) -> bool:
+    """Whether more arrives than all that came when the last change of settings had just been made: a look shows it
+    before the metrics window does.
+    """
+    looks, changed = ctx.memory.looks, ctx.control.last_batch_change
+    if changed is None or not looks:
+        return False
+    shown = unix_seconds(changed) + SHOWN_SECONDS
+    newest = looks[-1]
+    early = [look.per_second for look in looks if shown - SHOWN_SECONDS < look.at_seconds <= shown]
+    if not early or newest.at_seconds - newest.seconds < shown:
+        return False
+    return newest.per_second > (1.0 + MORE_IN_FLIGHT) * max(early)
 
 
 def ordered(ctx: Context, before: Growth | None, replicas: int) -> Growth | None:
@@ -159,6 +177,7 @@ def blocked_by(ctx: Context, trial: Trial | None) -> str | None:
         return "the replicas that were added last are still being judged"
     before = ctx.memory.changed_in_flight
     # Served better, closed-loop clients send more, but no more of it is in flight.
-    if trial is not None and not (overflows(demand) or before is None or _more_in_flight(demand, before)):
+    more = before is None or _more_in_flight(demand, before) or overflows(demand)
+    if trial is not None and not (more or _rises(ctx)):
         return "a change of batch settings is still being judged, and comes first"
     return None
