@@ -26,7 +26,14 @@ BATCHED: tuple[Settings, ...] = tuple(
 GRID: tuple[Settings, ...] = ((1, 0, 1), (1, 0, 2), *BATCHED)
 ONNX_WIDTH = 1024
 ONNX_INPUTS = 16  # few, since perf_analyzer keeps all that it sends
-STEPS = ("batches", "serial", "onnx")
+# docs/gpu.md's GPU, one: its table of times as a wait, four times as slow, so that two cores carry what it serves.
+TABLE_SLOWER = 4.0
+TABLE_SLO_MS = int(100 * TABLE_SLOWER)
+TABLE_GRID: tuple[Settings, ...] = (
+    *((1, 0, 1), (64, 2000, 1), (32, 0, 4), (64, 0, 4)),
+    *((size, 0, instances) for size in (8, 16, 32, 64) for instances in (1, 2)),
+)
+STEPS = ("batches", "serial", "onnx", "gpu-table")
 ALONE = ("core", "traces")  # need no cluster
 BESIDE_LOAD = {"evaluator": evaluator.run, "oracle": oracle.run}
 PARTS = (*STEPS, *BESIDE_LOAD, "rest", *ALONE)
@@ -38,7 +45,7 @@ def say(text: str) -> None:
 
 
 def cases() -> dict[str, step.Case]:
-    """The two models of the tour, which wait instead of computing, and a real network on the CPU."""
+    """The two models of the tour, which wait instead of computing, a real network on the CPU, and a GPU's times."""
     scaling = {"maxReplicas": 8, "scaleDownStabilizationSeconds": 60}
     batching = {"instances": {"min": 1, "max": 2}}
     levels = ((4.0, 120.0), (10.0, 150.0), (1.0, 120.0))
@@ -55,11 +62,29 @@ def cases() -> dict[str, step.Case]:
         scaling={"maxReplicas": 2, "scaleDownStabilizationSeconds": 60},
         batching=batching,
     )
+    table = models.service(
+        "gpu-table",
+        models.table_model(models.H200_MS, slower=TABLE_SLOWER),
+        slo_ms=TABLE_SLO_MS,
+        scaling={"maxReplicas": 1},
+    )
     return {
         "batches": step.Case("batches", waiting("batches", 4000, 200, 2), 100, levels, GRID, 64, 5.0, 1e6 / 4200),
         "serial": step.Case("serial", waiting("serial", 1000, 2000, 1), 100, levels, GRID, 64, None, 1e6 / 3000),
         # Two cores carry everything here, so the levels end where the cores do.
         "onnx": step.Case("onnx", onnx, 250, ((2.0, 120.0), (3.0, 120.0), (0.3, 90.0)), GRID, 32, None),
+        "gpu-table": step.Case(
+            "gpu-table",
+            table,
+            TABLE_SLO_MS,
+            ((4.0, 120.0), (10.0, 120.0), (1.0, 90.0)),
+            TABLE_GRID,
+            64,
+            5.0,
+            1e3 / (TABLE_SLOWER * models.H200_MS[1][1]),
+            share=0.97,
+            limit_seconds=60.0,
+        ),
     }
 
 
