@@ -10,9 +10,15 @@ done
 [ -x /usr/lib/cni/ptp ] || missing="$missing containernetworking-plugins"
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
   echo "installing:$missing"
-  apt-get update -qq
+  # Another apt, such as that of unattended upgrades, may hold the lock: for five minutes it is waited for.
+  tries=20
   # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $missing >/dev/null
+  until apt-get update -qq &&
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $missing >/dev/null; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || exit 1
+    sleep 15
+  done
 fi
 command -v uv >/dev/null 2>&1 || python3 -m pip install --quiet --root-user-action=ignore uv ||
   { echo "install uv: python3 -m pip install uv" >&2; exit 1; }
