@@ -212,7 +212,7 @@ def test_with_peers_new_settings_are_tried_on_one_pod_first():
     world.run(240)
     trials = [d for d in world.status.decisions if d.action == "Trial"]
     assert trials
-    assert any(d.reason == "TrialPassed" for d in world.status.decisions)
+    assert any(d.reason == "CanaryPassed" for d in world.status.decisions)
 
 
 def test_a_trial_that_goes_badly_stays_on_its_one_pod():
@@ -298,7 +298,7 @@ def test_latency_that_no_prediction_explains_is_answered_within_bounds_and_never
         world.run(10)
         reasons.add(world.condition("SLOMet").reason)
         assert world.condition("SLOMet").status == "False"
-    assert reasons & {"LoopInert", "AtMaxReplicas"}
+    assert reasons & {"NoEffectiveAction", "AtMaxReplicas"}
     changes = len(world.changes)
     world.run(300)
     assert len(world.changes) - changes <= 6

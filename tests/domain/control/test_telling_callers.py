@@ -103,9 +103,9 @@ def test_a_trial_on_one_pod_that_takes_from_its_peer_is_taken_back():
         world.run(seconds)
     world.call(CALLERS // 2)
     world.run(150)
-    back = next(d.message for d in world.status.decisions if d.reason == "Worsened")
+    back = next(d.message for d in world.status.decisions if d.reason == "RolledBack")
     assert "served to closed-loop clients" in back
-    assert "TrialPassed" not in {d.reason for d in world.status.decisions}  # it never came to both
+    assert "CanaryPassed" not in {d.reason for d in world.status.decisions}  # it never came to both
     assert world.durable.instances == 1
     assert world.memory.callers == pytest.approx(CALLERS / 2, rel=0.15)
 

@@ -30,9 +30,9 @@ def words(outcome: str | None, message: str = "x0: drifted") -> Words | None:
         ("Complete", words("Passed"), "True", "WithinBounds", "x0"),
         ("Complete", words("Failed"), "False", "Drifted", "x0: drifted"),
         ("Complete", words("Unknown"), "Unknown", "NotEnoughRows", "x0"),
-        ("Complete", words(None, "no such file"), "Unknown", "LookFailed", "no such file"),
-        ("Failed", words(None, "the store does not answer"), "Unknown", "LookFailed", "the store does not answer"),
-        ("Failed", None, "Unknown", "LookFailed", "what Kubernetes says"),
+        ("Complete", words(None, "no such file"), "Unknown", "CheckFailed", "no such file"),
+        ("Failed", words(None, "the store does not answer"), "Unknown", "CheckFailed", "the store does not answer"),
+        ("Failed", None, "Unknown", "CheckFailed", "what Kubernetes says"),
     ],
 )
 def test_what_a_look_says(ended: str, said: Words | None, status: str, reason: str, message: str) -> None:
@@ -49,6 +49,12 @@ def test_what_is_old_is_not_held_to_be_so() -> None:
     assert condition(last, EVERY_TEN, then + 3600 + 1200).reason == "Stale"
     assert condition(last, "0 0 * * *", then + 24 * 3600).reason == "WithinBounds"
     assert condition(None, EVERY_TEN, then).reason == "NotLookedAt"
+
+
+def test_a_stored_reason_may_have_its_former_name() -> None:
+    last = found(job("Failed"), DONE, None).model_copy(update={"reason": "LookFailed"})
+    update = condition(last, EVERY_TEN, unix_seconds(DONE) + 60)
+    assert (update.status, update.reason) == (ConditionStatus.UNKNOWN, "CheckFailed")
 
 
 def test_only_the_message_is_cut() -> None:

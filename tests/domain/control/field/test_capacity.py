@@ -70,7 +70,7 @@ def test_while_nodes_are_closed_replicas_go_when_the_demand_needs_fewer():
     world.rate = 3.0
     world.run(400)
     assert 2 <= world.replicas < before
-    assert "LessIsEnough" in reasons(world)
+    assert "ExcessCapacity" in reasons(world)
     assert world.p99_ms(120) < SLO_MS
 
 

@@ -198,7 +198,7 @@ def test_each_load_is_judged_before_the_next_and_the_slo_is_met(kind):
     size = world.memory.known.largest_batch
     assert known.service_us(size, 1) == pytest.approx(1000 * (4 + 0.2 * size), rel=0.2)
     for _, reason, message in texts:
-        assert reason not in {"SLOInfeasible", "AtMaxReplicas", "LoopInert"}, message
+        assert reason not in {"SLOInfeasible", "AtMaxReplicas", "NoEffectiveAction"}, message
         assert "raise" not in message
 
 

@@ -56,7 +56,7 @@ def test_a_replica_that_does_not_help_is_given_back_and_tried_again_after_a_grow
     world.run(3600, INTERVAL)
     orders = [at for at, text in world.changes if text.startswith("2 ")]
     assert world.replicas == 1 or world.memory.growth is not None
-    assert "served" in next(d.message for d in world.status.decisions if d.reason == "LessIsEnough")
+    assert "served" in next(d.message for d in world.status.decisions if d.reason == "ExcessCapacity")
     grown = [d for d in world.status.decisions if d.reason == "DemandAboveCapacity"]
     assert len(grown) <= 3
     assert orders[-1] - orders[0] >= PAUSE_SECONDS or len(grown) == 1

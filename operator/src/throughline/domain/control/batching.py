@@ -144,18 +144,18 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
         whole = trial.model_copy(update={"pod": None, "started": rfc3339(ctx.now)})
         did = "is in force" if hurry else "did well"
         text = f"{name} {did} on pod {trial.pod} ({verdict.message}); now given to all pods"
-        lines = note(Action.BATCH, "TrialPassed", trial.settings, text)
+        lines = note(Action.BATCH, "CanaryPassed", trial.settings, text)
         return BatchStep(trial.settings, trial=whole, rejected=rejected, records=lines, changed=True)
     if verdict.outcome in {Outcome.ROLLBACK, Outcome.NO_GAIN}:
         rejected = _with_verdict(ctx, trial, verdict, rejected)
         text = f"{name} taken back, {settings_text(trial.previous)} again: {verdict.message}"
-        lines = note(Action.ROLLBACK, "Worsened", trial.previous, text)
+        lines = note(Action.ROLLBACK, "RolledBack", trial.previous, text)
         return BatchStep(
             trial.previous, rejected=rejected, records=lines, changed=True, message=text,
             worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None, rolled_back=loaded,
         )  # fmt: skip
     if verdict.outcome is Outcome.CANCEL:
-        lines = note(Action.ROLLBACK, "TrialCancelled", trial.previous, verdict.message)
+        lines = note(Action.ROLLBACK, "CanaryCancelled", trial.previous, verdict.message)
         return BatchStep(
             trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message, rolled_back=loaded
         )
@@ -361,7 +361,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         trial = trial.model_copy(update={"pod": pod.name})
         text = f"{why}; tried first on pod {pod.name}"
         return BatchStep(
-            ctx.settings, {pod.uid: best.settings}, trial, rejected, line(Action.TRIAL, "TryOnOnePod", text),
+            ctx.settings, {pod.uid: best.settings}, trial, rejected, line(Action.TRIAL, "CanaryStarted", text),
             changed=True,
         )  # fmt: skip
     return BatchStep(
@@ -401,7 +401,7 @@ def _below(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep | 
     settings = ctx.settings.model_copy(update={"max_batch_size": max(least, below)})
     text = f"{settings_text(ctx.settings)} taken back: {block_text(by.blocked_by, by.reason)}"
     line = record(
-        ctx.now, Action.ROLLBACK, "Worsened", text, inputs=inputs_text(ctx), replicas=ctx.view.replicas or 0,
+        ctx.now, Action.ROLLBACK, "RolledBack", text, inputs=inputs_text(ctx), replicas=ctx.view.replicas or 0,
         settings=settings,
     )  # fmt: skip
     return BatchStep(settings, rejected=rejected, records=(line,), changed=True, message=text, rolled_back=True)

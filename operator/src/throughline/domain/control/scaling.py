@@ -266,7 +266,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         # Kubernetes removes those first that have no node. They carried nothing, so that all of them go at once, alone.
         target = max(lowest, started if started < current else current - max(1, current // 2))
         why = f"{count(lowest, 'replica')} sufficed for {window:.0f} s" if futile is None else futile.found
-        reason = "LessIsEnough"
+        reason = "ExcessCapacity"
         if started < current:
             reason, why = "NeverStarted", f"{count(current - target, 'replica')} never started, and {why}"
         else:

@@ -172,7 +172,7 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
         return "Draining", "the requests that queued up during an overload are being served"
     if len(ctx.serving) < current or not ctx.settled or not ctx.steady:
         return "Converging", "replicas are starting, or what was changed last is still being measured"
-    return "LoopInert", (
+    return "NoEffectiveAction", (
         "the SLO is missed and no change is predicted to help; latency may come from outside the model (the node's "
         f"CPU, the network, large inputs); `{commands.explain(ctx.view)}` shows what was weighed"
     )

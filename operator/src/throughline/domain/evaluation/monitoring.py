@@ -26,12 +26,15 @@ MESSAGE_LIMIT = 2048
 # A look may take so long after its start.
 LATE_SECONDS = 3600.0
 ZONE = "Etc/UTC"
+CHECK_FAILED = "CheckFailed"
+# A stored status may still hold a reason by its former name.
+RENAMED = {"LookFailed": CHECK_FAILED}
 _REASONS = {Outcome.PASSED: "WithinBounds", Outcome.FAILED: "Drifted", Outcome.UNKNOWN: "NotEnoughRows"}
 _STATUSES = {
     "WithinBounds": ConditionStatus.TRUE,
     "Drifted": ConditionStatus.FALSE,
     "NotEnoughRows": ConditionStatus.UNKNOWN,
-    "LookFailed": ConditionStatus.UNKNOWN,
+    CHECK_FAILED: ConditionStatus.UNKNOWN,
 }
 
 
@@ -41,7 +44,7 @@ def found(job: JobView, completed: str, words: Words | None) -> MonitoringStatus
     if job.ended != COMPLETE or words is None or outcome is None or words.exit_code not in exits.VERDICTS:
         said = words.message if words is not None and words.message else job.message or "it left no last words"
         return MonitoringStatus(
-            job=job.name, completed=completed, reason="LookFailed", message=f"Job {job.name}: {said}"[:MESSAGE_LIMIT]
+            job=job.name, completed=completed, reason=CHECK_FAILED, message=f"Job {job.name}: {said}"[:MESSAGE_LIMIT]
         )
     return MonitoringStatus(
         job=job.name,
@@ -61,7 +64,8 @@ def condition(last: MonitoringStatus | None, schedule: str, now: float) -> Condi
     after = next_start_seconds(schedule, ZONE, next_start_seconds(schedule, ZONE, done))
     if now > after + LATE_SECONDS:
         return _said(ConditionStatus.UNKNOWN, "Stale", f"last looked at {last.completed}; then: {last.message}")
-    return _said(_STATUSES[last.reason], last.reason, last.message)
+    reason = RENAMED.get(last.reason, last.reason)
+    return _said(_STATUSES[reason], reason, last.message)
 
 
 SERVER_TOO_OLD, SALT_MISSING = "ServerTooOld", "SaltMissing"

@@ -174,7 +174,7 @@ _DRIFT_TABLE = (
     ),
     Meaning(
         DRIFT_WITHIN_BOUNDS,
-        "LookFailed",
+        "CheckFailed",
         _F,
         "The last look came to no result: the message says why.",
         "Correct what the message names; `kubectl get pods -n NAMESPACE` shows the CronJob's last pod "

@@ -84,7 +84,7 @@ CONTROL_REASONS = (
     ),
     Meaning(
         SLO_MET,
-        "LoopInert",
+        "NoEffectiveAction",
         _F,
         "The SLO is missed and no change is predicted to help.",
         "`throughline explain NAME -n NAMESPACE` shows what was weighed; look for CPU pressure, network and large "

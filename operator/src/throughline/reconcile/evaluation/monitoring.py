@@ -32,7 +32,7 @@ async def look(
     obstacle = drift.obstacle(spec.monitoring, None if pool is None else pool.region, deps.options)
     if obstacle is not None:
         return monitoring.kept_from(*obstacle), before
-    doubted = before is not None and before.reason == "LookFailed"
+    doubted = before is not None and monitoring.RENAMED.get(before.reason, before.reason) == monitoring.CHECK_FAILED
     missing = await salt.missing(deps, state, identity, spec.monitoring.sampling.salt, doubted=doubted)
     if missing is not None:
         then = "a new pod cannot start until it is" if salt.sampled(deps, identity) else "until then nothing is sampled"
