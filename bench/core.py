@@ -17,10 +17,10 @@ from throughline.api.batching import BatchSettings
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
-from throughline.domain.control.curve import Curve
+from throughline.domain.control.formatting import with_records
 from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.control.queueing import p99_us
-from throughline.domain.control.text import with_records
+from throughline.domain.control.service_time_model import Curve
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodMetrics, PodView, PoolView, ServiceView
 from throughline.runtime import collector
 

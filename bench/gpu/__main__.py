@@ -19,8 +19,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchSettings
+from throughline.domain.control.formatting import settings_text
 from throughline.domain.control.service_time import MIN_EXECUTIONS
-from throughline.domain.control.text import settings_text
 from throughline.domain.manifests import triton_config
 
 from bench import step

@@ -151,7 +151,7 @@ SPEAKERS = (
     "domain/refusals.py",
     "domain/workload_conditions.py",
     "domain/placement.py",
-    "domain/control/verdicts.py",
+    "domain/control/conditions.py",
 )
 KUBELET = workload_conditions.PULL_REASONS | workload_conditions.CONFIG_REASONS | workload_conditions.CRASH_REASONS
 OTHERS = KUBELET | {"Insufficient", "Evicted", "UnexpectedAdmissionError", "NodeAffinity"}

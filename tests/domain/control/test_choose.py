@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import Batching, BatchSettings
 from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds, search
-from throughline.domain.control.curve import Curve
+from throughline.domain.control.service_time_model import Curve
 
 
 def problem(curve, demand, *, slo_ms=100, max_replicas=20, in_flight=8.0):

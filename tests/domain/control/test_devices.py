@@ -10,11 +10,11 @@ from throughline.api.model import InstanceKind
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.control.choose import evaluate
 from throughline.domain.control.context import prepare
-from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import measure
-from throughline.domain.control.memory import LoopMemory
 from throughline.domain.control.queueing import closed_loop_per_second
 from throughline.domain.control.service_time import Learner
+from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.state import LoopMemory
 from throughline.domain.observed import BatchStatistic, PoolView
 from views import metrics, pod, view, warm
 

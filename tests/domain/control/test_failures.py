@@ -8,8 +8,8 @@ import pytest
 from throughline.api.inferenceservice import SLO, InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime, Trial
 from throughline.domain.control.demand import measure
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.text import rfc3339
 from throughline.domain.control.watch import Outcome, judge
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
-from throughline.domain.control import glance as glance_module
-from throughline.domain.control.glance import COST_DIFFERS, WHOLE_SECONDS, glance
+from throughline.domain.control import fast_path
+from throughline.domain.control.fast_path import COST_DIFFERS, WHOLE_SECONDS, glance
 from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
 from world import World, linear
@@ -220,8 +220,8 @@ def test_a_look_changes_what_it_says_and_leaves_the_rest():
 def test_a_glance_that_does_not_look_at_latency_is_seen(monkeypatch):
     view, memory = calm()
     slow = DEPARTURES["p99 over the SLO"](view, memory)
-    monkeypatch.setattr(glance_module, "_calm", lambda *_: True)
-    monkeypatch.setattr(glance_module, "_errors", lambda *_: memory.errors)  # which sees it, too
+    monkeypatch.setattr(fast_path, "_calm", lambda *_: True)
+    monkeypatch.setattr(fast_path, "_errors", lambda *_: memory.errors)  # which sees it, too
     assert told(decide(slow, memory)[0]) != told(whole(slow, memory)[0])
 
 
@@ -229,12 +229,12 @@ def test_a_glance_that_does_not_look_at_the_spec_is_seen(monkeypatch):
     view, memory = calm()
     scaling = view.spec.scaling.model_copy(update={"min_replicas": 4})
     other = dataclasses.replace(view, spec=view.spec.model_copy(update={"scaling": scaling}))
-    monkeypatch.setattr(glance_module, "_same", lambda *_: True)
+    monkeypatch.setattr(fast_path, "_same", lambda *_: True)
     assert told(decide(other, memory)[0]) != told(whole(other, memory)[0])
 
 
 def test_a_glance_that_does_not_ask_for_the_demand_is_seen(monkeypatch):
     view, memory = calm()
     crowd = executed(view, memory, 400.0)
-    monkeypatch.setattr(glance_module, "_wanted", lambda *_: 1.0)
+    monkeypatch.setattr(fast_path, "_wanted", lambda *_: 1.0)
     assert told(decide(crowd, memory)[0]) != told(whole(crowd, memory)[0])

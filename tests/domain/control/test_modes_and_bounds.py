@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from throughline.api.batching import BatchSettings
 from throughline.api.status import RejectedSettings
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.loop import decide
-from throughline.domain.control.text import rfc3339
 from throughline.domain.observed import Unavailable
 from world import World, linear
 

@@ -7,7 +7,6 @@ from callers import Server, throughput
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.curve import Curve
 from throughline.domain.control.queueing import (
     capacity_per_second,
     closed_loop_per_second,
@@ -15,6 +14,7 @@ from throughline.domain.control.queueing import (
     p99_us,
     saturation_per_second,
 )
+from throughline.domain.control.service_time_model import Curve
 
 CURVES = (Curve(4000, 200), Curve(1000, 2000), Curve(4000, 200, 0.5), Curve(10_000, 100))
 

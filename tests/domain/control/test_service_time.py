@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ServiceTime
-from throughline.domain.control.curve import Curve
 from throughline.domain.control.service_time import Learner, estimate, parts
+from throughline.domain.control.service_time_model import Curve
 from throughline.domain.observed import BatchStatistic
 from views import observe
 

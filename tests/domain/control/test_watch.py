@@ -1,7 +1,7 @@
 import pytest
 from throughline.api.status import Trial
 from throughline.domain.control.demand import measure
-from throughline.domain.control.text import rfc3339
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.watch import Outcome, judge
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
 

@@ -11,8 +11,8 @@ from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime
 from throughline.domain.control.batching import _gain_text
 from throughline.domain.control.choose import Option
+from throughline.domain.control.exploration import Weighed
 from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.tries import Weighed
 from throughline.domain.observed import Unavailable
 from views import BATCHED, UNBATCHED, metrics, pod, view
 

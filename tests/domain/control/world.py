@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
+from throughline.domain.control.formatting import with_records
 from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.text import with_records
 from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, PoolView, ServiceView, Unavailable
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 from throughline.api.base import Condition, ConditionStatus
 from throughline.api.monitoring import Monitoring
 from throughline.api.status import MonitoringStatus
-from throughline.domain.control.text import unix_seconds
+from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.evaluation.attempt import JobView, Words
 from throughline.domain.evaluation.monitoring import condition, found, kept_from, with_servers
 

@@ -16,7 +16,7 @@ from throughline.api.status import BlockedBy, InferenceServiceStatus
 from throughline.cli import cluster, documents, output
 from throughline.domain.conditions import READY, RECONCILING, STALLED, Meaning, describe
 from throughline.domain.control.blocked import block_text
-from throughline.domain.control.text import settings_text, unix_seconds
+from throughline.domain.control.formatting import settings_text, unix_seconds
 from throughline.domain.formatting import age, plain
 from throughline.ports import ApiError
 

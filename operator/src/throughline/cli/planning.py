@@ -14,7 +14,7 @@ from throughline.api.batching import BatchingMode
 from throughline.cli.reading import FORBIDDEN, NOT_FOUND, Reading, warnings_in
 from throughline.domain import diff
 from throughline.domain.changes import Action, Change
-from throughline.domain.control.text import settings_text
+from throughline.domain.control.formatting import settings_text
 from throughline.domain.formatting import count
 from throughline.domain.manifests import secret_name
 from throughline.domain.ownership import FIELD_MANAGER

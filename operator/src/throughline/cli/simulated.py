@@ -15,7 +15,7 @@ from throughline.api.scaling import ScalingMode
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import output
-from throughline.domain.control.text import settings_text
+from throughline.domain.control.formatting import settings_text
 from throughline.domain.formatting import count, money, plain
 from throughline.domain.manifests import served_name
 from throughline.domain.observed import PoolView

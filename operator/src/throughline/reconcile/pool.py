@@ -11,7 +11,7 @@ from throughline.api.base import ConditionStatus
 from throughline.api.servingpool import ServingPoolSpec, ServingPoolStatus
 from throughline.domain.closed_nodes import pool_ready
 from throughline.domain.conditions import replaced
-from throughline.domain.control.text import rfc3339
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.doubtful_nodes import doubtful_nodes
 from throughline.domain.nodes import ONE, PODS

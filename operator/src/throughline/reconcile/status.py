@@ -21,7 +21,7 @@ from throughline.domain.conditions import (
     resolve,
     served,
 )
-from throughline.domain.control.text import rfc3339, settings_text, with_records
+from throughline.domain.control.formatting import rfc3339, settings_text, with_records
 from throughline.domain.manifests import selector_text, service_name
 from throughline.reconcile import writes
 

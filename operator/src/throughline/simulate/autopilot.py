@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.counters import STATISTICS_PODS
+from throughline.domain.control.formatting import with_records
 from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.text import with_records
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodView, PoolView, ServiceView, Unavailable
 from throughline.simulate.look import pod_metrics
 from throughline.simulate.world import FIRST_POOL

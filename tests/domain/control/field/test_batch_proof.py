@@ -9,10 +9,10 @@ from throughline.api.status import BlockedBy, RejectedSettings, Trial
 from throughline.domain.control.blocked import Blocked, blocked
 from throughline.domain.control.counters import Counted, Failed, Seen, failed_since
 from throughline.domain.control.demand import measure
-from throughline.domain.control.looks import remember
-from throughline.domain.control.memory import LoopMemory
+from throughline.domain.control.formatting import rfc3339, unix_seconds
+from throughline.domain.control.observations import remember
 from throughline.domain.control.service_time import Learner
-from throughline.domain.control.text import rfc3339, unix_seconds
+from throughline.domain.control.state import LoopMemory
 from throughline.domain.control.watch import Outcome, judge
 from throughline.domain.observed import BatchStatistic, FailedProof, LiveQueue
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view, warm

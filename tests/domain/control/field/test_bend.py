@@ -7,12 +7,12 @@ from throughline.api.status import Trial
 from throughline.domain.control import scaling
 from throughline.domain.control.batching import BatchStep
 from throughline.domain.control.context import prepare
-from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import measure
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.loop import LoopMemory
 from throughline.domain.control.queueing import capacity_per_second
 from throughline.domain.control.service_time import Learner, estimate, parts
-from throughline.domain.control.text import rfc3339
+from throughline.domain.control.service_time_model import Curve
 from throughline.domain.control.watch import Outcome, judge
 from views import BATCHED, NOW, UNBATCHED, batch_pod, metrics, observe, pod, view
 from world import World

@@ -8,13 +8,13 @@ import pytest
 from callers import CallersWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ControlStatus, InferenceServiceStatus, Trial
-from throughline.domain.control import service_time, tries
+from throughline.domain.control import exploration, service_time
 from throughline.domain.control.context import prepare
-from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import measure
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.loop import LoopMemory, decide
 from throughline.domain.control.service_time import Learner
-from throughline.domain.control.text import rfc3339
+from throughline.domain.control.service_time_model import Curve
 from throughline.domain.control.watch import Outcome, judge
 from throughline.domain.observed import BatchStatistic
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
@@ -262,5 +262,5 @@ def test_an_instance_more_needs_the_memory_of_a_reload_until_each_pod_was_loaded
         for name, api in zip("ab", loaded, strict=True)
     )
     ctx, _ = prepare(view(*pods, settings=ONE, memory_limited=True), LoopMemory())
-    assert tries.memory_allows(ctx, TWO) is allowed
-    assert not tries.memory_allows(ctx, TWO, whole=True)
+    assert exploration.memory_allows(ctx, TWO) is allowed
+    assert not exploration.memory_allows(ctx, TWO, whole=True)

@@ -5,9 +5,9 @@ from callers import CallersWorld, HostWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import Trial
 from throughline.domain.control.context import prepare
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.growth import PAUSE_SECONDS, Growth, blocked_by, futile, judged, ordered
 from throughline.domain.control.loop import LoopMemory
-from throughline.domain.control.text import rfc3339
 from views import NOW, metrics, pod, view
 from world import World, linear
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.choose import SLO_HEADROOM
-from throughline.domain.control.curve import Curve
 from throughline.domain.control.queueing import capacity_per_second
+from throughline.domain.control.service_time_model import Curve
 from world import World, linear
 
 ALPHA_MS, BETA_MS, SLO_MS = 200, 10, 5000

@@ -11,9 +11,8 @@ from throughline.api.status import Action, BlockedBy, RejectedSettings, Trial
 from throughline.domain.control.blocked import Blocked, block_text, blocked, current
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
 from throughline.domain.control.demand import STILL_SHARE, measure
-from throughline.domain.control.growth import awaited, overflows
-from throughline.domain.control.memory import Judged
-from throughline.domain.control.text import (
+from throughline.domain.control.exploration import Weighed, anyhow, memory_allows
+from throughline.domain.control.formatting import (
     alternative,
     inputs_text,
     predicted_text,
@@ -21,7 +20,8 @@ from throughline.domain.control.text import (
     rfc3339,
     settings_text,
 )
-from throughline.domain.control.tries import Weighed, anyhow, memory_allows
+from throughline.domain.control.growth import awaited, overflows
+from throughline.domain.control.state import Judged
 from throughline.domain.control.watch import Outcome, Verdict, judge
 from throughline.domain.formatting import count, number, plain
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchSettings
 from throughline.api.status import MAX_REJECTED, BlockedBy, RejectedSettings
-from throughline.domain.control.text import unix_seconds
+from throughline.domain.control.formatting import unix_seconds
 
 if TYPE_CHECKING:
     from throughline.domain.observed import ServiceView

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from throughline.api.batching import Batching
-    from throughline.domain.control.curve import Curve
+    from throughline.domain.control.service_time_model import Curve
 
 QUEUE_DELAYS_MICROSECONDS = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 # A queue delay above this share of the SLO spends the latency that bursts need.

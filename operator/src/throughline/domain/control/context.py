@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.api import quantities
 from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import MAX_POOLS, ControlStatus, PoolKnowledge, ServiceTime
-from throughline.domain.control import callers
+from throughline.domain.control import closed_loop
 from throughline.domain.control.analogues import exceeded, highest
 from throughline.domain.control.budget import spend
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
-from throughline.domain.control.curve import Curve
 from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.forecast import USUAL_SECONDS, Forecast, Look, dispersion, forecast
-from throughline.domain.control.grid import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, near, rounded
-from throughline.domain.control.looks import SUMMARY_SECONDS, fresh, look_seconds, remember
-from throughline.domain.control.memory import LoopMemory, with_error
+from throughline.domain.control.formatting import unix_seconds
+from throughline.domain.control.observations import SUMMARY_SECONDS, fresh, look_seconds, remember
+from throughline.domain.control.quantise import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, near, rounded
 from throughline.domain.control.queueing import capacity_per_second, p99_us
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
 from throughline.domain.control.service_time import estimate, parts
-from throughline.domain.control.text import unix_seconds
+from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.state import LoopMemory, with_error
 from throughline.domain.control.watch import SETTLE_SECONDS
 
 if TYPE_CHECKING:
@@ -383,8 +383,8 @@ def _predicted(
     if since_last > 0:
         trial = context.control.trial
         tried = trial.settings if trial is not None and trial.pod is not None else None
-        memory = callers.looked(memory, context.now, demand, curve, settings, ready, context.observe_seconds, tried)
-    waiting = memory.waiting_looks >= callers.WAITING_LOOKS
+        memory = closed_loop.looked(memory, context.now, demand, curve, settings, ready, context.observe_seconds, tried)
+    waiting = memory.waiting_looks >= closed_loop.WAITING_LOOKS
     horizon_seconds = 0.0 if fresh(context.serving) else memory.start_seconds + LOOK_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
     seen, ahead = provided(

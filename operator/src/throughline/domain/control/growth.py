@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.control.queueing import saturation_per_second
-from throughline.domain.control.text import unix_seconds
 from throughline.domain.formatting import count, rate
 
 if TYPE_CHECKING:

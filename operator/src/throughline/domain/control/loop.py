@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.api.status import Action, ControlStatus, SLOStatus
-from throughline.domain.control import batching, pools, repair, scaling, verdicts
+from throughline.domain.control import batching, conditions, pools, repair, scaling
 from throughline.domain.control.context import COSTLY_SECONDS, Context, kept, prepare
-from throughline.domain.control.glance import glance, hold
-from throughline.domain.control.memory import LoopMemory, with_error
-from throughline.domain.control.text import record, rfc3339, slo_status
+from throughline.domain.control.fast_path import glance, hold
+from throughline.domain.control.formatting import record, rfc3339, slo_status
+from throughline.domain.control.state import LoopMemory, with_error
 from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
         settings=batch.settings,
         pod_settings=batch.pod_settings,
         control=control,
-        conditions=verdicts.conditions(ctx, batch, scale),
+        conditions=conditions.conditions(ctx, batch, scale),
         records=tuple(records),
         slo=_slo_status(ctx, current),
         reloads=repairs.reloads,

@@ -16,8 +16,8 @@ from throughline.api.scaling import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control.choose import Problem, candidates, choose, evaluate, search
 from throughline.domain.control.context import price_of
-from throughline.domain.control.curve import Curve
-from throughline.domain.control.text import alternative, inputs_text, predicted_text, record
+from throughline.domain.control.formatting import alternative, inputs_text, predicted_text, record
+from throughline.domain.control.service_time_model import Curve
 from throughline.domain.formatting import count, money
 
 if TYPE_CHECKING:

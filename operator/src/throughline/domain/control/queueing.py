@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
-    from throughline.domain.control.curve import Curve
+    from throughline.domain.control.service_time_model import Curve
 
 # Beyond this share of the saturation throughput a queue takes minutes to settle, and any burst breaks the SLO.
 MAX_UTILIZATION = 0.92

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.status import MAX_REPAIRS, Action, Repair
 from throughline.domain.control import failures
-from throughline.domain.control.text import inputs_text, record, rfc3339, unix_seconds
-from throughline.domain.control.tries import memory_allows
+from throughline.domain.control.exploration import memory_allows
+from throughline.domain.control.formatting import inputs_text, record, rfc3339, unix_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,21 +9,21 @@ from throughline.api.scaling import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control import growth
 from throughline.domain.control.choose import DEMAND_HEADROOM, answers_callers, evaluate
-from throughline.domain.control.memory import Keep
+from throughline.domain.control.formatting import inputs_text, predicted_text, record, target_demand
 from throughline.domain.control.queueing import (
     capacity_per_second,
     closed_loop_per_second,
     p99_us,
     saturation_per_second,
 )
-from throughline.domain.control.text import inputs_text, predicted_text, record, target_demand
+from throughline.domain.control.state import Keep
 from throughline.domain.formatting import count, rate
 
 if TYPE_CHECKING:
     from throughline.api.status import DecisionRecord
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.context import Context
-    from throughline.domain.control.memory import LoopMemory
+    from throughline.domain.control.state import LoopMemory
 
 # The dead band around the demand that is provided for, which has its own margin for growth and chance: replicas are
 # added when they carry less than the first share of it, and removed only to a count that carries the second.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from throughline.api.status import ServiceTime
 from throughline.domain.control import warmup
 from throughline.domain.control.counters import Seen, growth, restarted
-from throughline.domain.control.curve import Curve, chord
+from throughline.domain.control.service_time_model import Curve, chord
 from throughline.domain.control.speed import Sample, Speed
 
 if TYPE_CHECKING:

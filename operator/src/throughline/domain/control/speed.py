@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from throughline.domain.control.grid import near
+from throughline.domain.control.quantise import near
 
 # The node is slowed where executions take longer than learned by more than the first share and chance (2/√n), and
 # until they do by less than the second.

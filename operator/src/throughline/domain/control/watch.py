@@ -12,8 +12,8 @@ from throughline.api.status import BlockedBy
 from throughline.domain.control.blocked import block_text
 from throughline.domain.control.counters import Failed
 from throughline.domain.control.failures import MIN_FAILED, beyond, one_sided
-from throughline.domain.control.looks import SUMMARY_SECONDS
-from throughline.domain.control.text import settings_text, unix_seconds
+from throughline.domain.control.formatting import settings_text, unix_seconds
+from throughline.domain.control.observations import SUMMARY_SECONDS
 from throughline.domain.formatting import duration, rate
 
 if TYPE_CHECKING:

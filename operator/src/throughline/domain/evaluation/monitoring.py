@@ -10,7 +10,7 @@ from throughline.api.monitoring import version_parts
 from throughline.api.schedules import next_start_seconds
 from throughline.api.status import MonitoringStatus
 from throughline.domain.condition_types import DRIFT_WITHIN_BOUNDS
-from throughline.domain.control.text import unix_seconds
+from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.evaluation.attempt import COMPLETE
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from throughline.api import validation
 from throughline.api.evaluationrun import EvaluationRunSpec, EvaluationRunStatus
 from throughline.api.modelrevision import ModelApprovalSpec, ModelRevisionSpec, ModelRevisionStatus, RevisionApproval
-from throughline.domain.control.text import unix_seconds
+from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.evaluation import admission
 from throughline.domain.evaluation.views import Candidate, Evidence, RevisionView, RunView, SuiteView
 from throughline.domain.manifests import REVISION_LABEL, deployment_name, model_hash, served_name

@@ -8,7 +8,7 @@ from throughline.api.base import ConditionStatus
 from throughline.api.evaluation import LoadCheck
 from throughline.api.status import Action
 from throughline.domain.conditions import ACCURACY_PASSING
-from throughline.domain.control.text import record
+from throughline.domain.control.formatting import record
 from throughline.domain.evaluation import admission, monitoring
 from throughline.domain.evaluation.records import service_status
 from throughline.domain.manifests import Identity

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from throughline.api.base import API_VERSION
-from throughline.domain.control.text import rfc3339
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.evaluation.admission import admission
 from throughline.domain.evaluation.records import new_revision, revision_name, revision_status
 from throughline.domain.manifests.names import metadata

@@ -18,7 +18,7 @@ from throughline import exits
 from throughline.api.base import ConditionStatus
 from throughline.api.evaluationresult import EvaluationResult
 from throughline.domain.changes import Action, change
-from throughline.domain.control.text import rfc3339
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.diff import with_hash
 from throughline.domain.evaluation.attempt import (

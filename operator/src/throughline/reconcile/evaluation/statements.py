@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from throughline.api.base import ConditionStatus, Outcome
 from throughline.api.evaluationresult import EvaluationResult
 from throughline.domain.conditions import replaced
-from throughline.domain.control.text import rfc3339
+from throughline.domain.control.formatting import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.evaluation.views import newest_ended
 from throughline.domain.manifests import evaluation

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.counters import Failed, Since
     from throughline.domain.control.demand import Demand
-    from throughline.domain.control.memory import LoopMemory
+    from throughline.domain.control.state import LoopMemory
     from throughline.domain.observed import PodView, ServiceView
 
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from throughline.domain.control.curve import Curve
+from throughline.domain.control.service_time_model import Curve
 
 # Curves nearer than this are one to the choice, which makes its predictions reusable.
 GRID = 0.02

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.choose import Option
     from throughline.domain.control.context import Context
-    from throughline.domain.control.curve import Curve
     from throughline.domain.control.demand import Demand
+    from throughline.domain.control.service_time_model import Curve
 
 # The demand is shown apart from what arrives where a backlog, or clients held back by latency, make it so much more.
 BACKLOG_SHOWN = 1.05

@@ -15,8 +15,8 @@ from throughline.api.status import BlockedBy
 from throughline.domain import commands, refusals
 from throughline.domain.control import failures, repair, series
 from throughline.domain.control.blocked import Blocked, block_text
+from throughline.domain.control.formatting import settings_text
 from throughline.domain.control.queueing import p99_us
-from throughline.domain.control.text import settings_text
 from throughline.domain.control.warmup import WARM_EXECUTIONS
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.formatting import count, duration, plain

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from throughline.api.batching import BatchSettings
     from throughline.api.status import ServiceTime
-    from throughline.domain.control.callers import Load
     from throughline.domain.control.choose import Problem
+    from throughline.domain.control.closed_loop import Load
     from throughline.domain.control.counters import Failed
+    from throughline.domain.control.fast_path import Held
     from throughline.domain.control.forecast import Look
-    from throughline.domain.control.glance import Held
     from throughline.domain.control.growth import Growth
-    from throughline.domain.control.looks import Queue
+    from throughline.domain.control.observations import Queue
 
     Errors = tuple[tuple[BatchSettings, float], ...]
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from throughline.api.batching import BatchSettings
-    from throughline.domain.control.curve import Curve
     from throughline.domain.control.demand import Demand
-    from throughline.domain.control.memory import LoopMemory
+    from throughline.domain.control.service_time_model import Curve
+    from throughline.domain.control.state import LoopMemory
 
 # Batches of at least so many, and so many times what a stream would make: small ones come of any burst.
 MIN_TELLING_BATCH = 16.0

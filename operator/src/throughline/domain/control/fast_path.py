@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
-from throughline.domain.control import callers, looks, scaling
+from throughline.domain.control import closed_loop, observations, scaling
 from throughline.domain.control.context import (
     LOOK_SECONDS,
     corrected,
@@ -30,9 +30,9 @@ from throughline.domain.control.context import (
 from throughline.domain.control.counters import Counted, Seen, Since, queued_since
 from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
 from throughline.domain.control.forecast import dispersion
-from throughline.domain.control.grid import DEMAND_GRID, IN_FLIGHT_GRID, near
-from throughline.domain.control.memory import needed_since, with_error
-from throughline.domain.control.text import slo_status, unix_seconds
+from throughline.domain.control.formatting import slo_status, unix_seconds
+from throughline.domain.control.quantise import DEMAND_GRID, IN_FLIGHT_GRID, near
+from throughline.domain.control.state import needed_since, with_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.context import Context
-    from throughline.domain.control.curve import Curve
     from throughline.domain.control.demand import Demand
     from throughline.domain.control.forecast import Look
-    from throughline.domain.control.memory import Errors, LoopMemory
     from throughline.domain.control.scaling import ScaleStep
+    from throughline.domain.control.service_time_model import Curve
+    from throughline.domain.control.state import Errors, LoopMemory
     from throughline.domain.decision import Decision
     from throughline.domain.observed import PodView, PoolView, ServiceView
 
@@ -151,17 +151,17 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     since, counters = _count(serving, held, memory.counted, view.now_seconds)
     if since is None:
         return None
-    queue = looks.queue(view, serving, memory.queue_seen, demand)
+    queue = observations.queue(view, serving, memory.queue_seen, demand)
     seconds = view.now_seconds - memory.counted.updated_seconds
-    arrivals = looks.arrived(since, seconds, demand, queue, fresh=False)
-    seen_looks = looks.with_look(memory.looks, view.now_seconds, seconds, arrivals)
+    arrivals = observations.arrived(since, seconds, demand, queue, fresh=False)
+    seen_looks = observations.with_look(memory.looks, view.now_seconds, seconds, arrivals)
     wanted = _wanted(view, held, memory, seen_looks, demand)
     if wanted is None:
         return None
-    asked, in_flight = looks.look_seconds(view), memory.in_flight
+    asked, in_flight = observations.look_seconds(view), memory.in_flight
     errors: Errors | None = memory.errors
     if asked != memory.metrics_time_seconds:
-        in_flight = looks.smoothed(in_flight, demand.in_flight, held.replicas)
+        in_flight = observations.smoothed(in_flight, demand.in_flight, held.replicas)
         errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked), seen_looks)
     if errors is None or not _same_load(held, demand, in_flight):
         return None
@@ -184,7 +184,7 @@ def _same(view: ServiceView, held: Held, memory: LoopMemory) -> bool:
     """Whether all that was decided upon is as it was, but for what is measured."""
     return (
         view.now_seconds < held.until_seconds
-        and view.now_seconds - memory.counted.updated_seconds >= looks.MIN_LOOK_SECONDS
+        and view.now_seconds - memory.counted.updated_seconds >= observations.MIN_LOOK_SECONDS
         and view.metrics_unavailable is None
         and not view.refused_settings
         and view.failed_proof is None
@@ -272,7 +272,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
 def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
     """Whether as much is under way as when it was weighed, of callers of the same kind."""
     known = held.problem.in_flight_per_replica
-    return near(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not callers.wait(
+    return near(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not closed_loop.wait(
         demand, held.problem.curve, held.settings, held.replicas
     )
 
