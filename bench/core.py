@@ -18,9 +18,9 @@ from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.formatting import with_records
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.control.queueing import p99_us
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time_model import ServiceTimeModel
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodMetrics, PodView, PoolView, ServiceView
 from throughline.runtime import collector
 
@@ -45,7 +45,7 @@ class Service:
     index: int
     settings: BatchSettings = SETTINGS
     replicas: int = REPLICAS
-    memory: LoopMemory = field(default_factory=LoopMemory)
+    memory: ControllerState = field(default_factory=ControllerState)
     status: InferenceServiceStatus = field(default_factory=InferenceServiceStatus)
     written: dict[str, Any] = field(default_factory=dict)  # the status as the API server has it
 
@@ -61,7 +61,7 @@ class Service:
             }
         )
         self.rate = 100.0 + index * 7919 % 40_009 / 100  # of one replica
-        self.curve = Curve(1000.0 + index * 104_729 % 7993, BETA_US)
+        self.curve = ServiceTimeModel(1000.0 + index * 104_729 % 7993, BETA_US)
         self.rows = {b: (1000, round(1e6 * self.curve.service_us(b, 1))) for b in BATCHES}
         self.window = deque([self.rate] * WINDOW_LOOKS, WINDOW_LOOKS)
 

@@ -120,7 +120,7 @@ def test_the_same_run_twice_is_the_same():
 def test_without_hysteresis_it_does_not_come_to_rest(monkeypatch):
     monkeypatch.setattr(scaling, "UP_MARGIN", 1.0)
     monkeypatch.setattr(scaling, "DOWN_MARGIN", 1.0)
-    monkeypatch.setattr(scaling, "kept", lambda *_: 1)
+    monkeypatch.setattr(scaling, "scale_down_floor", lambda *_: 1)
     c = steady(362.0)
     broken = run_autopilot(
         c, pilot(c, scaleDownStabilizationSeconds=0), UNBATCHED, replicas=first_replicas(c, tuned(c))
@@ -143,7 +143,7 @@ def test_without_a_forecast_a_flash_crowd_is_met_late(monkeypatch):
 def test_acting_on_missing_metrics_is_seen(monkeypatch):
     """Zeros for what is not known: the demand looks gone."""
     c = gap()
-    original = context.prepare
+    original = context.build_context
 
     def acting(view, memory):
         if view.metrics_unavailable is not None:
@@ -152,7 +152,7 @@ def test_acting_on_missing_metrics_is_seen(monkeypatch):
             view = dataclasses.replace(view, metrics_unavailable=None, pods=pods)
         return original(view, memory)
 
-    monkeypatch.setattr("throughline.domain.control.loop.prepare", acting)
+    monkeypatch.setattr("throughline.domain.control.loop.build_context", acting)
     assert ours(c).violations > 0.02
 
 

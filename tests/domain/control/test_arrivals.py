@@ -6,8 +6,8 @@ import pytest
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.counters import Counted, since_last_look
 from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, follow, forecast
-from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.service_time import Learner, observe
+from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.service_time import ServiceTimeEstimator, observe
 from throughline.domain.observed import BatchStatistic, LiveQueue
 
 from .views import NOW, metrics, pod, view
@@ -25,7 +25,7 @@ def asked(name, executed, pending=None, cancelled=0, *, ready_seconds=600.0, m=N
 
 
 def between(before, after, seconds=5.0):
-    learner = observe(Learner(), before, 100.0)
+    learner = observe(ServiceTimeEstimator(), before, 100.0)
     return since_last_look(Counted(learner.seen, learner.updated_seconds), after, seconds)
 
 
@@ -85,7 +85,7 @@ def test_more_than_was_ever_seen_is_taken_to_go_on_growing():
 
 def seen(*steps, seconds=10.0):
     """Arrivals per second of each look; each step: the pods, as `asked` makes them."""
-    memory = LoopMemory()
+    memory = ControllerState()
     for i, pods in enumerate(steps):
         at = NOW + i * seconds
         made = view(*pods, settings=SETTINGS, now_seconds=at, metrics_time_seconds=at, replicas=len(pods))

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import Batching, BatchSettings
 from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds, search
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time_model import ServiceTimeModel
 
 
 def problem(curve, demand, *, slo_ms=100, max_replicas=20, in_flight=8.0):
@@ -29,38 +29,38 @@ def best(curve, demand, *, batching=None, seen=64, **kw):
 
 
 def test_a_model_that_batches_well_needs_one_replica_where_unbatched_it_needs_many():
-    batched = best(Curve(4000, 200), 2380)
-    unbatched = evaluate(problem(Curve(4000, 200), 2380), BatchSettings(max_batch_size=1))
+    batched = best(ServiceTimeModel(4000, 200), 2380)
+    unbatched = evaluate(problem(ServiceTimeModel(4000, 200), 2380), BatchSettings(max_batch_size=1))
     assert batched.replicas == 1
     assert batched.settings.max_batch_size >= 8
     assert unbatched.needed >= 10
 
 
 def test_a_model_that_batches_badly_needs_replicas():
-    assert best(Curve(1000, 2000, 1.0), 3333).replicas >= 7
+    assert best(ServiceTimeModel(1000, 2000, 1.0), 3333).replicas >= 7
 
 
 def test_a_tight_slo_keeps_batches_small():
-    tight = best(Curve(1000, 2000), 100, slo_ms=12)
+    tight = best(ServiceTimeModel(1000, 2000), 100, slo_ms=12)
     assert tight.feasible
     assert tight.p99_us <= 12_000
 
 
 def test_no_setting_meets_an_slo_below_one_execution():
-    option = best(Curve(50_000, 1000), 10, slo_ms=20)
+    option = best(ServiceTimeModel(50_000, 1000), 10, slo_ms=20)
     assert option.needed is None
     assert not option.feasible
 
 
 def test_where_replicas_lack_the_most_is_made_of_those_there_are():
-    option = best(Curve(4000, 200), 100_000, max_replicas=2)
+    option = best(ServiceTimeModel(4000, 200), 100_000, max_replicas=2)
     assert not option.feasible
     assert option.replicas == 2
     assert option.capacity_per_second >= 3000
 
 
 def test_instances_are_not_taken_where_they_do_not_help():
-    assert best(Curve(4000, 200, 1.0), 500).settings.instances == 1
+    assert best(ServiceTimeModel(4000, 200, 1.0), 500).settings.instances == 1
 
 
 def test_batches_beyond_what_was_seen_are_reached_in_steps():
@@ -95,7 +95,7 @@ def test_every_candidate_is_within_the_bounds(batching, seen, slo_ms):
     st.floats(min_value=1, max_value=5_000),
 )
 def test_the_choice_is_never_dearer_than_any_feasible_point(alpha, beta, demand):
-    p = problem(Curve(alpha, beta), demand)
+    p = problem(ServiceTimeModel(alpha, beta), demand)
     options = [evaluate(p, s) for s in candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)]
     chosen = choose(options)
     feasible = [o for o in options if o.feasible]
@@ -105,7 +105,7 @@ def test_the_choice_is_never_dearer_than_any_feasible_point(alpha, beta, demand)
 
 
 def test_for_callers_who_wait_a_batch_is_no_more_than_one_instance_gets_of_them():
-    p = problem(Curve(4000, 200), 2000, in_flight=60)._replace(callers_wait=True)
+    p = problem(ServiceTimeModel(4000, 200), 2000, in_flight=60)._replace(callers_wait=True)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     two = [s for s in space if s.instances == 2] or [
         s.model_copy(update={"instances": 2}) for s in space if s.instances == 1
@@ -117,7 +117,7 @@ def test_for_callers_who_wait_a_batch_is_no_more_than_one_instance_gets_of_them(
 def calling(demand, in_flight, **more):
     """64 callers, say, on one replica; `demand`: what they get."""
     more = {"callers_wait": True, "replicas": 1, **more}
-    return problem(Curve(4000, 200), demand, in_flight=in_flight)._replace(**more)
+    return problem(ServiceTimeModel(4000, 200), demand, in_flight=in_flight)._replace(**more)
 
 
 EIGHT = BatchSettings(max_batch_size=8, instances=1)  # 1,250 items per second of a stream at most
@@ -157,7 +157,9 @@ def test_nothing_to_choose_from_is_an_error():
 def test_what_the_search_leaves_out_would_not_have_been_chosen(
     alpha, beta, contention, demand, slo_ms, most, in_flight, waiting, serving, floor
 ):
-    p = problem(Curve(alpha, beta, contention), demand, slo_ms=slo_ms, max_replicas=most, in_flight=in_flight)
+    p = problem(
+        ServiceTimeModel(alpha, beta, contention), demand, slo_ms=slo_ms, max_replicas=most, in_flight=in_flight
+    )
     p = p._replace(callers_wait=waiting, replicas=serving if waiting else 0, floor_per_second=floor)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     current = evaluate(p, lower_bounds(Batching()))
@@ -165,6 +167,6 @@ def test_what_the_search_leaves_out_would_not_have_been_chosen(
 
 
 def test_the_search_leaves_much_out():
-    p = problem(Curve(4000, 200), 2380)
+    p = problem(ServiceTimeModel(4000, 200), 2380)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     assert len(search(p, space, evaluate(p, lower_bounds(Batching())))) < len(space) / 2

@@ -9,12 +9,12 @@ from throughline.api.batching import BatchSettings
 from throughline.api.model import InstanceKind
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.domain.control.choose import evaluate
-from throughline.domain.control.context import prepare
+from throughline.domain.control.context import build_context
 from throughline.domain.control.demand import measure
 from throughline.domain.control.queueing import closed_loop_per_second
-from throughline.domain.control.service_time import Learner
-from throughline.domain.control.service_time_model import Curve
-from throughline.domain.control.state import LoopMemory
+from throughline.domain.control.service_time import ServiceTimeEstimator
+from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, PoolView
 from views import metrics, pod, view, warm
 
@@ -62,8 +62,8 @@ def full_pods_seen(accelerator, kind=InstanceKind.AUTO):
 
 def capacity_on(accelerator, kind=InstanceKind.AUTO):
     seen = full_pods_seen(accelerator, kind)
-    learner = warm(Learner(), seen.pods, seen.now_seconds)
-    ctx, _ = prepare(seen, LoopMemory(learner=learner, model_hash=seen.model_hash))
+    learner = warm(ServiceTimeEstimator(), seen.pods, seen.now_seconds)
+    ctx, _ = build_context(seen, ControllerState(learner=learner, model_hash=seen.model_hash))
     assert ctx.problem is not None
     return evaluate(ctx.problem, BatchSettings(max_batch_size=8)).capacity_per_second
 
@@ -78,7 +78,7 @@ def test_a_replica_with_two_gpus_is_reckoned_with_the_instances_on_both():
 def test_instances_on_two_gpus_do_not_contend_with_each_other():
     """K10: contention is of instances on the same GPU, so one on each of two serves closed-loop clients twice."""
     settings = BatchSettings(max_batch_size=8)
-    alone, contended = Curve(2000, 250), Curve(2000, 250, contention=1.0)
+    alone, contended = ServiceTimeModel(2000, 250), ServiceTimeModel(2000, 250, contention=1.0)
     served = [
         closed_loop_per_second(dataclasses.replace(curve, devices=2), settings, 64.0) for curve in (alone, contended)
     ]

@@ -9,7 +9,7 @@ from throughline.api.inferenceservice import SLO, InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime, Trial
 from throughline.domain.control.demand import measure
 from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.control.watch import Outcome, judge
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
 
@@ -34,7 +34,7 @@ def repaired(seen, decision, *, after):
 
 
 def test_the_pod_that_fails_is_named_and_nothing_else_is_blamed():
-    decision, _ = decide(view(pod("good", metrics()), pod("dead", DEAD)), LoopMemory())
+    decision, _ = decide(view(pod("good", metrics()), pod("dead", DEAD)), ControllerState())
     slo = condition(decision, "SLOMet")
     assert (slo.status, slo.reason) == ("False", "PodFailing")
     assert slo.message.startswith("pod dead fails all of its requests, its peers answer theirs: ")
@@ -45,13 +45,13 @@ def test_the_pod_that_fails_is_named_and_nothing_else_is_blamed():
 
 
 def test_the_only_pod_that_fails_is_named():
-    slo = condition(decide(view(pod("dead", DEAD)), LoopMemory())[0], "SLOMet")
+    slo = condition(decide(view(pod("dead", DEAD)), ControllerState())[0], "SLOMet")
     assert (slo.status, slo.reason) == ("False", "PodFailing")
     assert "it is the only one" in slo.message
 
 
 def test_failures_on_every_pod_are_the_models_or_the_clients_and_nothing_is_loaded_again():
-    decision, _ = decide(view(pod("a", DEAD), pod("b", DEAD)), LoopMemory())
+    decision, _ = decide(view(pod("a", DEAD), pod("b", DEAD)), ControllerState())
     slo = condition(decision, "SLOMet")
     assert (slo.status, slo.reason) == ("False", "RequestsFailing")
     assert "the model or the requests are at fault" in slo.message
@@ -63,7 +63,7 @@ SLO_US = 50_000.0
 
 
 def test_a_pod_that_answers_nothing_is_named_and_the_spread_is_not_blamed():
-    decision, _ = decide(view(pod("good", metrics()), pod("hangs", HANGS)), LoopMemory())
+    decision, _ = decide(view(pod("good", metrics()), pod("hangs", HANGS)), ControllerState())
     slo = condition(decision, "SLOMet")
     assert (slo.status, slo.reason) == ("False", "NoAnswer")
     assert slo.message.startswith("requests wait at pod hangs, and none was answered")
@@ -74,7 +74,7 @@ def test_a_pod_that_answers_nothing_is_named_and_the_spread_is_not_blamed():
 
 
 def test_where_no_pod_answers_it_is_said_too():
-    slo = condition(decide(view(pod("a", HANGS), pod("b", HANGS)), LoopMemory())[0], "SLOMet")
+    slo = condition(decide(view(pod("a", HANGS), pod("b", HANGS)), ControllerState())[0], "SLOMet")
     assert (slo.status, slo.reason) == ("False", "NoAnswer")
     assert "requests wait at pod a (as at b), and" in slo.message
 
@@ -112,7 +112,7 @@ def test_more_failures_than_are_allowed_miss_the_slo(availability, failures, rea
     seen = view(pod("a", metrics(50.0)), pod("b", metrics(50.0, failures=failures)))
     if availability:
         seen = with_availability(seen, availability)
-    assert condition(decide(seen, LoopMemory())[0], "SLOMet").reason == reason
+    assert condition(decide(seen, ControllerState())[0], "SLOMet").reason == reason
 
 
 def test_availability_is_exact_enough():
@@ -122,7 +122,7 @@ def test_availability_is_exact_enough():
 
 def test_a_repair_is_written_down_before_it_is_done_and_done_once_in_half_an_hour():
     seen = view(pod("good", metrics()), pod("dead", DEAD), pod("sick", DEAD))
-    decision, memory = decide(seen, LoopMemory())
+    decision, memory = decide(seen, ControllerState())
     assert [r.pod for r in decision.control.repairs] == ["dead"]  # one at a time
     assert decision.reloads == {}
     assert [(r.action, r.reason) for r in decision.records] == [("Repair", "ModelReloaded")]
@@ -145,11 +145,11 @@ def test_a_repair_is_written_down_before_it_is_done_and_done_once_in_half_an_hou
 
 def test_a_repair_that_could_run_out_of_memory_is_not_tried():
     seen = dataclasses.replace(view(pod("good", metrics()), pod("dead", DEAD)), memory_limited=True)
-    assert decide(seen, LoopMemory())[0].control.repairs == []
+    assert decide(seen, ControllerState())[0].control.repairs == []
 
 
 def test_a_pod_that_has_just_come_is_not_repaired():
-    decision, _ = decide(view(pod("good", metrics()), pod("dead", DEAD, ready_seconds=30.0)), LoopMemory())
+    decision, _ = decide(view(pod("good", metrics()), pod("dead", DEAD, ready_seconds=30.0)), ControllerState())
     assert decision.control.repairs == []
 
 
@@ -176,7 +176,7 @@ def test_no_replica_is_removed_while_requests_fail():
 
 
 def lowest(seen):
-    memory, found = LoopMemory(), []
+    memory, found = ControllerState(), []
     for _ in range(10):
         decision, memory = decide(seen, memory)
         found.append(decision.replicas)
@@ -185,6 +185,6 @@ def lowest(seen):
 
 
 def test_pods_that_have_just_come_are_no_fault():
-    decision, _ = decide(view(pod("new", None, ready_seconds=5.0)), LoopMemory())
+    decision, _ = decide(view(pod("new", None, ready_seconds=5.0)), ControllerState())
     assert {c.reason for c in decision.conditions} == {"AwaitingFirstScrape", "AwaitingMetrics"}
     assert {c.status for c in decision.conditions} == {"Unknown"}

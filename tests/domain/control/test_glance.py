@@ -10,7 +10,7 @@ from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import fast_path
 from throughline.domain.control.fast_path import COST_DIFFERS, WHOLE_SECONDS, glance
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
 from world import World, linear
 
@@ -208,7 +208,7 @@ def test_what_was_not_learned_at_a_glance_is_learned_by_the_next_whole_pass():
 
 def test_a_look_changes_what_it_says_and_leaves_the_rest():
     _, memory = calm()
-    names = LoopMemory._fields[:8]
+    names = ControllerState._fields[:8]
     other = {name: object() for name in names}
     assert memory.looked(**other) == memory._replace(**other)
     assert memory.looked(**{name: getattr(memory, name) for name in names}) == memory

@@ -6,7 +6,7 @@ import random
 import pytest
 from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.observed import Unavailable
 from world import World, linear
 
@@ -153,7 +153,7 @@ def test_a_pod_without_metrics_is_not_taken_for_an_idle_one():
 def test_a_crash_of_the_operator_changes_nothing_that_runs():
     world = settle(World(ONE_AT_A_TIME, 133), 300)
     before = (world.replicas, world.durable)
-    world.memory = LoopMemory()
+    world.memory = ControllerState()
     world.run(60)
     assert (world.replicas, world.durable) == before
 
@@ -162,7 +162,7 @@ def test_after_a_crash_fewer_replicas_wait_for_a_whole_window():
     world = settle(World(ONE_AT_A_TIME, 133), 300)
     replicas = world.replicas
     world.rate = 10
-    world.memory = LoopMemory()
+    world.memory = ControllerState()
     world.run(50)
     assert world.replicas == replicas
     world.run(120)

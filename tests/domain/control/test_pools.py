@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import Action, ControlStatus, PoolKnowledge, ServiceTime
-from throughline.domain.control.choose import Option
+from throughline.domain.control.choose import Candidate
 from throughline.domain.control.context import moved
 from throughline.domain.control.pools import COOL_DOWN_SECONDS, SAVES, Place, cheapest
 from throughline.domain.observed import PoolView, Unavailable
@@ -154,7 +154,7 @@ prices = st.floats(0.1, 100.0)
 
 
 def place(name, cost, *, needed=1, most=10, measured=True):
-    option = Option(BatchSettings(max_batch_size=1), 10.0, needed, needed or most, 1e5, cost, 10.0, 10.0)
+    option = Candidate(BatchSettings(max_batch_size=1), 10.0, needed, needed or most, 1e5, cost, 10.0, 10.0)
     return Place(pool(name, 1), option, most, measured)
 
 

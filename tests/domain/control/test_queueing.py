@@ -14,9 +14,14 @@ from throughline.domain.control.queueing import (
     p99_us,
     saturation_per_second,
 )
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time_model import ServiceTimeModel
 
-CURVES = (Curve(4000, 200), Curve(1000, 2000), Curve(4000, 200, 0.5), Curve(10_000, 100))
+CURVES = (
+    ServiceTimeModel(4000, 200),
+    ServiceTimeModel(1000, 2000),
+    ServiceTimeModel(4000, 200, 0.5),
+    ServiceTimeModel(10_000, 100),
+)
 
 
 def grid():
@@ -65,7 +70,7 @@ def settings(size, delay, instances):
 @pytest.mark.parametrize("point", [(8, 0, 1), (64, 0, 1), (64, 1000, 1), (8, 0, 2), (32, 500, 2), (64, 0, 2)])
 def test_closed_loop_throughput_is_near_the_discrete_event_model(clients, point):
     measured = throughput(Server(4000, 200, parallel=2, gap=200, back=1000), settings(*point), 1, clients, seconds=4.0)
-    predicted = closed_loop_per_second(Curve(4000, 200), settings(*point), clients, 200.0)
+    predicted = closed_loop_per_second(ServiceTimeModel(4000, 200), settings(*point), clients, 200.0)
     assert predicted == pytest.approx(measured, rel=0.25)
 
 
@@ -74,7 +79,7 @@ def test_closed_loop_throughput_is_near_the_discrete_event_model(clients, point)
 def test_so_it_is_on_a_device_that_runs_one_execution_at_a_time(clients, point):
     server = Server(1000, 2000, parallel=1, gap=1000, back=2000)
     measured = throughput(server, settings(*point), 1, clients, seconds=8.0)
-    predicted = closed_loop_per_second(Curve(1000, 2000, 1.0), settings(*point), clients, 1000.0)
+    predicted = closed_loop_per_second(ServiceTimeModel(1000, 2000, 1.0), settings(*point), clients, 1000.0)
     assert predicted == pytest.approx(measured, rel=0.15)
 
 
@@ -82,7 +87,7 @@ def test_groups_of_callers_merge_where_a_batch_may_hold_more_than_their_even_par
     """On two instances: batches of at most their even part keep both busy, larger ones often do not. Which, depends on
     how long callers take to come back.
     """
-    curve, even, merged = Curve(4000, 200), settings(32, 0, 2), settings(64, 0, 2)
+    curve, even, merged = ServiceTimeModel(4000, 200), settings(32, 0, 2), settings(64, 0, 2)
 
     def ratio(back, clients):
         server = Server(curve.alpha_us, curve.beta_us, parallel=2, back=back)
@@ -95,27 +100,27 @@ def test_groups_of_callers_merge_where_a_batch_may_hold_more_than_their_even_par
 
 
 def test_groups_that_merge_lose_nothing_where_the_device_runs_one_at_a_time():
-    curve = Curve(1000, 2000, 1.0)
+    curve = ServiceTimeModel(1000, 2000, 1.0)
     assert closed_loop_per_second(curve, settings(64, 0, 2), 64) == pytest.approx(
         1e6 / curve.service_us(64 / 3, 1) * 64 / 3
     )
 
 
 def test_a_second_instance_hides_what_one_leaves_idle_between_its_executions():
-    curve = Curve(1000, 2000, 1.0)
+    curve = ServiceTimeModel(1000, 2000, 1.0)
     one, two = settings(8, 0, 1), settings(8, 0, 2)
     assert closed_loop_per_second(curve, two, 8) < closed_loop_per_second(curve, one, 8)
     assert closed_loop_per_second(curve, two, 8, 2000.0) > 1.1 * closed_loop_per_second(curve, one, 8, 2000.0)
 
 
 def test_a_delay_longer_than_the_executions_is_waited_for():
-    long, none = (closed_loop_per_second(Curve(4000, 200), settings(64, d, 2), 16) for d in (20_000, 0))
+    long, none = (closed_loop_per_second(ServiceTimeModel(4000, 200), settings(64, d, 2), 16) for d in (20_000, 0))
     assert long < 16 / 0.020
     assert long < none / 2
 
 
 curves = st.builds(
-    Curve,
+    ServiceTimeModel,
     st.floats(min_value=100, max_value=20_000),
     st.floats(min_value=10, max_value=5_000),
     st.floats(min_value=0, max_value=1),
@@ -151,7 +156,7 @@ def test_burstier_arrivals_are_never_predicted_faster(curve, settings, dispersio
 
 
 # Learned on a real GPU from batches of twenty: what each further instance adds to these is 0.41 of it (docs/gpu.md).
-ON_A_GPU = Curve(5381, 292, 0.41, contended_us=9000)
+ON_A_GPU = ServiceTimeModel(5381, 292, 0.41, contended_us=9000)
 
 
 @pytest.mark.parametrize("instances", [2, 4, 8])
@@ -160,16 +165,16 @@ def test_instances_that_share_a_device_carry_no_more_than_it_does_whatever_small
     for batch in (32, 64, 128):
         settings = BatchSettings(max_batch_size=batch, max_queue_delay_microseconds=0, instances=instances)
         assert saturation_per_second(ON_A_GPU, settings) < most
-    plain = saturation_per_second(Curve(5381, 292, 0.41), settings)
+    plain = saturation_per_second(ServiceTimeModel(5381, 292, 0.41), settings)
     assert plain > 1.2 * most
 
 
 @given(st.floats(0, 2), st.floats(0, 50_000), st.integers(1, 256), st.integers(1, 8))
 def test_batches_take_no_less_beside_others_than_alone_and_more_the_more_there_are(contention, contended, batch, k):
-    curve = Curve(4000, 200, contention, contended_us=contended)
+    curve = ServiceTimeModel(4000, 200, contention, contended_us=contended)
     taken = []
     for instances in (k, k + 1):
-        alpha_us, beta_us = curve.on(instances, batch)
+        alpha_us, beta_us = curve.with_contention(instances, batch)
         assert beta_us >= 0
         taken.append(alpha_us + beta_us * batch)
     assert curve.service_us(batch, 1) <= taken[0] * 1.000001
@@ -178,13 +183,13 @@ def test_batches_take_no_less_beside_others_than_alone_and_more_the_more_there_a
 
 
 def test_where_instances_do_not_contend_longer_executions_do_not_either():
-    assert Curve(4000, 200, 0.0, contended_us=5000).on(2, 64) == (4000, 200)
+    assert ServiceTimeModel(4000, 200, 0.0, contended_us=5000).with_contention(2, 64) == (4000, 200)
 
 
 @pytest.mark.parametrize("contention", [0.0, 1.0])
 def test_an_instance_on_each_of_two_gpus_serves_as_two_that_share_nothing(contention):
     """Triton counts instances for each GPU, and those on different GPUs do not contend."""
-    two_gpus, free = Curve(4000, 200, contention, devices=2), Curve(4000, 200)
+    two_gpus, free = ServiceTimeModel(4000, 200, contention, devices=2), ServiceTimeModel(4000, 200)
     for size in (1, 16):
         here, there = settings(size, 0, 1), settings(size, 0, 2)
         assert saturation_per_second(two_gpus, here) == pytest.approx(saturation_per_second(free, there))
@@ -194,8 +199,8 @@ def test_an_instance_on_each_of_two_gpus_serves_as_two_that_share_nothing(conten
 
 
 def test_two_gpus_contend_each_by_itself():
-    shared = Curve(4000, 200, 1.0)
-    two_gpus = Curve(4000, 200, 1.0, devices=2)
+    shared = ServiceTimeModel(4000, 200, 1.0)
+    two_gpus = ServiceTimeModel(4000, 200, 1.0, devices=2)
     for instances in (1, 2, 4):
         here = settings(8, 0, instances)
         assert saturation_per_second(two_gpus, here) == pytest.approx(2 * saturation_per_second(shared, here))

@@ -7,7 +7,7 @@ from throughline.api.batching import BatchSettings
 from throughline.domain.control import closed_loop
 from throughline.domain.control.closed_loop import Load, responded
 from throughline.domain.control.demand import Demand
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time_model import ServiceTimeModel
 
 BEFORE = Load(100.0, "1/0×1", 1, 63.0, 370.0)
 
@@ -67,7 +67,7 @@ def test_batches_of_before_a_change_tell_nothing():
         p99_us=None, saturated=False, overloaded=False, still=True, mean_batch=40.0, skew=1.0, unloaded=(),
     )  # fmt: skip
     settings = BatchSettings(max_batch_size=64, max_queue_delay_microseconds=0, instances=2)
-    told = [closed_loop.wait(demand, Curve(4600, 375), settings, 3, mixed=mixed) for mixed in (False, True)]
+    told = [closed_loop.wait(demand, ServiceTimeModel(4600, 375), settings, 3, mixed=mixed) for mixed in (False, True)]
     assert told == [True, False]
 
 

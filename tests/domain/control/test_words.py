@@ -10,9 +10,9 @@ import pytest
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime
 from throughline.domain.control.batching import _gain_text
-from throughline.domain.control.choose import Option
-from throughline.domain.control.exploration import Weighed
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.choose import Candidate
+from throughline.domain.control.exploration import ProposedChange
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.observed import Unavailable
 from views import BATCHED, UNBATCHED, metrics, pod, view
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 GONE = Unavailable("PrometheusUnreachable", "Prometheus does not answer")
 
 
-def option(settings: BatchSettings, needed: int | None, replicas: int) -> Option:
-    return Option(settings, 100.0, needed, replicas, 5000.0, 1.0, 1.0, 90.0)
+def option(settings: BatchSettings, needed: int | None, replicas: int) -> Candidate:
+    return Candidate(settings, 100.0, needed, replicas, 5000.0, 1.0, 1.0, 90.0)
 
 
 def condition(decision, type_):
@@ -39,26 +39,29 @@ def fixed(settings: BatchSettings) -> InferenceServiceSpec:
 
 def test_a_hold_records_the_replicas_and_settings_that_are_held():
     pods = [pod(f"p{i}", metrics()) for i in range(5)]
-    decision, _ = decide(view(*pods, metrics_unavailable=GONE), LoopMemory())
+    decision, _ = decide(view(*pods, metrics_unavailable=GONE), ControllerState())
     (held,) = decision.records
     assert (held.action, held.replicas, held.settings) == ("Hold", 5, UNBATCHED)
 
 
 def test_settings_that_no_number_of_replicas_could_serve_are_said_to_be_so():
     best, current = option(BATCHED, 4, 4), option(UNBATCHED, None, 10)
-    said = _gain_text(Weighed(best, current, (best, current)))
+    said = _gain_text(ProposedChange(best, current, (best, current)))
     assert said == "4 replicas suffice; with the settings in force no number of replicas meets the SLO"
-    assert _gain_text(Weighed(option(BATCHED, 1, 1), option(UNBATCHED, 3, 3), ())) == "1 replica suffices instead of 3"
+    assert (
+        _gain_text(ProposedChange(option(BATCHED, 1, 1), option(UNBATCHED, 3, 3), ()))
+        == "1 replica suffices instead of 3"
+    )
 
 
 def test_settings_are_in_force_only_once_every_pod_has_them():
     both = [pod("new", metrics(), BATCHED), pod("old", metrics(), UNBATCHED)]
     seen = dataclasses.replace(view(*both, settings=BATCHED), spec=fixed(BATCHED))
-    loading = condition(decide(seen, LoopMemory())[0], "BatchTuned")
+    loading = condition(decide(seen, ControllerState())[0], "BatchTuned")
     assert (loading.status, loading.reason) == ("False", "Loading")
     assert "not in force yet on pod old" in loading.message
     done = dataclasses.replace(seen, pods=tuple(dataclasses.replace(p, settings=BATCHED) for p in both))
-    assert condition(decide(done, LoopMemory())[0], "BatchTuned").reason == "Fixed"
+    assert condition(decide(done, ControllerState())[0], "BatchTuned").reason == "Fixed"
 
 
 def missing_the_slo(service_time: ServiceTime, *, pods: int, rate: float, ready_seconds: float = 600.0):
@@ -67,7 +70,7 @@ def missing_the_slo(service_time: ServiceTime, *, pods: int, rate: float, ready_
     status = InferenceServiceStatus(control=ControlStatus(model_hash="r", service_time=service_time))
     rates = metrics(rate, latency_us=60_000.0)
     seen = view(*(pod(f"p{i}", rates, ready_seconds=ready_seconds) for i in range(pods)), spec=spec, status=status)
-    return decide(seen, LoopMemory())[0]
+    return decide(seen, ControllerState())[0]
 
 
 def test_nobody_is_told_to_raise_the_slo_while_the_model_warms_up():

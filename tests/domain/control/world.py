@@ -16,7 +16,7 @@ from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.formatting import with_records
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, PoolView, ServiceView, Unavailable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class World:
         }
         self.spec = InferenceServiceSpec.model_validate(document)
         self.status = status or InferenceServiceStatus()
-        self.memory = LoopMemory()
+        self.memory = ControllerState()
         self.pool_replicas, self.window, self.start_seconds = pool_replicas, window, start_seconds
         self.cold = cold
         self.now, self.pods, self.count = 1_700_000_000.0, [], 0

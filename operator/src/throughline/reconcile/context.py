@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from throughline.domain.control.loop import LoopMemory
+from throughline.domain.control.loop import ControllerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -118,7 +118,7 @@ class ServiceState:
 
     uid: str
     generation: int = 0
-    memory: LoopMemory = field(default_factory=LoopMemory)
+    memory: ControllerState = field(default_factory=ControllerState)
     spec: InferenceServiceSpec | None = None
     problem: str | None = None  # why the spec of this generation is invalid
     status: tuple[str, InferenceServiceStatus] | None = None  # resource version, and the status as it is there

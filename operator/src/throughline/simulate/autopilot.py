@@ -8,7 +8,7 @@ from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceStatus, ReplicaStatus
 from throughline.domain.control.counters import STATISTICS_PODS
 from throughline.domain.control.formatting import with_records
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodView, PoolView, ServiceView, Unavailable
 from throughline.simulate.look import pod_metrics
 from throughline.simulate.world import FIRST_POOL
@@ -40,10 +40,10 @@ class Autopilot:
         *,
         window_seconds: float = 60.0,
         control: ControlStatus | None = None,
-        decider: Callable[[ServiceView, LoopMemory], tuple[Decision, LoopMemory]] = decide,
+        decider: Callable[[ServiceView, ControllerState], tuple[Decision, ControllerState]] = decide,
     ) -> None:
         self.spec, self.pool, self.window_seconds = spec, pool, window_seconds
-        self.memory = LoopMemory()
+        self.memory = ControllerState()
         self.status = InferenceServiceStatus(control=control or ControlStatus())
         self.decision: Decision | None = None
         self.decisions = 0

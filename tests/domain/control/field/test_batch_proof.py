@@ -10,9 +10,9 @@ from throughline.domain.control.blocked import Blocked, blocked
 from throughline.domain.control.counters import Counted, Failed, Seen, failed_since
 from throughline.domain.control.demand import measure
 from throughline.domain.control.formatting import rfc3339, unix_seconds
-from throughline.domain.control.observations import remember
-from throughline.domain.control.service_time import Learner
-from throughline.domain.control.state import LoopMemory
+from throughline.domain.control.observations import update
+from throughline.domain.control.service_time import ServiceTimeEstimator
+from throughline.domain.control.state import ControllerState
 from throughline.domain.control.watch import Outcome, judge
 from throughline.domain.observed import BatchStatistic, FailedProof, LiveQueue
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view, warm
@@ -127,17 +127,17 @@ def counted(name, executions, compute_ms, failed, settings=UNBATCHED):
 def test_executions_that_fail_teach_nothing():
     """K4: a batch that fails takes no time."""
     first = view(counted("a", 1000, 4.0, 0))
-    memory = LoopMemory(learner=warm(Learner(), first.serving, NOW))
-    memory = remember(first, first.serving, memory, measure(first, 1e5), UNBATCHED)
+    memory = ControllerState(learner=warm(ServiceTimeEstimator(), first.serving, NOW))
+    memory = update(first, first.serving, memory, measure(first, 1e5), UNBATCHED)
     (known,) = memory.learner.totals.values()
     before = known.mean_us
     second = dataclasses.replace(view(counted("a", 3000, 1.4, 1900)), now_seconds=NOW + 5)
-    memory = remember(second, second.serving, memory, measure(second, 1e5), UNBATCHED)
+    memory = update(second, second.serving, memory, measure(second, 1e5), UNBATCHED)
     assert memory.failed["a"].share > 0.5
     (known,) = memory.learner.totals.values()
     assert known.mean_us == pytest.approx(before)
     third = dataclasses.replace(view(counted("a", 4000, 2.05, 1900)), now_seconds=NOW + 10)
-    memory = remember(third, third.serving, memory, measure(third, 1e5), UNBATCHED)
+    memory = update(third, third.serving, memory, measure(third, 1e5), UNBATCHED)
     (known,) = memory.learner.totals.values()
     assert known.mean_us == pytest.approx(4000, rel=0.01), "what came after is taken, what failed is not"
 

@@ -6,13 +6,13 @@ from throughline.api.batching import BatchSettings
 from throughline.api.status import Trial
 from throughline.domain.control import scaling
 from throughline.domain.control.batching import BatchStep
-from throughline.domain.control.context import prepare
+from throughline.domain.control.context import build_context
 from throughline.domain.control.demand import measure
 from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.loop import LoopMemory
+from throughline.domain.control.loop import ControllerState
 from throughline.domain.control.queueing import capacity_per_second
-from throughline.domain.control.service_time import Learner, estimate, parts
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time import ServiceTimeEstimator, estimate, with_segments
+from throughline.domain.control.service_time_model import ServiceTimeModel
 from throughline.domain.control.watch import Outcome, judge
 from views import BATCHED, NOW, UNBATCHED, batch_pod, metrics, observe, pod, view
 from world import World
@@ -26,8 +26,8 @@ def cost_us(b, _instances=1):
 
 def learned(counts, instances=1):
     rows = {b: (n, n * cost_us(b)) for b, n in counts.items()}
-    learner = observe(Learner(), [batch_pod(rows, instances)], 1.0)
-    return learner, parts(learner, Curve.of(estimate(learner, None), 1))
+    learner = observe(ServiceTimeEstimator(), [batch_pod(rows, instances)], 1.0)
+    return learner, with_segments(learner, ServiceTimeModel.of(estimate(learner, None), 1))
 
 
 MANY = dict.fromkeys(range(1, 9), 400)
@@ -36,24 +36,24 @@ MANY = dict.fromkeys(range(1, 9), 400)
 def test_few_large_batches_of_many_sizes_show_the_bend():
     _, curve = learned({**MANY, **dict.fromkeys(range(9, 33), 3)})
     for batch in (1, 4, 8, 16, 32):
-        assert curve.upto(batch).service_us(batch, 1) == pytest.approx(cost_us(batch), rel=0.08)
+        assert curve.segment_for(batch).service_us(batch, 1) == pytest.approx(cost_us(batch), rel=0.08)
 
 
 def test_sizes_never_seen_go_on_with_the_slope_of_the_largest_seen():
     _, curve = learned({**MANY, **dict.fromkeys(range(9, 17), 5)})
-    assert curve.upto(32).service_us(32, 1) == pytest.approx(cost_us(32), rel=0.08)
-    assert curve.upto(64).service_us(64, 1) == pytest.approx(cost_us(64), rel=0.08)
+    assert curve.segment_for(32).service_us(32, 1) == pytest.approx(cost_us(32), rel=0.08)
+    assert curve.segment_for(64).service_us(64, 1) == pytest.approx(cost_us(64), rel=0.08)
 
 
 def test_between_sizes_that_were_seen_lies_what_is_between_their_times():
     _, curve = learned({**MANY, 32: 40})
-    assert curve.upto(16).service_us(16, 1) == pytest.approx(cost_us(16), rel=0.08)
+    assert curve.segment_for(16).service_us(16, 1) == pytest.approx(cost_us(16), rel=0.08)
 
 
 def test_without_a_bend_it_is_one_line():
     rows = {b: (100, 100 * (4000.0 + 200.0 * b)) for b in (1, 3, 8, 20)}
-    learner = observe(Learner(), [batch_pod(rows)], 1.0)
-    assert not parts(learner, Curve.of(estimate(learner, None), 1)).parts
+    learner = observe(ServiceTimeEstimator(), [batch_pod(rows)], 1.0)
+    assert not with_segments(learner, ServiceTimeModel.of(estimate(learner, None), 1)).segments
 
 
 def test_a_bend_is_not_taken_for_contention():
@@ -103,7 +103,7 @@ def test_settings_that_miss_the_slo_where_those_before_met_it_are_taken_back(p99
 def test_replicas_are_not_removed_for_a_forecast_of_less_than_what_comes():
     """Two serve 490/s, one carries 460/s: whatever is forecast, one is not enough."""
     seen = view(*(pod(n, metrics(245), BATCHED) for n in "ab"), settings=BATCHED, replicas=2)
-    ctx, _ = prepare(seen, LoopMemory())
+    ctx, _ = build_context(seen, ControllerState())
     _, enough = scaling._needed(ctx._replace(target_demand=440.0), BatchStep(BATCHED), 2, 460.0)
     assert enough == 2
     _, enough = scaling._needed(ctx._replace(target_demand=440.0), BatchStep(BATCHED), 2, 500.0)

@@ -9,12 +9,12 @@ from callers import CallersWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ControlStatus, InferenceServiceStatus, Trial
 from throughline.domain.control import exploration, service_time
-from throughline.domain.control.context import prepare
+from throughline.domain.control.context import build_context
 from throughline.domain.control.demand import measure
 from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.loop import LoopMemory, decide
-from throughline.domain.control.service_time import Learner
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.service_time import ServiceTimeEstimator
+from throughline.domain.control.service_time_model import ServiceTimeModel
 from throughline.domain.control.watch import Outcome, judge
 from throughline.domain.observed import BatchStatistic
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
@@ -51,7 +51,7 @@ def learned_ms(learner, instances=1):
 
 class Looks:
     def __init__(self):
-        self.learner, self.now = Learner(), NOW
+        self.learner, self.now = ServiceTimeEstimator(), NOW
 
     def look(self, *servers):
         self.now += 5.0
@@ -194,7 +194,7 @@ def test_each_load_is_judged_before_the_next_and_the_slo_is_met(kind):
     back = [d for d in world.status.decisions if d.action.value == "Rollback"]
     assert len(back) <= 1
     assert world.p99_ms(60) < 100
-    known = Curve.of(world.memory.known, 1)
+    known = ServiceTimeModel.of(world.memory.known, 1)
     size = world.memory.known.largest_batch
     assert known.service_us(size, 1) == pytest.approx(1000 * (4 + 0.2 * size), rel=0.2)
     for _, reason, message in texts:
@@ -220,7 +220,7 @@ def test_settings_that_are_rolled_back_leave_their_time_in_the_status():
     seen = view(
         pod("a", metrics(latency_us=90_000), BATCHED), settings=BATCHED, status=InferenceServiceStatus(control=control)
     )
-    decision, _ = decide(seen, LoopMemory())
+    decision, _ = decide(seen, ControllerState())
     assert decision.settings == UNBATCHED
     assert decision.control.last_rollback == rfc3339(NOW)
 
@@ -261,6 +261,6 @@ def test_an_instance_more_needs_the_memory_of_a_reload_until_each_pod_was_loaded
         dataclasses.replace(pod(name, metrics(), ONE), memory_used_ratio=0.45, loaded_by_api=api)
         for name, api in zip("ab", loaded, strict=True)
     )
-    ctx, _ = prepare(view(*pods, settings=ONE, memory_limited=True), LoopMemory())
+    ctx, _ = build_context(view(*pods, settings=ONE, memory_limited=True), ControllerState())
     assert exploration.memory_allows(ctx, TWO) is allowed
     assert not exploration.memory_allows(ctx, TWO, whole=True)

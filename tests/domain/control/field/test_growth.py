@@ -4,10 +4,10 @@ import pytest
 from callers import CallersWorld, HostWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import Trial
-from throughline.domain.control.context import prepare
+from throughline.domain.control.context import build_context
 from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.growth import PAUSE_SECONDS, Growth, blocked_by, futile, judged, ordered
-from throughline.domain.control.loop import LoopMemory
+from throughline.domain.control.loop import ControllerState
 from views import NOW, metrics, pod, view
 from world import World, linear
 
@@ -110,7 +110,7 @@ def on_two(per_second, in_flight=64.0, queue_growth=0.0, growth=BEFORE, replicas
     each = metrics(
         per_second / 2, latency_us=1e6 * in_flight / per_second, compute_us=2e6 / per_second, growth=queue_growth / 2
     )
-    ctx, _ = prepare(view(pod("a", each), pod("b", each), replicas=replicas), LoopMemory())
+    ctx, _ = build_context(view(pod("a", each), pod("b", each), replicas=replicas), ControllerState())
     assert ctx.demand.saturated
     return judged(ctx._replace(memory=ctx.memory._replace(growth=growth, changed_in_flight=64.0)))
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from throughline.domain.control.demand import measure
-from throughline.domain.control.loop import LoopMemory, decide
+from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.observed import Unavailable
 from views import metrics, pod, view
 from world import World, linear
@@ -52,7 +52,7 @@ def test_nan_without_traffic_is_no_latency_of_zero():
     demand = measure(without_traffic(view(pod("a"), pod("b"))), 100_000)
     assert demand.p99_us is None
     assert demand.mean_us is None
-    decision, _ = decide(without_traffic(view(pod("a"), pod("b"))), LoopMemory())
+    decision, _ = decide(without_traffic(view(pod("a"), pod("b"))), ControllerState())
     assert next(c for c in decision.conditions if c.type == "SLOMet").reason == "NoTraffic"
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 from callers import CallersWorld, Server
-from throughline.domain.control.service_time import Learner, estimate, observe
+from throughline.domain.control.service_time import ServiceTimeEstimator, estimate, observe
 from throughline.domain.control.speed import LASTING_SECONDS
 from views import batch_pod
 from world import World, linear
@@ -18,7 +18,7 @@ class Counters:
 
     def __init__(self, service_us, instances=2):
         self.service_us, self.instances = service_us, instances
-        self.rows, self.now, self.learner = {}, 0.0, Learner()
+        self.rows, self.now, self.learner = {}, 0.0, ServiceTimeEstimator()
 
     def look(self, batches, *, times=1.0, looks=1, executions=60):
         for _ in range(looks):

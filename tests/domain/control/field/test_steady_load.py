@@ -6,7 +6,7 @@ import pytest
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.choose import SLO_HEADROOM
 from throughline.domain.control.queueing import capacity_per_second
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time_model import ServiceTimeModel
 from world import World, linear
 
 ALPHA_MS, BETA_MS, SLO_MS = 200, 10, 5000
@@ -33,7 +33,7 @@ def removals(world):
 def test_an_hour_beside_the_capacity_of_one_replica_regrets_at_most_one_removal(share, seed):
     """K11: one replica carries that share of the demand."""
     limit_us = SLO_MS * 1000 * (1.0 - SLO_HEADROOM)
-    carried = capacity_per_second(Curve(ALPHA_MS * 1000, BETA_MS * 1000), SETTINGS, limit_us)
+    carried = capacity_per_second(ServiceTimeModel(ALPHA_MS * 1000, BETA_MS * 1000), SETTINGS, limit_us)
     world = World(linear(ALPHA_MS, BETA_MS), carried / share, spec=SPEC, seed=seed)
     world.run(3600)
     removed, regretted = removals(world)

@@ -11,7 +11,7 @@ from throughline.api.status import Action, BlockedBy, RejectedSettings, Trial
 from throughline.domain.control.blocked import Blocked, block_text, blocked, current
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
 from throughline.domain.control.demand import STILL_SHARE, measure
-from throughline.domain.control.exploration import Weighed, anyhow, memory_allows
+from throughline.domain.control.exploration import ProposedChange, exploration, memory_allows
 from throughline.domain.control.formatting import (
     alternative,
     inputs_text,
@@ -21,7 +21,7 @@ from throughline.domain.control.formatting import (
     settings_text,
 )
 from throughline.domain.control.growth import awaited, overflows
-from throughline.domain.control.state import Judged
+from throughline.domain.control.state import OptimalityRange
 from throughline.domain.control.watch import Outcome, Verdict, judge
 from throughline.domain.formatting import count, number, plain
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from throughline.api.status import Alternative, DecisionRecord
-    from throughline.domain.control.choose import Option, Problem
+    from throughline.domain.control.choose import Candidate, Problem
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
 
@@ -68,16 +68,18 @@ class BatchStep:
     records: tuple[DecisionRecord, ...] = ()
     changed: bool = False
     recommended: BatchSettings | None = None
-    coming: Option | None = None  # better settings that wait for the last change to settle
+    coming: Candidate | None = None  # better settings that wait for the last change to settle
     saving: bool = False  # others would do with fewer replicas
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
     rolled_back: bool = False  # by a load
-    judged: Judged | None = None  # where it was found that nothing is better
+    judged: OptimalityRange | None = None  # where it was found that nothing is better
 
 
-def alternatives(ctx: Context, options: Sequence[Option], chosen: Option, current: Option) -> list[Alternative]:
+def alternatives(
+    ctx: Context, options: Sequence[Candidate], chosen: Candidate, current: Candidate
+) -> list[Alternative]:
     """The chosen point, the present one and a few that lost, each with the reason."""
     rows = [alternative(chosen, "chosen")]
     if current.settings != chosen.settings:
@@ -110,7 +112,7 @@ def _backlog(ctx: Context) -> bool:
     )  # fmt: skip
 
 
-def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
+def _advance_rollout(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
     """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
     view = ctx.view
     waiting = ctx.problem is not None and ctx.problem.callers_wait
@@ -134,7 +136,7 @@ def _after_watch(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, .
 
     if verdict.outcome is Outcome.WATCHING:
         if trial.pod is None:
-            better = _supersede(ctx, trial, rejected)
+            better = _preempt(ctx, trial, rejected)
             if better is not None:
                 return better
             return BatchStep(trial.settings, trial=trial, rejected=rejected, message=verdict.message)
@@ -195,21 +197,21 @@ def _meets(ctx: Context, problem: Problem) -> bool:
     return reached and demand.p99_us <= ctx.slo_us
 
 
-def saves(best: Option, current: Option) -> bool:
+def reduces_replicas(best: Candidate, current: Candidate) -> bool:
     """Whether it needs fewer replicas within the SLO."""
     return best.feasible and best.replicas < current.replicas
 
 
-def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) -> bool:
+def exceeds_switching_cost(ctx: Context, problem: Problem, best: Candidate, current: Candidate) -> bool:
     """Whether moving from the settings in force to the best ones pays for the reload."""
     if best.settings == current.settings:
         return False
     if best.feasible and not current.feasible:
         return True
-    if saves(best, current):
+    if reduces_replicas(best, current):
         more = evaluate(problem._replace(demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
         since = ctx.memory.saving_since
-        return saves(more, current) or (since is not None and ctx.now - since >= SAVING_SECONDS)
+        return reduces_replicas(more, current) or (since is not None and ctx.now - since >= SAVING_SECONDS)
     if current.feasible and not best.feasible:
         return False
     if not best.feasible and best.p99_us > current.p99_us and _meets(ctx, problem):
@@ -222,7 +224,7 @@ def worthwhile(ctx: Context, problem: Problem, best: Option, current: Option) ->
     )
 
 
-def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
+def _judged(problem: Problem, situation: Hashable, current: Candidate) -> OptimalityRange:
     """How far the demand may move before the settings in force may lose: they need as many replicas, and others were
     not found to need fewer, while there is more; nor while there is less, where there cannot be fewer.
     """
@@ -230,10 +232,10 @@ def _judged(problem: Problem, situation: Hashable, current: Option) -> Judged:
     if current.feasible:
         low = 0.0 if current.replicas == max(problem.min_replicas, 1) else low
         high = max(high, current.capacity_per_second * current.replicas / DEMAND_HEADROOM)
-    return Judged(situation, low, high)
+    return OptimalityRange(situation, low, high)
 
 
-def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> Weighed | BatchStep:
+def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> ProposedChange | BatchStep:
     """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
     if not ctx.at_usual_speed:
         text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
@@ -245,7 +247,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
-            tried = anyhow(ctx, problem, blocked_now, ())
+            tried = exploration(ctx, problem, blocked_now, ())
             return tried or BatchStep(ctx.settings, rejected=rejected, judged=known)
     space = candidates(ctx.view.spec.batching, ctx.settings, seen, ctx.slo_us)
     if rejected:
@@ -253,18 +255,18 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     current = evaluate(problem, ctx.settings)
     options = search(problem, space, current)
     best = choose(options)
-    if not worthwhile(ctx, problem, best, current):
-        if saves(best, current):
+    if not exceeds_switching_cost(ctx, problem, best, current):
+        if reduces_replicas(best, current):
             return BatchStep(ctx.settings, rejected=rejected, saving=True)
         judged = _judged(problem, situation, current)
-        tried = anyhow(ctx, problem, blocked_now, options)
+        tried = exploration(ctx, problem, blocked_now, options)
         return tried or BatchStep(ctx.settings, rejected=rejected, judged=judged)
     if memory_allows(ctx, best.settings):
-        return Weighed(best, current, options)
+        return ProposedChange(best, current, options)
     options = search(problem, Space(s for s in space if memory_allows(ctx, s)), current)
     fitting = choose(options)
-    if worthwhile(ctx, problem, fitting, current):
-        return Weighed(fitting, current, options)
+    if exceeds_switching_cost(ctx, problem, fitting, current):
+        return ProposedChange(fitting, current, options)
     text = (
         f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
         "that is not there or not known; raise spec.runtime.resources.limits.memory, or have cAdvisor's "
@@ -281,7 +283,7 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     return max(ctx.observe_seconds, paid, min(CHANGES_SECONDS, pause))
 
 
-def _gain_text(weighed: Weighed) -> str:
+def _gain_text(weighed: ProposedChange) -> str:
     best, current = weighed.best, weighed.current
     if weighed.untried:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
@@ -345,7 +347,8 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
     if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
-        return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saves(best, current), message=text)
+        saving = reduces_replicas(best, current)
+        return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saving, message=text)
     trial = Trial(
         settings=best.settings,
         previous=ctx.settings,
@@ -370,9 +373,9 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     )  # fmt: skip
 
 
-def _supersede(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
-    """While the SLO is missed, what the servers' statistics have shown of a change need not wait for the verdict; but
-    where a load costs much, it does.
+def _preempt(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
+    """A better change in place of the one under watch: while the SLO is missed, what the servers' statistics have shown
+    need not wait for the verdict; but where a load costs much, it does.
     """
     if ctx.costly:
         return None
@@ -415,7 +418,7 @@ def step(ctx: Context) -> BatchStep:
     rejected = current(ctx.control.rejected, ctx.view)
     trial = ctx.control.trial
     if trial is not None and batching.mode is BatchingMode.AUTO:
-        going_on = _after_watch(ctx, trial, rejected)
+        going_on = _advance_rollout(ctx, trial, rejected)
         if going_on is not None:
             return going_on
     if batching.mode is BatchingMode.AUTO and (step_down := _below(ctx, rejected)) is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from throughline.api.batching import Batching
-    from throughline.domain.control.service_time_model import Curve
+    from throughline.domain.control.service_time_model import ServiceTimeModel
 
 QUEUE_DELAYS_MICROSECONDS = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 # A queue delay above this share of the SLO spends the latency that bursts need.
@@ -47,7 +47,7 @@ _PROMISE = itemgetter(0, 1)
 class Problem(NamedTuple):
     """What the choice is made from. Rates are items per second."""
 
-    curve: Curve
+    curve: ServiceTimeModel
     slo_us: float
     demand_per_second: float
     in_flight_per_replica: float
@@ -70,7 +70,7 @@ class Problem(NamedTuple):
         return self.slo_us * (1.0 - SLO_HEADROOM) / self.error(settings)
 
 
-class Option(NamedTuple):
+class Candidate(NamedTuple):
     """One point of the space, with what it would do."""
 
     settings: BatchSettings
@@ -172,7 +172,7 @@ def _space(batching: Batching, reach: int, most_delay: int, most_instances: int)
     )
 
 
-def evaluate(problem: Problem, settings: BatchSettings) -> Option:
+def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
     """What these settings would need and do."""
     capacity = capacity_per_second(problem.curve, settings, problem.limit_us(settings), problem.dispersion)
     needed = None
@@ -193,7 +193,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Option:
         p99 = closed_p99_us(closed, problem.in_flight_per_replica)
     else:
         p99 = p99_us(problem.curve, settings, problem.demand_per_second / replicas, problem.dispersion)
-    return Option(
+    return Candidate(
         settings=settings,
         capacity_per_second=capacity,
         needed=needed,
@@ -216,7 +216,7 @@ class _Best:
     top: float = 0.0  # score of those with as many replicas
     most: float = -1.0  # capacity of those that are able, though not with the replicas that may run; -1: there is none
 
-    def add(self, option: Option) -> None:
+    def add(self, option: Candidate) -> None:
         if option.feasible and option.replicas < self.replicas:
             self.replicas, self.top = option.replicas, option.score
         elif option.feasible and option.replicas == self.replicas:
@@ -246,7 +246,7 @@ class _Best:
         return min(as_many, fewer)
 
 
-def search(problem: Problem, space: Iterable[BatchSettings], current: Option) -> list[Option]:
+def search(problem: Problem, space: Iterable[BatchSettings], current: Candidate) -> list[Candidate]:
     """Evaluate what may be chosen, and leave out what cannot: `choose` finds the same as if all had been evaluated.
 
     What is known at once excludes most: a replica never carries more than its saturation throughput, and never more
@@ -289,7 +289,7 @@ def _size(settings: BatchSettings) -> tuple[int, int, int]:
     return settings.instances, settings.max_batch_size, settings.max_queue_delay_microseconds
 
 
-def choose(options: Sequence[Option]) -> Option:
+def choose(options: Sequence[Candidate]) -> Candidate:
     """The cheapest that meets the SLO; where none does, the one that comes nearest to it.
 
     Raises ValueError when there is no option.

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.demand import Demand
-    from throughline.domain.control.service_time_model import Curve
-    from throughline.domain.control.state import LoopMemory
+    from throughline.domain.control.service_time_model import ServiceTimeModel
+    from throughline.domain.control.state import ControllerState
 
 # Batches of at least so many, and so many times what a stream would make: small ones come of any burst.
 MIN_TELLING_BATCH = 16.0
@@ -48,7 +48,7 @@ class Load(NamedTuple):
     per_second: float  # items
 
 
-def wait(demand: Demand, curve: Curve, settings: BatchSettings, ready: int, *, mixed: bool = False) -> bool:
+def wait(demand: Demand, curve: ServiceTimeModel, settings: BatchSettings, ready: int, *, mixed: bool = False) -> bool:
     """Whether the load is of callers who wait for their answers: more is under way than a stream of that rate would
     ever leave waiting, and yet no queue grows; or batches are larger than a stream would make them, since answered
     callers come back together. `mixed`: the batches are still those of before a change, too.
@@ -83,9 +83,9 @@ def responded(before: Load | None, now: Load) -> bool:
 
 
 def looked(
-    memory: LoopMemory, now_seconds: float, demand: Demand, curve: Curve, settings: BatchSettings, ready: int,
-    window_seconds: float, tried: BatchSettings | None = None,
-) -> LoopMemory:  # fmt: skip
+    memory: ControllerState, now_seconds: float, demand: Demand, curve: ServiceTimeModel, settings: BatchSettings,
+    ready: int, window_seconds: float, tried: BatchSettings | None = None,
+) -> ControllerState:  # fmt: skip
     """The memory with what this look tells of the callers. `tried`: the settings of one pod that is under trial."""
     load, before = memory.load, memory.load_before
     # While the window still holds what fewer pods, or other settings, have served, the batches are of these.

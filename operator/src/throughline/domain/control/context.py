@@ -14,16 +14,16 @@ from throughline.domain.control.analogues import exceeded, highest
 from throughline.domain.control.budget import spend
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.demand import Demand, measure
-from throughline.domain.control.forecast import USUAL_SECONDS, Forecast, Look, dispersion, forecast
+from throughline.domain.control.forecast import USUAL_SECONDS, ArrivalSample, Forecast, dispersion, forecast
 from throughline.domain.control.formatting import unix_seconds
-from throughline.domain.control.observations import SUMMARY_SECONDS, fresh, look_seconds, remember
-from throughline.domain.control.quantise import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, near, rounded
+from throughline.domain.control.observations import SUMMARY_SECONDS, fresh, look_seconds, update
+from throughline.domain.control.quantise import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised, rounded
 from throughline.domain.control.queueing import capacity_per_second, p99_us
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
-from throughline.domain.control.service_time import estimate, parts
-from throughline.domain.control.service_time_model import Curve
-from throughline.domain.control.state import LoopMemory, with_error
+from throughline.domain.control.service_time import estimate, with_segments
+from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.state import ControllerState, with_error
 from throughline.domain.control.watch import SETTLE_SECONDS
 
 if TYPE_CHECKING:
@@ -64,17 +64,17 @@ class Context(NamedTuple):
     """As it is handed on: nothing in it changes any more."""
 
     view: ServiceView
-    memory: LoopMemory
+    memory: ControllerState
     control: ControlStatus
     demand: Demand | None
-    curve: Curve | None
+    curve: ServiceTimeModel | None
     problem: Problem | None
     settings: BatchSettings  # in force, within the bounds
     slo_us: float
     max_replicas: int  # of spec and pool: growth ends there, and what has a place there keeps it
     price_per_hour: float
     serving: tuple[PodView, ...]
-    fitted: Curve | None = None  # the curve before it was rounded
+    fitted: ServiceTimeModel | None = None  # the curve before it was rounded
     schedule: Schedule | None = None  # in force
     forecast: Forecast | None = None
     target_demand: float = 0.0  # items per second to provide for
@@ -212,7 +212,7 @@ def tells_of_error(demand: Demand, slo_us: float) -> bool:
     )
 
 
-def fallen(looks: Sequence[Look]) -> bool:
+def fallen(looks: Sequence[ArrivalSample]) -> bool:
     """Whether the latency summary still looks back to a load that was clearly higher than it is now."""
     if not looks:
         return False
@@ -227,8 +227,8 @@ def fallen(looks: Sequence[Look]) -> bool:
 
 
 def corrected(
-    error: float, demand: Demand, slo_us: float, curve: Curve, settings: BatchSettings, disp: float, ready: int,
-    since_last_seconds: float, looks: Sequence[Look],
+    error: float, demand: Demand, slo_us: float, curve: ServiceTimeModel, settings: BatchSettings, disp: float,
+    ready: int, since_last_seconds: float, looks: Sequence[ArrivalSample],
 ) -> float:  # fmt: skip
     """Measured over predicted p99 of the settings in force, smoothed over as long as the summary looks back."""
     if demand.p99_us is None or ready == 0 or since_last_seconds <= 0.0 or not tells_of_error(demand, slo_us):
@@ -292,12 +292,12 @@ def moved(control: ControlStatus, pool: str, *, assume: bool) -> ControlStatus:
     )  # fmt: skip
 
 
-def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime | None]:
+def build_context(view: ServiceView, memory: ControllerState) -> tuple[Context, ServiceTime | None]:
     """The context of the decision, and what is known of the service time now."""
     control = view.status.control
     pool_name = view.pool.name if view.pool else control.pool
     if memory.model_hash != view.model_hash:
-        memory = LoopMemory()
+        memory = ControllerState()
     if memory.pool != pool_name:
         memory = memory.moved(pool_name) if memory.pool else memory._replace(pool=pool_name)
     if control.model_hash != view.model_hash:
@@ -314,9 +314,9 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     serving = view.serving
     demand = None if view.metrics_unavailable else measure(view, slo_us)
     since_last = look_seconds(view) - (memory.metrics_time_seconds or look_seconds(view))
-    memory = remember(view, serving, memory, demand, settings)
+    memory = update(view, serving, memory, demand, settings)
     memory = memory._replace(budget=spend(memory.budget, demand, slo_us, view.now_seconds))
-    # `remember` may have learned from this look already; the persisted line fills in what it has not seen.
+    # `update` may have learned from this look already; the persisted line fills in what it has not seen.
     learned = estimate(memory.learner, memory.known or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
@@ -328,11 +328,11 @@ def prepare(view: ServiceView, memory: LoopMemory) -> tuple[Context, ServiceTime
     )
     if learned is None or demand is None:
         return context._replace(memory=memory._replace(known=learned)), learned
-    return _predicted(context, demand, learned, since_last)
+    return _build_problem(context, demand, learned, since_last)
 
 
 def provided(
-    demand: Demand, looks: Sequence[Look], season: Season, horizon_seconds: float, floor_per_second: float,
+    demand: Demand, looks: Sequence[ArrivalSample], season: Season, horizon_seconds: float, floor_per_second: float,
     *, scaling: bool, calm_per_second: float | None = None, budget: Budget | None = None,
 ) -> tuple[Forecast | None, float]:  # fmt: skip
     """What is to come, and the items per second to provide for. `scaling`: replicas were just ordered. `budget`: of
@@ -360,14 +360,14 @@ def provided(
     return seen, max(coming * skew, floor_per_second * demand.items_per_request)
 
 
-def _predicted(
+def _build_problem(
     context: Context, demand: Demand, learned: ServiceTime, since_last: float
 ) -> tuple[Context, ServiceTime]:
     """The context with the problem that is to be solved."""
     view, memory, settings, ready = context.view, context.memory, context.settings, len(context.serving)
     before = memory.problem
     slowdown = memory.learner.speed.slowdown
-    fitted = parts(memory.learner, Curve.of(learned, view.devices)).slowed(slowdown)
+    fitted = with_segments(memory.learner, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
     curve = rounded(fitted, before.curve if before else None)
     disp = dispersion(memory.looks, before.dispersion if before else 0.0)
     errors = memory.errors
@@ -397,23 +397,23 @@ def _predicted(
     problem = Problem(
         curve=curve,
         slo_us=context.slo_us,
-        demand_per_second=near(ahead, DEMAND_GRID, before.demand_per_second if before else 0.0),
-        in_flight_per_replica=near(
+        demand_per_second=quantised(ahead, DEMAND_GRID, before.demand_per_second if before else 0.0),
+        in_flight_per_replica=quantised(
             max(1.0, demand.in_flight / max(1, ready) if waiting else memory.in_flight or 1.0),
             CALLERS_GRID if waiting else IN_FLIGHT_GRID,
             before.in_flight_per_replica if before else 0.0,
         ),
-        errors=tuple((s, near(e, before=old_errors.get(s, 0.0))) for s, e in errors),
+        errors=tuple((s, quantised(e, before=old_errors.get(s, 0.0))) for s, e in errors),
         # What makes the present settings slower than predicted is expected of others, too: hope is no reason to move.
-        usual_error=near(max(error, usual_error(errors, learned)), before=before.usual_error if before else 0.0),
+        usual_error=quantised(max(error, usual_error(errors, learned)), before=before.usual_error if before else 0.0),
         dispersion=disp,
         price_per_hour=context.price_per_hour,
         max_replicas=context.max_replicas,
         min_replicas=min(context.min_replicas, context.max_replicas),
         callers_wait=waiting,
-        gap_us=near(memory.gap_us, IN_FLIGHT_GRID, before.gap_us if before else 0.0),
+        gap_us=quantised(memory.gap_us, IN_FLIGHT_GRID, before.gap_us if before else 0.0),
         replicas=ready if waiting else 0,
-        floor_per_second=near(least, DEMAND_GRID, before.floor_per_second if before else 0.0) if waiting else 0.0,
+        floor_per_second=quantised(least, DEMAND_GRID, before.floor_per_second if before else 0.0) if waiting else 0.0,
     )
     memory = memory._replace(
         known=learned,

@@ -1,4 +1,6 @@
-"""What is tried although nothing is better by the score, where only a trial tells or it costs nobody anything."""
+"""Exploration: changes that are tried although nothing is better by the score, where only a trial shows their worth or
+they cost nobody anything.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.blocked import Blocked
-    from throughline.domain.control.choose import Option, Problem
+    from throughline.domain.control.choose import Candidate, Problem
     from throughline.domain.control.context import Context
 
 # An instance more is no reload, and is only added where it costs nobody anything.
@@ -47,17 +49,19 @@ def memory_allows(ctx: Context, target: BatchSettings, *, whole: bool = False) -
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class ProposedChange:
     """A change that is worth making, beside what is in force and what else there was."""
 
-    best: Option
-    current: Option
-    options: Sequence[Option]
+    best: Candidate
+    current: Candidate
+    options: Sequence[Candidate]
     untried: bool = False  # what it is worth will be seen
     one_more: bool = False  # an instance, in place
 
 
-def _untried(ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Option]) -> Weighed | None:
+def _larger_batch(
+    ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Candidate]
+) -> ProposedChange | None:
     """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
     smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
     has learned.
@@ -78,10 +82,10 @@ def _untried(ctx: Context, problem: Problem, blocked: Blocked, options: Sequence
     current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
     if (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score:
         return None
-    return Weighed(option, current, options, untried=True)
+    return ProposedChange(option, current, options, untried=True)
 
 
-def _one_more(ctx: Context, problem: Problem, blocked: Blocked) -> Weighed | None:
+def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> ProposedChange | None:
     """An instance more on a busy server, for what each execution leaves idle before the next, where callers who wait
     would get more by it and a stream no less: which of them it is cannot be told of every load, and no model is
     reloaded for it.
@@ -96,9 +100,11 @@ def _one_more(ctx: Context, problem: Problem, blocked: Blocked) -> Weighed | Non
     gains = option.closed_per_second >= WORTH_IN_PLACE * current.closed_per_second
     if not gains or option.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
         return None
-    return Weighed(option, current, (), one_more=True)
+    return ProposedChange(option, current, (), one_more=True)
 
 
-def anyhow(ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Option]) -> Weighed | None:
-    """What may be tried although nothing is better by the score."""
-    return _untried(ctx, problem, blocked, options) or _one_more(ctx, problem, blocked)
+def exploration(
+    ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Candidate]
+) -> ProposedChange | None:
+    """A change that may be tried although nothing is better by the score."""
+    return _larger_batch(ctx, problem, blocked, options) or _one_more_instance(ctx, problem, blocked)

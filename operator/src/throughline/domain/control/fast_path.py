@@ -31,7 +31,7 @@ from throughline.domain.control.counters import Counted, Seen, Since, queued_sin
 from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
 from throughline.domain.control.forecast import dispersion
 from throughline.domain.control.formatting import slo_status, unix_seconds
-from throughline.domain.control.quantise import DEMAND_GRID, IN_FLIGHT_GRID, near
+from throughline.domain.control.quantise import DEMAND_GRID, IN_FLIGHT_GRID, quantised
 from throughline.domain.control.state import needed_since, with_error
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
-    from throughline.domain.control.forecast import Look
+    from throughline.domain.control.forecast import ArrivalSample
     from throughline.domain.control.scaling import ScaleStep
-    from throughline.domain.control.service_time_model import Curve
-    from throughline.domain.control.state import Errors, LoopMemory
+    from throughline.domain.control.service_time_model import ServiceTimeModel
+    from throughline.domain.control.state import ControllerState, Errors
     from throughline.domain.decision import Decision
     from throughline.domain.observed import PodView, PoolView, ServiceView
 
@@ -70,14 +70,14 @@ class Held(NamedTuple):
     memory_limited: bool
     pods: tuple[str, ...]  # uids of those that serve, in their order
     problem: Problem
-    fitted: Curve
+    fitted: ServiceTimeModel
     demand: tuple[float, float]  # for which no other settings are better
     capacity_per_second: float
     least: int  # replicas
     means_us: Mapping[int, float]  # of an execution, by batch size
 
 
-def hold(ctx: Context, memory: LoopMemory, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
+def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
     """What a glance may conclude again after this pass, which ends with `memory`; None: the next must be whole, too."""
     view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
     if decision.records or decision.reloads or batch.changed or scale.changed or batch.trial is not None:
@@ -138,7 +138,7 @@ def _due(view: ServiceView) -> float:
     return view.now_seconds + WHOLE_SECONDS - (view.now_seconds - own) % WHOLE_SECONDS
 
 
-def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory] | None:
+def glance(view: ServiceView, memory: ControllerState) -> tuple[Decision, ControllerState] | None:
     """The held decision, where a whole pass would come to it again; None: a whole pass is needed."""
     held = memory.held
     if held is None or not _same(view, held, memory):
@@ -169,7 +169,7 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     needed = needed_since(
         memory.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
     )
-    if needed[0][1] < held.replicas and scaling.kept(memory, view.now_seconds, wanted) < held.replicas:
+    if needed[0][1] < held.replicas and scaling.scale_down_floor(memory, view.now_seconds, wanted) < held.replicas:
         return None  # fewer may do
     decision = held.decision
     slo = slo_status(view.status.slo, demand, held.problem.price_per_hour * held.replicas)
@@ -180,7 +180,7 @@ def glance(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     return decision, memory.looked(counted, needed, asked, seen_looks, queue, errors, in_flight, held)
 
 
-def _same(view: ServiceView, held: Held, memory: LoopMemory) -> bool:
+def _same(view: ServiceView, held: Held, memory: ControllerState) -> bool:
     """Whether all that was decided upon is as it was, but for what is measured."""
     return (
         view.now_seconds < held.until_seconds
@@ -272,13 +272,13 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
 def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
     """Whether as much is under way as when it was weighed, of callers of the same kind."""
     known = held.problem.in_flight_per_replica
-    return near(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not closed_loop.wait(
+    return quantised(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not closed_loop.wait(
         demand, held.problem.curve, held.settings, held.replicas
     )
 
 
 def _errors(
-    held: Held, memory: LoopMemory, demand: Demand, since_last_seconds: float, seen: Sequence[Look]
+    held: Held, memory: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
 ) -> Errors | None:
     """The measured errors with this look; None where that makes it another problem."""
     problem, settings, known, errors = held.problem, held.settings, memory.known, memory.errors
@@ -298,14 +298,16 @@ def _errors(
     rounded, usual = problem.error(settings), max(after, usual_error(errors, known))
     same = (
         before is not None
-        and near(after, before=rounded) == rounded
-        and near(usual, before=problem.usual_error) == problem.usual_error
+        and quantised(after, before=rounded) == rounded
+        and quantised(usual, before=problem.usual_error) == problem.usual_error
         and error_is_kept(held.decision.control.service_time, after)
     )
     return errors if same else None
 
 
-def _wanted(view: ServiceView, held: Held, memory: LoopMemory, seen: tuple[Look, ...], demand: Demand) -> float | None:
+def _wanted(
+    view: ServiceView, held: Held, memory: ControllerState, seen: tuple[ArrivalSample, ...], demand: Demand
+) -> float | None:
     """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
     problem = held.problem
     if dispersion(seen, problem.dispersion) != problem.dispersion:
@@ -314,6 +316,6 @@ def _wanted(view: ServiceView, held: Held, memory: LoopMemory, seen: tuple[Look,
     _, wanted = provided(
         demand, seen, memory.season, memory.start_seconds + LOOK_SECONDS, floor, scaling=False, budget=memory.budget
     )
-    if not held.demand[0] <= near(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
+    if not held.demand[0] <= quantised(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
         return None
     return wanted if scaling.needs(held.capacity_per_second, wanted, scaling.UP_MARGIN) <= held.replicas else None

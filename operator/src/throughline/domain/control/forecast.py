@@ -44,7 +44,7 @@ DISPERSION_STAYS = (0.75, 0.25)  # at least so much, or this share
 _AT = itemgetter(0)
 
 
-class Look(NamedTuple):
+class ArrivalSample(NamedTuple):
     """Arrivals (items per second) over the `seconds` before `at_seconds` (Unix time), made by `follow`.
 
     `sum_*`: over this look and all before it, so that what many looks say is a difference of two.
@@ -77,10 +77,10 @@ class Forecast(NamedTuple):
         return self._replace(ahead=max(self.ahead, ahead))
 
 
-def follow(before: Look | None, at_seconds: float, seconds: float, per_second: float) -> Look:
+def follow(before: ArrivalSample | None, at_seconds: float, seconds: float, per_second: float) -> ArrivalSample:
     """The look after `before`, linked to it."""
     if before is None:
-        return Look(at_seconds, seconds, per_second, 1, seconds, per_second * seconds)
+        return ArrivalSample(at_seconds, seconds, per_second, 1, seconds, per_second * seconds)
     _, old_seconds, old_per_second, level_looks, sum_seconds, sum_items, sum_squares, sum_pairs = before
     both, items = old_seconds + seconds, per_second * seconds
     mean = (old_per_second * old_seconds + items) / both
@@ -88,16 +88,16 @@ def follow(before: Look | None, at_seconds: float, seconds: float, per_second: f
     # (1/a + 1/b)·mean is the variance of the difference of two Poisson rates.
     sigma_square = mean * both / (old_seconds * seconds)
     if square > JUMP_SIGMAS * JUMP_SIGMAS * sigma_square and square > (JUMP_SHARE * old_per_second) ** 2:
-        return Look(
+        return ArrivalSample(
             at_seconds, seconds, per_second, 1, sum_seconds + seconds, sum_items + items, sum_squares, sum_pairs
         )
-    return Look(
+    return ArrivalSample(
         at_seconds, seconds, per_second, level_looks + 1, sum_seconds + seconds, sum_items + items,
         sum_squares + square * old_seconds * seconds / both, sum_pairs + 1,
     )  # fmt: skip
 
 
-def dispersion(looks: Sequence[Look], before: float = 0.0, begin: int = 0) -> float:
+def dispersion(looks: Sequence[ArrivalSample], before: float = 0.0, begin: int = 0) -> float:
     """Variance over mean of the arrivals in a look, from differences of neighbours of one level, so that neither a
     trend nor a jump is taken for variability; 1 is Poisson's, and the least. Whole; and
     as `before` while it is near that. Of the looks from number `begin` on: a slice would touch all of them.
@@ -114,14 +114,14 @@ def dispersion(looks: Sequence[Look], before: float = 0.0, begin: int = 0) -> fl
     return before if before and abs(measured - before) <= max(least, share * before) else float(round(measured))
 
 
-def _mean(first: Look, last: Look) -> tuple[float, float]:
+def _mean(first: ArrivalSample, last: ArrivalSample) -> tuple[float, float]:
     """(items per second, seconds) of the looks from the first to the last."""
     _, first_seconds, first_per_second, _, before_seconds, before_items, _, _ = first
     seconds = last.sum_seconds - before_seconds + first_seconds
     return (last.sum_items - before_items + first_per_second * first_seconds) / seconds, seconds
 
 
-def _moves(looks: Sequence[Look]) -> bool:
+def _moves(looks: Sequence[ArrivalSample]) -> bool:
     """Whether there may be a trend: by sums, without a walk over the looks."""
     first, last, third = looks[0], looks[-1], len(looks) // 3
     pairs = last.sum_pairs - first.sum_pairs
@@ -134,7 +134,7 @@ def _moves(looks: Sequence[Look]) -> bool:
     return (late - early) ** 2 > TREND_MAYBE * TREND_MAYBE * variance
 
 
-def _slope(looks: Sequence[Look]) -> float:
+def _slope(looks: Sequence[ArrivalSample]) -> float:
     """Items per second, per second, where it is beyond doubt; else 0. Least squares over the looks' middles."""
     n = len(looks)
     if n < TREND_LOOKS or not _moves(looks):
@@ -154,7 +154,7 @@ def _slope(looks: Sequence[Look]) -> float:
     return slope if abs(slope) > TREND_SURE * math.sqrt(residual / spread) else 0.0
 
 
-def _come_to_rest(looks: Sequence[Look], slope: float) -> tuple[float, float] | None:
+def _come_to_rest(looks: Sequence[ArrivalSample], slope: float) -> tuple[float, float] | None:
     """(items per second, seconds) of the last third, where that lies behind the line through all: what had moved, by a
     step too small to be a jump, moves no more, and the end of the line is what never came. None: it goes on.
     """
@@ -169,7 +169,7 @@ def _come_to_rest(looks: Sequence[Look], slope: float) -> tuple[float, float] | 
     return (recent, seconds) if behind * slope > 0.0 and behind**2 > SURE_SIGMAS**2 * variance else None
 
 
-def _within(looks: Sequence[Look], seconds: float, begin: int = 0) -> int:
+def _within(looks: Sequence[ArrivalSample], seconds: float, begin: int = 0) -> int:
     """The number of the first, from `begin` on, that is not older than so long before the newest."""
     bound = looks[-1].at_seconds - seconds
     # With a look every ten seconds it is this one: two are read instead of half a dozen, all out of the caches.
@@ -179,7 +179,7 @@ def _within(looks: Sequence[Look], seconds: float, begin: int = 0) -> int:
     return begin if looks[begin][0] > bound else bisect_right(looks, bound, begin, key=_AT)
 
 
-def forecast(looks: Sequence[Look], ahead_seconds: float, believable: float = math.inf) -> Forecast:
+def forecast(looks: Sequence[ArrivalSample], ahead_seconds: float, believable: float = math.inf) -> Forecast:
     """What comes now and in `ahead_seconds`. Raises ValueError without a look. `believable`: items per second, the
     most by the past: a jump is taken to go on above that only where it is above it already.
     """

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.api.batching import BatchSettings
-    from throughline.domain.control.choose import Option
+    from throughline.domain.control.choose import Candidate
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
-    from throughline.domain.control.service_time_model import Curve
+    from throughline.domain.control.service_time_model import ServiceTimeModel
 
 # The demand is shown apart from what arrives where a backlog, or clients held back by latency, make it so much more.
 BACKLOG_SHOWN = 1.05
@@ -59,7 +59,7 @@ def settings_text(settings: BatchSettings) -> str:
     return f"{settings.max_batch_size}/{duration(delay) if delay else '0'}×{settings.instances}"
 
 
-def curve_text(curve: Curve) -> str:
+def curve_text(curve: ServiceTimeModel) -> str:
     text = f"s(b) = {duration(curve.alpha_us)} + {duration(curve.beta_us)}·b"
     return text + (f", contention {number(curve.contention)}" if curve.contention >= 0.005 else "")
 
@@ -93,14 +93,14 @@ def target_demand(ctx: Context) -> str:
     return f"{rate(ctx.target_demand)} (spec.slo.throughputPerSecond)"
 
 
-def predicted_text(option: Option) -> str:
+def predicted_text(option: Candidate) -> str:
     return (
         f"p99 {duration(option.p99_us)}, capacity {rate(option.capacity_per_second * option.replicas)} "
         f"on {count(option.replicas, 'replica')}, {money(option.cost_per_hour)} per hour"
     )
 
 
-def alternative(option: Option, verdict: str) -> Alternative:
+def alternative(option: Candidate, verdict: str) -> Alternative:
     return Alternative(
         settings=option.settings,
         replicas=option.replicas,

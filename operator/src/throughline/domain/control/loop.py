@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from throughline.api.status import Action, ControlStatus, SLOStatus
 from throughline.domain.control import batching, conditions, pools, repair, scaling
-from throughline.domain.control.context import COSTLY_SECONDS, Context, kept, prepare
+from throughline.domain.control.context import COSTLY_SECONDS, Context, build_context, kept
 from throughline.domain.control.fast_path import glance, hold
 from throughline.domain.control.formatting import record, rfc3339, slo_status
-from throughline.domain.control.state import LoopMemory, with_error
+from throughline.domain.control.state import ControllerState, with_error
 from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.observed import ServiceView
 
-__all__ = ["LoopMemory", "decide"]
+__all__ = ["ControllerState", "decide"]
 
 BUSY_REQUEUE_SECONDS = 5.0
 REQUEUE_SECONDS = 10.0
@@ -77,7 +77,7 @@ def _control(
     )
 
 
-def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]:
+def decide(view: ServiceView, memory: ControllerState) -> tuple[Decision, ControllerState]:
     """The decision for this view. Pure: the same view and memory give the same decision.
 
     Without metrics everything is held as it is and the conditions say so; nothing is ever taken for zero.
@@ -85,7 +85,7 @@ def decide(view: ServiceView, memory: LoopMemory) -> tuple[Decision, LoopMemory]
     again = glance(view, memory)
     if again is not None:
         return again
-    ctx, learned = prepare(view, memory)
+    ctx, learned = build_context(view, memory)
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
     place = pools.step(ctx, batch, scale)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.domain.control import failures
 from throughline.domain.control.counters import Counted, Seen, failed_since, growth, since_last_look
 from throughline.domain.control.failures import MIN_FAILED
-from throughline.domain.control.forecast import LOOKS_KEPT, Look, follow
+from throughline.domain.control.forecast import LOOKS_KEPT, ArrivalSample, follow
 from throughline.domain.control.season import learn
 from throughline.domain.control.service_time import MIN_EXECUTIONS, observe
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.counters import Failed, Since
     from throughline.domain.control.demand import Demand
-    from throughline.domain.control.state import LoopMemory
+    from throughline.domain.control.state import ControllerState
     from throughline.domain.observed import PodView, ServiceView
 
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
@@ -70,7 +70,9 @@ def fresh(serving: Sequence[PodView]) -> bool:
     return len(serving) > 1 and any(p.ready_seconds < FRESH_SECONDS for p in serving)
 
 
-def with_look(looks: tuple[Look, ...], at_seconds: float, seconds: float, arrivals: float) -> tuple[Look, ...]:
+def with_look(
+    looks: tuple[ArrivalSample, ...], at_seconds: float, seconds: float, arrivals: float
+) -> tuple[ArrivalSample, ...]:
     return (*looks[1 - LOOKS_KEPT :], follow(looks[-1] if looks else None, at_seconds, seconds, arrivals))
 
 
@@ -84,7 +86,7 @@ def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, fre
     return max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
 
 
-def _left_share(serving: int, open_pods: int, memory: LoopMemory) -> float:
+def _left_share(serving: int, open_pods: int, memory: ControllerState) -> float:
     """The share of the arrivals since the last look that may have gone to pods that leave, or have left.
 
     Callers keep their connections until a server ends, so that one that drains still serves its part; then they go to
@@ -95,8 +97,9 @@ def _left_share(serving: int, open_pods: int, memory: LoopMemory) -> float:
 
 
 def _looked(
-    view: ServiceView, serving: Sequence[PodView], open_pods: int, memory: LoopMemory, demand: Demand, waiting: Queue
-) -> tuple[Look, ...]:
+    view: ServiceView, serving: Sequence[PodView], open_pods: int, memory: ControllerState, demand: Demand,
+    waiting: Queue,
+) -> tuple[ArrivalSample, ...]:  # fmt: skip
     """Add what has come since the last look: what the servers' own counters say was served, and what the queue grew."""
     counted, looks = memory.counted, memory.looks
     seconds = view.now_seconds - counted.updated_seconds
@@ -117,7 +120,7 @@ def _looked(
     return with_look(looks, view.now_seconds, seconds, arrivals)
 
 
-def _started(view: ServiceView, ready: int, memory: LoopMemory) -> tuple[float | None, float]:
+def _started(view: ServiceView, ready: int, memory: ControllerState) -> tuple[float | None, float]:
     """(`ordered_seconds`, `start_seconds`): learn how long replicas take from their order until they serve."""
     ordered, start = memory.ordered_seconds, memory.start_seconds
     if view.replicas is not None and ready < view.replicas:
@@ -129,14 +132,14 @@ def _started(view: ServiceView, ready: int, memory: LoopMemory) -> tuple[float |
 
 
 def smoothed(before: float | None, in_flight: float, ready: int) -> float:
-    """`LoopMemory.in_flight`: items at the server, of one replica."""
+    """`ControllerState.in_flight`: items at the server, of one replica."""
     per_replica = in_flight / max(1, ready)
     return per_replica if before is None else before + SMOOTHING * (per_replica - before)
 
 
-def _gap_us(view: ServiceView, serving: Sequence[PodView], memory: LoopMemory, demand: Demand | None) -> float:
-    """`LoopMemory.gap_us` with this look: while the servers have all the work they can do, and their queues neither
-    grow nor shrink, what an instance is not busy is the time between two of its executions.
+def _gap_us(view: ServiceView, serving: Sequence[PodView], memory: ControllerState, demand: Demand | None) -> float:
+    """`ControllerState.gap_us` with this sample: while the servers have all the work they can do, and their queues
+    neither grow nor shrink, what an instance is not busy is the time between two of its executions.
     """
     known, before = memory.gap_us, memory.counted
     seconds = view.now_seconds - before.updated_seconds
@@ -172,13 +175,13 @@ def _failing(view: ServiceView, pods: Sequence[PodView], failed: Mapping[str, Fa
     )
 
 
-def remember(
+def update(
     view: ServiceView,
     serving: tuple[PodView, ...],
-    memory: LoopMemory,
+    memory: ControllerState,
     demand: Demand | None,
     settings: BatchSettings,
-) -> LoopMemory:
+) -> ControllerState:
     """The memory with this look."""
     key = (settings, view.replicas, len(serving))
     # An overloaded pod's latency tells how long it has been overloaded, nothing of the settings.

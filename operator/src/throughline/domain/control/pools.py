@@ -17,7 +17,7 @@ from throughline.api.status import Action
 from throughline.domain.control.choose import Problem, candidates, choose, evaluate, search
 from throughline.domain.control.context import price_of
 from throughline.domain.control.formatting import alternative, inputs_text, predicted_text, record
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time_model import ServiceTimeModel
 from throughline.domain.formatting import count, money
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from throughline.api.status import DecisionRecord, ServiceTime
     from throughline.domain.control.batching import BatchStep
-    from throughline.domain.control.choose import Option
+    from throughline.domain.control.choose import Candidate
     from throughline.domain.control.context import Context
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.observed import PoolView
@@ -47,7 +47,7 @@ class Place(NamedTuple):
     """A pool, and the best that can be done there."""
 
     pool: PoolView
-    option: Option
+    option: Candidate
     most_replicas: int  # by spec and pool
     measured: bool
 
@@ -63,7 +63,7 @@ class Place(NamedTuple):
 
 
 class PlaceStep(NamedTuple):
-    """`pool` None: stay. `wish`: `LoopMemory.wish`."""
+    """`pool` None: stay. `wish`: `ControllerState.wish`."""
 
     pool: str | None = None
     wish: tuple[str, float] | None = None
@@ -95,7 +95,7 @@ def _place(ctx: Context, problem: Problem, pool: PoolView, known: ServiceTime | 
     )
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
     if known is not None:
-        curve, seen = Curve.of(known, devices), known.largest_batch
+        curve, seen = ServiceTimeModel.of(known, devices), known.largest_batch
         there = there._replace(curve=curve, errors=(), usual_error=max(1.0, known.error_permille / 1000))
     option = evaluate(there, ctx.settings)
     if spec.batching.mode is BatchingMode.AUTO:

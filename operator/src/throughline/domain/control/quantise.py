@@ -1,10 +1,10 @@
-"""Round what is measured, so that noise makes no new problem: a prediction once made is then found again."""
+"""Quantise measurements with hysteresis, so that noise makes no new problem and predictions are found again."""
 
 from __future__ import annotations
 
 import math
 
-from throughline.domain.control.service_time_model import Curve
+from throughline.domain.control.service_time_model import ServiceTimeModel
 
 # Curves nearer than this are one to the choice, which makes its predictions reusable.
 GRID = 0.02
@@ -14,7 +14,7 @@ CALLERS_GRID = 0.05  # what callers who wait have under way hardly changes, and 
 STAY = 0.75  # of a step: a rounded value stays until the measured one is so far from it
 
 
-def near(value: float, step: float = GRID, before: float = 0.0) -> float:
+def quantised(value: float, step: float = GRID, before: float = 0.0) -> float:
     """The value rounded to a grid of that relative step; where it was rounded to `before` and is still near, that:
     noise at the edge of two cells would otherwise make every other look a new problem.
     """
@@ -25,15 +25,16 @@ def near(value: float, step: float = GRID, before: float = 0.0) -> float:
     return math.exp(round(math.log(value) / step) * step)
 
 
-def rounded(curve: Curve, before: Curve | None) -> Curve:
-    known = {limit: (alpha, beta) for limit, alpha, beta in before.parts} if before else {}
+def rounded(curve: ServiceTimeModel, before: ServiceTimeModel | None) -> ServiceTimeModel:
+    known = {limit: (alpha, beta) for limit, alpha, beta in before.segments} if before else {}
     lines = []
-    for limit, alpha, beta in curve.parts:
+    for limit, alpha, beta in curve.segments:
         old = known.get(limit, (0.0, 0.0))
-        lines.append((limit, near(alpha, GRID, old[0]), near(beta, GRID, old[1])))
+        lines.append((limit, quantised(alpha, GRID, old[0]), quantised(beta, GRID, old[1])))
     alpha, beta = (before.alpha_us, before.beta_us) if before else (0.0, 0.0)
-    return Curve(
-        near(curve.alpha_us, GRID, alpha), near(curve.beta_us, GRID, beta), round(curve.contention, 1), tuple(lines),
-        near(curve.contended_us, IN_FLIGHT_GRID, before.contended_us if before else 0.0), curve.devices,
-        None if curve.tail_us is None else near(curve.tail_us, GRID, (before.tail_us or 0.0) if before else 0.0),
+    return ServiceTimeModel(
+        quantised(curve.alpha_us, GRID, alpha), quantised(curve.beta_us, GRID, beta), round(curve.contention, 1),
+        tuple(lines),
+        quantised(curve.contended_us, IN_FLIGHT_GRID, before.contended_us if before else 0.0), curve.devices,
+        None if curve.tail_us is None else quantised(curve.tail_us, GRID, (before.tail_us or 0.0) if before else 0.0),
     )  # fmt: skip

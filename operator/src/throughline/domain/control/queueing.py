@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
-    from throughline.domain.control.service_time_model import Curve
+    from throughline.domain.control.service_time_model import ServiceTimeModel
 
 # Beyond this share of the saturation throughput a queue takes minutes to settle, and any burst breaks the SLO.
 MAX_UTILIZATION = 0.92
@@ -32,10 +32,10 @@ def largest_batch(settings: BatchSettings) -> int:
     return max(1, settings.max_batch_size)
 
 
-def saturation_per_second(curve: Curve, settings: BatchSettings) -> float:
+def saturation_per_second(curve: ServiceTimeModel, settings: BatchSettings) -> float:
     """Items per second with every batch full and every instance busy."""
     batch = largest_batch(settings)
-    alpha_us, beta_us = curve.on(settings.instances, batch)
+    alpha_us, beta_us = curve.with_contention(settings.instances, batch)
     return 1e6 * settings.instances * curve.devices * batch / max(1.0, alpha_us + beta_us * batch)
 
 
@@ -51,9 +51,9 @@ class _Server(NamedTuple):
     saturation: float
 
     @classmethod
-    def of(cls, curve: Curve, settings: BatchSettings, dispersion: float) -> _Server:
+    def of(cls, curve: ServiceTimeModel, settings: BatchSettings, dispersion: float) -> _Server:
         limit, k = largest_batch(settings), settings.instances * curve.devices
-        alpha_us, beta_us = curve.on(settings.instances, limit)
+        alpha_us, beta_us = curve.with_contention(settings.instances, limit)
         delay = float(settings.max_queue_delay_microseconds) if limit > 1 else 0.0
         return cls(
             alpha_us, beta_us, limit, k, delay, dispersion,
@@ -97,12 +97,12 @@ class _Server(NamedTuple):
         return service_us + wait_us + overflow_us + held_us
 
 
-def mean_batch(curve: Curve, settings: BatchSettings, rate_per_second: float) -> float:
+def mean_batch(curve: ServiceTimeModel, settings: BatchSettings, rate_per_second: float) -> float:
     """Mean items per execution at that rate on one replica."""
     return _Server.of(curve, settings, 1.0).mean_batch(rate_per_second / 1e6)
 
 
-def p99_us(curve: Curve, settings: BatchSettings, rate_per_second: float, dispersion: float = 1.0) -> float:
+def p99_us(curve: ServiceTimeModel, settings: BatchSettings, rate_per_second: float, dispersion: float = 1.0) -> float:
     """99th percentile of the time from arrival to response, in microseconds; infinite where the queue grows.
 
     `rate_per_second`: items per second on this replica. `dispersion`: variance over mean of the arrivals in a short
@@ -112,7 +112,7 @@ def p99_us(curve: Curve, settings: BatchSettings, rate_per_second: float, disper
 
 
 def carries(
-    curve: Curve, settings: BatchSettings, rate_per_second: float, limit_us: float, dispersion: float = 1.0
+    curve: ServiceTimeModel, settings: BatchSettings, rate_per_second: float, limit_us: float, dispersion: float = 1.0
 ) -> bool:
     """Whether `capacity_per_second` is at least that, found with a single prediction. For settings without a queue
     delay, whose p99 only grows with the rate. A negative rate is carried by all.
@@ -124,7 +124,9 @@ def carries(
 
 
 @lru_cache(maxsize=65536)
-def capacity_per_second(curve: Curve, settings: BatchSettings, limit_us: float, dispersion: float = 1.0) -> float:
+def capacity_per_second(
+    curve: ServiceTimeModel, settings: BatchSettings, limit_us: float, dispersion: float = 1.0
+) -> float:
     """Most items per second that one replica serves with p99 at most `limit_us`; 0 where even an idle one is slower."""
     server = _Server.of(curve, settings, dispersion)
     if server.p99_us(_TRICKLE) > limit_us:
@@ -158,7 +160,9 @@ def _even_share(in_flight: float, limit: int, k: int) -> float:
     return _UNEVEN + (_MERGED - _UNEVEN) * room
 
 
-def closed_loop_per_second(curve: Curve, settings: BatchSettings, in_flight: float, gap_us: float = 0.0) -> float:
+def closed_loop_per_second(
+    curve: ServiceTimeModel, settings: BatchSettings, in_flight: float, gap_us: float = 0.0
+) -> float:
     """Items per second when `in_flight` items are always under way (callers that wait for their answers).
 
     They fall into one group more than there are instances: the free instance takes what waits at once, and those just
@@ -166,7 +170,7 @@ def closed_loop_per_second(curve: Curve, settings: BatchSettings, in_flight: flo
     after each execution, and does not contend for the device meanwhile: where the others fill that, nothing is lost.
     """
     limit, k = largest_batch(settings), settings.instances * curve.devices
-    curve, in_flight = curve.upto(limit), max(1.0, in_flight)
+    curve, in_flight = curve.segment_for(limit), max(1.0, in_flight)
     delay_us = settings.max_queue_delay_microseconds if limit > 1 else 0
     groups = k + 1.0 + (_CLOSED_EARLY if delay_us else 0.0)
     batch = min(float(limit), max(1.0, in_flight / groups))

@@ -16,14 +16,14 @@ from throughline.domain.control.queueing import (
     p99_us,
     saturation_per_second,
 )
-from throughline.domain.control.state import Keep
+from throughline.domain.control.state import ScaleDownFloor
 from throughline.domain.formatting import count, rate
 
 if TYPE_CHECKING:
     from throughline.api.status import DecisionRecord
     from throughline.domain.control.batching import BatchStep
     from throughline.domain.control.context import Context
-    from throughline.domain.control.state import LoopMemory
+    from throughline.domain.control.state import ControllerState
 
 # The dead band around the demand that is provided for, which has its own margin for growth and chance: replicas are
 # added when they carry less than the first share of it, and removed only to a count that carries the second.
@@ -40,7 +40,7 @@ IDLE_UTILIZATION = 0.2
 HELPED_SHARE = 0.8
 # Replicas that had to come back so soon after they were removed, while the demand was the same within this share, stay
 # for this time, and twice as long each further time.
-REGRET_SECONDS = 7200.0
+FLAP_WINDOW_SECONDS = 7200.0
 SAME_DEMAND = 0.06
 KEEP_SECONDS = 7200.0
 MAX_KEEP_SECONDS = 24 * 3600.0
@@ -57,7 +57,7 @@ class ScaleStep(NamedTuple):
     """`replicas` None: leave the count alone."""
 
     replicas: int | None
-    memory: LoopMemory
+    memory: ControllerState
     records: tuple[DecisionRecord, ...] = ()
     changed: bool = False
     recommended: int | None = None
@@ -114,7 +114,7 @@ def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int,
     )
 
 
-def _wait(ctx: Context, batch: BatchStep, current: int) -> str | None:
+def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | None:
     """Why more replicas are not asked for yet although the demand would need them."""
     demand = ctx.demand
     if ctx.forecast is None and ctx.scaling and demand is not None and demand.saturated:
@@ -168,7 +168,7 @@ def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tup
     return up, enough(carried, max(ctx.target_demand, now), ctx.min_replicas)
 
 
-def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
+def _scale_up_reduces_latency(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
     """Whether more replicas make it faster. Where none waits for another, latency has a cause that they do not cure:
     the measured error then lowers the trusted capacity without end, and every step would ask for the next.
     """
@@ -185,7 +185,7 @@ def _helps(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
 
 def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     """Without a learned service time: half as many again while the SLO is missed, once per window."""
-    if not ctx.slow or batch.trial is not None or _wait(ctx, batch, current):
+    if not ctx.slow or batch.trial is not None or _scale_up_blocked_by(ctx, batch, current):
         return _hold(ctx, current, message="the service time is not learned yet")
     target = bounded(ctx, current + max(1, current // 2))
     if target <= current:
@@ -196,16 +196,16 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     return ScaleStep(target, memory, (line,), changed=True, needed=target)
 
 
-def _regretted(memory: LoopMemory, now: float, wanted: float, target: int) -> LoopMemory:
+def _flapped(memory: ControllerState, now: float, wanted: float, target: int) -> ControllerState:
     """Remember when what was removed is asked for again without more demand."""
     down = memory.last_down
-    if down is None or now - down[0] > REGRET_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
+    if down is None or now - down[0] > FLAP_WINDOW_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
         return memory
     wait = min(MAX_KEEP_SECONDS, 2.0 * memory.keep.wait_seconds) if memory.keep else KEEP_SECONDS
-    return memory._replace(keep=Keep(min(target, down[1]), now + wait, wanted, wait), last_down=None)
+    return memory._replace(keep=ScaleDownFloor(min(target, down[1]), now + wait, wanted, wait), last_down=None)
 
 
-def kept(memory: LoopMemory, now: float, wanted: float) -> int:
+def scale_down_floor(memory: ControllerState, now: float, wanted: float) -> int:
     """Replicas that are not to be removed, as fewer were not enough."""
     keep = memory.keep
     if keep is None or now > keep.until_seconds or wanted < (1.0 - SAME_DEMAND) * keep.demand_per_second:
@@ -226,7 +226,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
     memory = ctx.memory.with_needed(ctx.now, sufficient, window)
     if up > current:
-        reason = _wait(ctx, batch, current)
+        reason = _scale_up_blocked_by(ctx, batch, current)
         if reason is not None:
             return _hold(ctx, current, up, reason)._replace(memory=memory)
         since = memory.short_since if memory.short_since is not None else ctx.now
@@ -239,16 +239,16 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         )
         if target <= current:
             return _hold(ctx, current, up)._replace(memory=memory)
-        if not _helps(ctx, batch, current, target):
+        if not _scale_up_reduces_latency(ctx, batch, current, target):
             text = "latency is over what the prediction explains, and more replicas are predicted to change little"
             return _hold(ctx, current, current, text)._replace(memory=memory)
         text = f"{current} → {target} replicas: target demand {target_demand(ctx)}, one replica carries {rate(carried)}"
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
-        memory = _regretted(memory, ctx.now, wanted, target)
+        memory = _flapped(memory, ctx.now, wanted, target)
         memory = memory._replace(growth=growth.ordered(ctx, ctx.memory.growth, current))
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
     memory = memory._replace(short_since=None) if memory.short_since is not None else memory
-    lowest = max(kept(memory, ctx.now, wanted), *(n for _, n in memory.needed))
+    lowest = max(scale_down_floor(memory, ctx.now, wanted), *(n for _, n in memory.needed))
     judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
     started = min(current, len(view.started))
     calm = (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from throughline.domain.control.forecast import Look
+    from throughline.domain.control.forecast import ArrivalSample
 
 # Replicas take about a minute to start, so finer bins would change nothing.
 BIN_SECONDS = 30
@@ -47,7 +47,7 @@ class Season(NamedTuple):
     seen_seconds: float = 0.0
 
 
-def learn(season: Season, looks: Sequence[Look]) -> Season:
+def learn(season: Season, looks: Sequence[ArrivalSample]) -> Season:
     """With the looks that came since the newest that it has seen."""
     for look in looks[bisect_right(looks, season.seen_seconds, key=_AT) :]:
         season = observe(season, look.at_seconds, look.seconds, look.per_second)

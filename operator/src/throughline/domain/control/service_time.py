@@ -1,8 +1,8 @@
-"""Learn how long one execution takes: a `Curve`.
+"""Estimate how long one execution takes: a `ServiceTimeModel`.
 
 The observations are the rows of Triton's `batch_stats`: executions and compute time by batch size, cumulative per
-pod. Their growth between two looks goes into totals that fade with time, reckoned at the node's usual speed, and the
-curve is the weighted least-squares line through the means of these totals, bent where they say so.
+pod. Their growth between two samples goes into sums that decay with time, reckoned at the node's usual speed, and the
+model is the weighted least-squares line through the means of these sums, in segments where they say so.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from throughline.api.status import ServiceTime
 from throughline.domain.control import warmup
 from throughline.domain.control.counters import Seen, growth, restarted
-from throughline.domain.control.service_time_model import Curve, chord
+from throughline.domain.control.service_time_model import ServiceTimeModel, chord
 from throughline.domain.control.speed import Sample, Speed
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from throughline.domain.control.warmup import Rows
     from throughline.domain.observed import PodView
+
+    Sums = Mapping[tuple[int, int], "BatchTimeSum"]  # by (instances, batch size)
 
 HALF_LIFE_SECONDS = 240.0
 # What the present settings do not show is not forgotten so soon, or it would be tried again and again.
@@ -37,15 +39,15 @@ MIN_EXECUTIONS = 10.0
 # One row cannot outweigh all others however often it was seen: the line must fit small and large batches alike.
 MAX_WEIGHT = 300.0
 # One line for all is one too few where the line of the small batches is this far from it at their largest.
-PART_DIFFERS = 0.12
-PART_LIMITS = (2, 4, 8, 16, 32, 64, 128)
+SEGMENT_DIFFERS = 0.12
+SEGMENT_LIMITS = (2, 4, 8, 16, 32, 64, 128)
 # With one batch size seen, the split of s(b) into α and βb is unknown; half and half makes a first larger batch
 # worth trying without promising too much.
 PRIOR_ALPHA_SHARE = 0.5
 MAX_CONTENTION = 2.0
 
 
-class Total(NamedTuple):
+class BatchTimeSum(NamedTuple):
     executions: float
     compute_us: float
 
@@ -57,13 +59,12 @@ class Total(NamedTuple):
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
-class Learner(NamedTuple):
-    """What has been observed, fading. Keys of `totals`: (instances, batch size); their times are those at speed 1.
-    `dearer`: the numbers of instances on which executions took longer than known, beyond what `speed` explains, at the
-    last look.
+class ServiceTimeEstimator(NamedTuple):
+    """What has been observed, with decay. The times in `totals` are at speed 1. `dearer`: the numbers of instances
+    on which executions took longer than known, beyond what `speed` explains, in the last sample.
     """
 
-    totals: Mapping[tuple[int, int], Total] = _NOTHING
+    totals: Sums = _NOTHING
     seen: Mapping[str, Seen] = _NOTHING
     updated_seconds: float = 0.0
     dearer: frozenset[int] = frozenset()
@@ -71,7 +72,7 @@ class Learner(NamedTuple):
     speed: Speed = Speed()
 
 
-def _samples(learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float) -> dict[int, Sample]:
+def _samples(learner: ServiceTimeEstimator, grown: Sums, seconds: float) -> dict[int, Sample]:
     """By instances, what has come of batch sizes that are known."""
     work = sum(total.compute_us for total in grown.values()) / max(seconds, 1e-6)
     samples: dict[int, Sample] = {}
@@ -91,8 +92,8 @@ def _common(samples: Mapping[int, Sample]) -> Sample | None:
 
 
 def _dearer(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
-    """`Learner.dearer` of this look. Only what takes longer: to be late in learning that is what costs the SLO, and
-    executions that seldom meet another take less than those that will again.
+    """`ServiceTimeEstimator.dearer` of this sample. Only what takes longer: to be late in learning that is what costs
+    the SLO, and executions that seldom meet another take less than those that will again.
     """
     return frozenset(
         k for k, s in samples.items() if s.ratio > (1.0 + DEARER + 2.0 / math.sqrt(s.executions)) * slowdown
@@ -100,10 +101,10 @@ def _dearer(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
 
 
 def _faded(
-    learner: Learner, grown: Mapping[tuple[int, int], Total], seconds: float, changed: frozenset[int]
-) -> dict[tuple[int, int], Total]:
-    """The totals, older by `seconds`: fast where new executions may show something else, slowly elsewhere, and at once
-    on as many instances as `changed` names.
+    learner: ServiceTimeEstimator, grown: Sums, seconds: float, changed: frozenset[int]
+) -> dict[tuple[int, int], BatchTimeSum]:
+    """The sums, decayed over `seconds`: fast where new executions may show something else, slowly elsewhere, and at
+    once on as many instances as `changed` names.
     """
     largest: dict[int, int] = {}
     for instances, batch in grown:
@@ -114,11 +115,13 @@ def _faded(
     for key, (executions, compute_us) in learner.totals.items():
         fade = over if key[0] in changed else shown if key[1] <= largest.get(key[0], 0) else hidden
         if executions * fade >= 1.0:
-            totals[key] = Total(executions * fade, compute_us * fade)
+            totals[key] = BatchTimeSum(executions * fade, compute_us * fade)
     return totals
 
 
-def _warm_up(learner: Learner, before: Seen | None, look: Seen, grown: Rows) -> warmup.WarmUp | warmup.Warm | None:
+def _warm_up(
+    learner: ServiceTimeEstimator, before: Seen | None, look: Seen, grown: Rows
+) -> warmup.WarmUp | warmup.Warm | None:
     """The pod's warm-up after this look, or its end; None: it is warm, and what it has executed may be learned."""
     executions = sum(row.executions for row in look.statistics)
     same = before is not None and before.settings == look.settings and bool(before.statistics)
@@ -137,7 +140,7 @@ def _warm_up(learner: Learner, before: Seen | None, look: Seen, grown: Rows) -> 
     )  # fmt: skip
 
 
-def _expected(learner: Learner, look: Seen) -> dict[int, tuple[float, float]]:
+def _expected(learner: ServiceTimeEstimator, look: Seen) -> dict[int, tuple[float, float]]:
     """(executions, compute µs) by batch size, as far as they are known on as many instances; where nothing is, at most
     in proportion to what is on others. Sizes beyond are on the line, where several tell of it.
     """
@@ -164,11 +167,11 @@ def _unasked(before: Seen, pod: PodView, now_seconds: float) -> Seen:
 
 
 def _executed(
-    learner: Learner, pods: Iterable[PodView], now_seconds: float, failing: Container[str]
-) -> tuple[dict[str, Seen], dict[tuple[int, int], Total], float | None]:
+    learner: ServiceTimeEstimator, pods: Iterable[PodView], now_seconds: float, failing: Container[str]
+) -> tuple[dict[str, Seen], dict[tuple[int, int], BatchTimeSum], float | None]:
     """What the pods tell now, what warm ones have executed since the last look, and what the last load cost."""
     seen: dict[str, Seen] = {}
-    grown: dict[tuple[int, int], Total] = {}
+    grown: dict[tuple[int, int], BatchTimeSum] = {}
     cost = learner.warm_up_seconds
     for pod in pods:
         before = learner.seen.get(pod.uid)
@@ -190,14 +193,14 @@ def _executed(
         for batch, executions, compute_us in rows:
             key = (pod.settings.instances, batch)
             n, took_us = grown.get(key, (0.0, 0.0))
-            grown[key] = Total(n + executions, took_us + compute_us)
+            grown[key] = BatchTimeSum(n + executions, took_us + compute_us)
     return seen, grown, cost
 
 
-def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()) -> Learner:
-    """Add what warm pods have executed since the last look. The first look at a pod only sets its starting point.
-    `failing`: uids of pods whose executions teach nothing.
-    """
+def observe(
+    learner: ServiceTimeEstimator, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()
+) -> ServiceTimeEstimator:
+    """Add what warm pods, but for `failing` ones (uids), have executed since; a pod's first sample is its start."""
     seen, grown, cost = _executed(learner, pods, now_seconds, failing)
     seconds = max(0.0, now_seconds - learner.updated_seconds)
     speed, slowdown = _speed(learner, seen, now_seconds), 1.0
@@ -211,14 +214,14 @@ def observe(learner: Learner, pods: Iterable[PodView], now_seconds: float, faili
     totals = _faded(learner, grown, seconds, dearer & learner.dearer)
     for key, total in grown.items():
         executions, compute_us = totals.get(key, (0.0, 0.0))
-        totals[key] = Total(executions + total.executions, compute_us + total.compute_us / slowdown)
+        totals[key] = BatchTimeSum(executions + total.executions, compute_us + total.compute_us / slowdown)
     if common is not None and speed.lasting(now_seconds):
-        totals = {key: Total(n, us * speed.slowdown) for key, (n, us) in totals.items()}
+        totals = {key: BatchTimeSum(n, us * speed.slowdown) for key, (n, us) in totals.items()}
         speed = speed.absorbed()
-    return Learner(totals, seen, now_seconds, dearer, cost, speed)
+    return ServiceTimeEstimator(totals, seen, now_seconds, dearer, cost, speed)
 
 
-def _speed(learner: Learner, seen: Mapping[str, Seen], now_seconds: float) -> Speed:
+def _speed(learner: ServiceTimeEstimator, seen: Mapping[str, Seen], now_seconds: float) -> Speed:
     """The speed before this look, with when the last pod has come."""
     come = bool(learner.seen) and not seen.keys() <= learner.seen.keys()
     return learner.speed._replace(pod_seconds=now_seconds) if come else learner.speed
@@ -254,7 +257,7 @@ def _octave(batch: int) -> int:
     return (batch - 1).bit_length()
 
 
-def _believed(rows: Mapping[int, Total]) -> list[int]:
+def _believed(rows: Mapping[int, BatchTimeSum]) -> list[int]:
     """The batch sizes that were seen often enough, with their neighbours: large batches of many sizes come seldom."""
     seen: dict[int, float] = {}
     for batch, (executions, _) in rows.items():
@@ -264,7 +267,7 @@ def _believed(rows: Mapping[int, Total]) -> list[int]:
 
 
 def _lines(
-    rows: Mapping[int, Total], sizes: Sequence[int], limits: Sequence[float], slope_share: float
+    rows: Mapping[int, BatchTimeSum], sizes: Sequence[int], limits: Sequence[float], slope_share: float
 ) -> list[_Line | None]:
     """The lines through the means of the `sizes` up to each limit; ends with the one that holds them all."""
     found: list[_Line | None] = []
@@ -287,19 +290,19 @@ def _lines(
     return found
 
 
-def _fit(rows: Mapping[int, Total], slope_share: float) -> _Line | None:
+def _fit(rows: Mapping[int, BatchTimeSum], slope_share: float) -> _Line | None:
     """The line through the means."""
     return _lines(rows, _believed(rows), (math.inf,), slope_share)[-1]
 
 
-def _by_instances(learner: Learner) -> dict[int, dict[int, Total]]:
-    groups: dict[int, dict[int, Total]] = {}
+def _by_instances(learner: ServiceTimeEstimator) -> dict[int, dict[int, BatchTimeSum]]:
+    groups: dict[int, dict[int, BatchTimeSum]] = {}
     for (instances, batch), total in learner.totals.items():
         groups.setdefault(instances, {})[batch] = total
     return groups
 
 
-def parts(learner: Learner, curve: Curve) -> Curve:
+def with_segments(learner: ServiceTimeEstimator, curve: ServiceTimeModel) -> ServiceTimeModel:
     """The curve with the lines of its smaller batches, where these are known and say something else."""
     groups = _by_instances(learner)
     if not groups:
@@ -317,13 +320,13 @@ def parts(learner: Learner, curve: Curve) -> Curve:
     return replace(curve, contended_us=_contended_us(groups, curve)) if len(groups) > 1 else curve
 
 
-def _bent(curve: Curve, rows: Mapping[int, Total], scale: float) -> Curve:
-    """The curve with `parts` by these batches, whose times are `scale` times those of one instance."""
+def _bent(curve: ServiceTimeModel, rows: Mapping[int, BatchTimeSum], scale: float) -> ServiceTimeModel:
+    """The curve with `segments` by these batches, whose times are `scale` times those of one instance."""
     sizes = _believed(rows)
     if len(sizes) < 2:
         return curve
     largest = sizes[-1]
-    limits = [limit for limit in PART_LIMITS if limit < largest] + [largest]
+    limits = [limit for limit in SEGMENT_LIMITS if limit < largest] + [largest]
     found: list[tuple[int, float, float]] = []
     differs, tail_us = False, 0.0
     for limit, line in zip(limits, _lines(rows, sizes, limits, 0.0), strict=False):
@@ -331,20 +334,20 @@ def _bent(curve: Curve, rows: Mapping[int, Total], scale: float) -> Curve:
             continue
         alpha_us, beta_us = line.alpha_us, line.beta_us
         at_us, tail_us = _end(rows, sizes, limit, line)
-        if abs(at_us - line.at(limit)) > PART_DIFFERS * line.at(limit):
+        if abs(at_us - line.at(limit)) > SEGMENT_DIFFERS * line.at(limit):
             alpha_us, beta_us = chord(found[0][1] + found[0][2] if found else line.at(1), limit, at_us)
         if found:  # a larger batch takes no less
             alpha_us += max(0.0, found[-1][1] + found[-1][2] * found[-1][0] - alpha_us - beta_us * limit)
         found.append((limit, alpha_us, beta_us))
-    parts = tuple((limit, alpha_us / scale, beta_us / scale) for limit, alpha_us, beta_us in found)
-    bent = replace(curve, parts=parts, tail_us=tail_us / scale)
-    for limit in (*(part[0] for part in parts), 2 * largest):
+    segments = tuple((limit, alpha_us / scale, beta_us / scale) for limit, alpha_us, beta_us in found)
+    bent = replace(curve, segments=segments, tail_us=tail_us / scale)
+    for limit in (*(segment[0] for segment in segments), 2 * largest):
         whole = curve.service_us(limit, 1)
-        differs = differs or abs(bent.upto(limit).service_us(limit, 1) - whole) > PART_DIFFERS * whole
+        differs = differs or abs(bent.segment_for(limit).service_us(limit, 1) - whole) > SEGMENT_DIFFERS * whole
     return bent if differs else curve
 
 
-def _end(rows: Mapping[int, Total], sizes: Sequence[int], limit: int, line: _Line) -> tuple[float, float]:
+def _end(rows: Mapping[int, BatchTimeSum], sizes: Sequence[int], limit: int, line: _Line) -> tuple[float, float]:
     """(time of a batch of `limit`, of each item more) by the batches between half of the limit and it, which know best;
     where none was seen, by the nearest two; where they are of one size, by the line.
     """
@@ -365,14 +368,14 @@ def _end(rows: Mapping[int, Total], sizes: Sequence[int], limit: int, line: _Lin
     return mean_s + slope * (limit - mean_b), slope
 
 
-def _contended_us(groups: Mapping[int, Mapping[int, Total]], curve: Curve) -> float:
-    """`Curve.contended_us`, by the executions on several instances."""
+def _contended_us(groups: Mapping[int, Mapping[int, BatchTimeSum]], curve: ServiceTimeModel) -> float:
+    """`ServiceTimeModel.contended_us`, by the executions on several instances."""
     shared = [(b, t.executions) for k, rows in groups.items() if k > 1 for b, t in rows.items()]
     executions = sum(n for _, n in shared)
     return sum(n * curve.alone_us(b) for b, n in shared) / executions if executions >= MIN_EXECUTIONS else 0.0
 
 
-def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, curve: Curve) -> float | None:
+def _contention(groups: Mapping[int, Mapping[int, BatchTimeSum]], base: int, curve: ServiceTimeModel) -> float | None:
     """γ from how much longer the same batches take on other instance counts than on `base`; None: unknown.
 
     All of them together: a small batch that waited for the device behind a large one took many times as long, and the
@@ -397,7 +400,7 @@ def _contention(groups: Mapping[int, Mapping[int, Total]], base: int, curve: Cur
     return min(max(0.0, mean), MAX_CONTENTION)
 
 
-def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
+def estimate(learner: ServiceTimeEstimator, known: ServiceTime | None) -> ServiceTime | None:
     """The curve that fits what was observed; `known` fills in what was not. None: nothing is known yet."""
     groups = _by_instances(learner)
     share = 1.0 - PRIOR_ALPHA_SHARE
@@ -410,7 +413,7 @@ def estimate(learner: Learner, known: ServiceTime | None) -> ServiceTime | None:
     base = min(lines, key=lambda k: (lines[k].spread == 0.0, k))
     contention = None
     if len(groups) > 1:
-        alone = _bent(Curve(lines[base].alpha_us, lines[base].beta_us), groups[base], 1.0)
+        alone = _bent(ServiceTimeModel(lines[base].alpha_us, lines[base].beta_us), groups[base], 1.0)
         contention = _contention(groups, base, alone)
     if contention is None:
         contention = known.contention_permille / 1000 if known else 0.0

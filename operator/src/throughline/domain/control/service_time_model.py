@@ -25,23 +25,23 @@ SHARED = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """s_k(b) in microseconds. `parts`: (largest batch, α, β) of the lines that fit batches up to there better, where
+class ServiceTimeModel:
+    """s_k(b) in microseconds. `segments`: (largest batch, α, β) of the lines that fit batches up to there better, where
     one line for all does not: a kernel that spills, a cache that is too small, padding to the next power of two.
     `contended_us`: how long the executions that `contention` was learned from take alone, in the mean; 0: unknown.
-    `tail_us`: what each item beyond the largest part takes, by the largest batches seen; None: as the line for all.
+    `tail_us`: what each item beyond the largest segment takes, by the largest batches seen; None: as the line for all.
     `devices`: of one replica. Instances are counted on each, and contend only with those on their own.
     """
 
     alpha_us: float
     beta_us: float
     contention: float = 0.0
-    parts: tuple[tuple[int, float, float], ...] = ()
+    segments: tuple[tuple[int, float, float], ...] = ()
     contended_us: float = 0.0
     devices: int = 1
     tail_us: float | None = None
 
-    def slowed(self, times: float) -> Curve:
+    def slowed(self, times: float) -> ServiceTimeModel:
         """The curve where every execution takes so many times as long."""
         if times == 1.0:
             return self
@@ -49,23 +49,23 @@ class Curve:
             self,
             alpha_us=times * self.alpha_us,
             beta_us=times * self.beta_us,
-            parts=tuple((limit, times * alpha_us, times * beta_us) for limit, alpha_us, beta_us in self.parts),
+            segments=tuple((limit, times * alpha_us, times * beta_us) for limit, alpha_us, beta_us in self.segments),
             contended_us=times * self.contended_us,
             tail_us=None if self.tail_us is None else times * self.tail_us,
         )
 
-    def upto(self, limit: int) -> Curve:
+    def segment_for(self, limit: int) -> ServiceTimeModel:
         """The line for batches up to `limit`."""
-        if not self.parts:
+        if not self.segments:
             return self
-        below = [part for part in self.parts if part[0] <= limit]
-        largest, alpha_us, beta_us = below[-1] if below else self.parts[0]  # below the smallest, the nearest there is
-        if limit > self.parts[-1][0]:
+        below = [segment for segment in self.segments if segment[0] <= limit]
+        largest, alpha_us, beta_us = below[-1] if below else self.segments[0]  # below the smallest, the nearest
+        if limit > self.segments[-1][0]:
             if self.tail_us is None:
-                return replace(self, parts=())
-            first_us = self.parts[0][1] + self.parts[0][2]
+                return replace(self, segments=())
+            first_us = self.segments[0][1] + self.segments[0][2]
             alpha_us, beta_us = chord(first_us, limit, alpha_us + beta_us * largest + self.tail_us * (limit - largest))
-        return replace(self, alpha_us=alpha_us, beta_us=beta_us, parts=())
+        return replace(self, alpha_us=alpha_us, beta_us=beta_us, segments=())
 
     def contention_of(self, alone_us: float) -> float:
         """γ of executions that take so long alone.
@@ -88,9 +88,9 @@ class Curve:
         share = self.contention + (1.0 - self.contention) * shared
         return self.contention * self.contended_us + share * (alone_us - self.contended_us)
 
-    def on(self, instances: int, limit: int) -> tuple[float, float]:
+    def with_contention(self, instances: int, limit: int) -> tuple[float, float]:
         """(α, β) in microseconds of batches up to `limit` on so many instances of a device that are all busy."""
-        line, more = self.upto(limit), instances - 1
+        line, more = self.segment_for(limit), instances - 1
         inflation = 1.0 + self.contention * more
         largest_us = line.alpha_us + line.beta_us * limit
         if more == 0 or self.contended_us <= 0.0 or largest_us <= self.contended_us or self.contention >= 1.0:
@@ -106,10 +106,11 @@ class Curve:
 
     def alone_us(self, batch: int) -> float:
         """What one batch of that size takes on one instance, by the line of the sizes next to it."""
-        return self.upto(next((part[0] for part in self.parts if part[0] >= batch), batch)).service_us(batch, 1)
+        limit = next((segment[0] for segment in self.segments if segment[0] >= batch), batch)
+        return self.segment_for(limit).service_us(batch, 1)
 
     @classmethod
-    def of(cls, learned: ServiceTime, devices: int) -> Curve:
+    def of(cls, learned: ServiceTime, devices: int) -> ServiceTimeModel:
         return cls(
             float(learned.alpha_microseconds),
             float(learned.beta_microseconds),

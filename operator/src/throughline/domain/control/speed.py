@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from throughline.domain.control.quantise import near
+from throughline.domain.control.quantise import quantised
 
 # The node is slowed where executions take longer than learned by more than the first share and chance (2/√n), and
 # until they do by less than the second.
@@ -74,7 +74,7 @@ class Speed(NamedTuple):
             grown = 0.0 < (OWN_GROWTH + chance) * self.usual_work < work
             own = grown or now_seconds - self.pod_seconds < OWN_POD_SECONDS
             slowed = not own and median > 1.0 + SLOWED + chance
-        slowdown = near(median, SLOWDOWN_GRID, self.slowdown) if slowed else 1.0
+        slowdown = quantised(median, SLOWDOWN_GRID, self.slowdown) if slowed else 1.0
         usual = self.usual_work
         if not slowed:
             usual += (1.0 - 0.5 ** (seconds / USUAL_HALF_LIFE_SECONDS) if usual else 1.0) * (work - usual)

@@ -1,4 +1,4 @@
-"""What a worker remembers between two decisions. Losing it is safe: the loop then waits until it knows again."""
+"""What a worker keeps between two decisions. Losing it is safe: the loop then waits until it knows again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.domain.control.budget import Budget
 from throughline.domain.control.counters import Counted
 from throughline.domain.control.season import Season
-from throughline.domain.control.service_time import Learner
+from throughline.domain.control.service_time import ServiceTimeEstimator
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.closed_loop import Load
     from throughline.domain.control.counters import Failed
     from throughline.domain.control.fast_path import Held
-    from throughline.domain.control.forecast import Look
+    from throughline.domain.control.forecast import ArrivalSample
     from throughline.domain.control.growth import Growth
     from throughline.domain.control.observations import Queue
 
@@ -31,7 +31,7 @@ CHANGES_KEPT = 16
 START_SECONDS = 60.0
 
 
-class Keep(NamedTuple):
+class ScaleDownFloor(NamedTuple):
     """Fewer than `replicas` were tried at this demand and were not enough; not tried again before `until_seconds`."""
 
     replicas: int
@@ -41,19 +41,19 @@ class Keep(NamedTuple):
 
 
 def with_error(errors: Errors, settings: BatchSettings, error: float) -> Errors:
-    """`LoopMemory.errors` with a new one."""
+    """`ControllerState.errors` with a new one."""
     return (*(e for e in errors if e[0] != settings), (settings, error))[-ERRORS_KEPT:]
 
 
 def needed_since(
     before: tuple[tuple[float, int], ...], now_seconds: float, needed: int, window_seconds: float
 ) -> tuple[tuple[float, int], ...]:
-    """`LoopMemory.needed` with what is needed now."""
+    """`ControllerState.needed` with what is needed now."""
     begin = now_seconds - window_seconds
     return (*(seen for seen in before if seen[1] > needed and seen[0] > begin), (now_seconds, needed))
 
 
-class Judged(NamedTuple):
+class OptimalityRange(NamedTuple):
     """A situation in which no settings were found better than those in force, for demand between the two bounds."""
 
     situation: Hashable  # all but the demand
@@ -61,7 +61,7 @@ class Judged(NamedTuple):
     high_per_second: float
 
 
-class LoopMemory(NamedTuple):
+class ControllerState(NamedTuple):
     """Volatile state of one service's loop. A tuple, as it is made anew at every look: frozen dataclasses take several
     times as long.
     """
@@ -72,14 +72,14 @@ class LoopMemory(NamedTuple):
     # most, so that fewer were needed at each later time
     needed: tuple[tuple[float, int], ...] = ()
     metrics_time_seconds: float | None = None  # of the last look at the metrics
-    looks: tuple[Look, ...] = ()  # arrivals from look to look, oldest first
+    looks: tuple[ArrivalSample, ...] = ()  # arrivals from look to look, oldest first
     queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
     errors: Errors = ()
     in_flight: float | None = None  # smoothed
     held: Held | None = None  # what a glance may conclude again; None: only a whole pass can tell
     # What only a whole pass changes.
-    learner: Learner = Learner()
+    learner: ServiceTimeEstimator = ServiceTimeEstimator()
     known: ServiceTime | None = None  # the newest estimate; status.control has the last one worth writing
     model_hash: str = ""
     pool: str = ""
@@ -94,7 +94,7 @@ class LoopMemory(NamedTuple):
     changed_in_flight: float | None = None  # items, when settings were changed last
     saving_since: float | None = None  # since when other settings would have done with fewer replicas, without a break
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
-    keep: Keep | None = None
+    keep: ScaleDownFloor | None = None
     growth: Growth | None = None  # replicas that were added last, until they are found to help
     short_since: float | None = None  # since when a little more has been needed than there is
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
@@ -105,7 +105,7 @@ class LoopMemory(NamedTuple):
     load: Load | None = None  # when its queue last stood still
     load_before: Load | None = None  # the same under the settings, or on the pods, before
     served_since: tuple[Hashable, float] | None = None  # settings and pods, and since when these serve
-    judged: tuple[Judged, ...] = ()  # so that a steady service is not weighed anew at every look
+    judged: tuple[OptimalityRange, ...] = ()  # so that a steady service is not weighed anew at every look
     # pod name → since when no share of the load has reached it
     unloaded_since: Mapping[str, float] = MappingProxyType({})
     settings_since: tuple[Hashable, float] | None = None  # settings in force and since when they are seen on every pod
@@ -117,19 +117,19 @@ class LoopMemory(NamedTuple):
         counted: Counted,
         needed: tuple[tuple[float, int], ...],
         metrics_time_seconds: float | None,
-        looks: tuple[Look, ...],
+        looks: tuple[ArrivalSample, ...],
         queue_seen: Queue,
         errors: Errors,
         in_flight: float | None,
         held: Held,
-    ) -> LoopMemory:
+    ) -> ControllerState:
         """After a glance. As `_replace`, which takes four times as long: it asks for each of the thirty fields."""
         new = (counted, needed, metrics_time_seconds, looks, queue_seen, errors, in_flight, held)
-        return LoopMemory._make(new + self[len(new) :])
+        return ControllerState._make(new + self[len(new) :])
 
-    def moved(self, pool: str) -> LoopMemory:
+    def moved(self, pool: str) -> ControllerState:
         """On another pool. What comes, and how long a replica takes to come, is known; how it is served is not."""
-        return LoopMemory(
+        return ControllerState(
             pool=pool, model_hash=self.model_hash, looks=self.looks, season=self.season, budget=self.budget,
             since_seconds=self.since_seconds, metrics_time_seconds=self.metrics_time_seconds,
             calm_per_second=self.calm_per_second, start_seconds=self.start_seconds,
@@ -138,7 +138,7 @@ class LoopMemory(NamedTuple):
     def error_of(self, settings: BatchSettings) -> float | None:
         return next((error for known, error in self.errors if known == settings), None)
 
-    def with_batch_change(self, now_seconds: float, in_flight: float | None, *, new: bool) -> LoopMemory:
+    def with_batch_change(self, now_seconds: float, in_flight: float | None, *, new: bool) -> ControllerState:
         """`new`: not one that was tried on one pod before."""
         # What was not enough with the old settings may be with the new ones. What replicas do can no longer be told
         # from what the settings do; but those that served no more share something that settings do not widen.
@@ -149,10 +149,10 @@ class LoopMemory(NamedTuple):
             changed_in_flight=in_flight,
         )  # fmt: skip
 
-    def with_judged(self, judged: Judged | None) -> LoopMemory:
+    def with_judged(self, judged: OptimalityRange | None) -> ControllerState:
         if judged is None or judged in self.judged:
             return self
         return self._replace(judged=(*self.judged, judged)[-JUDGED_KEPT:])
 
-    def with_needed(self, now_seconds: float, needed: int, window_seconds: float) -> LoopMemory:
+    def with_needed(self, now_seconds: float, needed: int, window_seconds: float) -> ControllerState:
         return self._replace(needed=needed_since(self.needed, now_seconds, needed, window_seconds))
