@@ -92,10 +92,10 @@ def test_they_are_no_longer_taken_for_such_when_they_are_gone():
 def test_the_gap_between_two_executions_is_learned_while_there_is_enough_to_do():
     world = CallersWorld(Server(10_000, 2000, parallel=1, gap=3000, back=500), callers=32, spec=spec(1, 1, 400))
     world.run(120)
-    assert world.memory.gap_us == pytest.approx(3000, rel=0.3)
-    before = world.memory.gap_us
+    assert world.memory.inter_execution_idle_us == pytest.approx(3000, rel=0.3)
+    before = world.memory.inter_execution_idle_us
     world.call(0)
     world.rate = 10
     world.run(60)
     world.run(60)
-    assert world.memory.gap_us == pytest.approx(before, rel=0.2)
+    assert world.memory.inter_execution_idle_us == pytest.approx(before, rel=0.2)

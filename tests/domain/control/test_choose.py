@@ -12,8 +12,8 @@ def problem(curve, demand, *, slo_ms=100, max_replicas=20, in_flight=8.0):
         slo_us=slo_ms * 1000.0,
         demand_per_second=demand,
         in_flight_per_replica=in_flight,
-        errors=(),
-        usual_error=1.0,
+        biases=(),
+        default_bias=1.0,
         dispersion=1.0,
         price_per_hour=2.0,
         max_replicas=max_replicas,
@@ -105,7 +105,7 @@ def test_the_choice_is_never_dearer_than_any_feasible_point(alpha, beta, demand)
 
 
 def test_for_callers_who_wait_a_batch_is_no_more_than_one_instance_gets_of_them():
-    p = problem(ServiceTimeModel(4000, 200), 2000, in_flight=60)._replace(callers_wait=True)
+    p = problem(ServiceTimeModel(4000, 200), 2000, in_flight=60)._replace(closed_loop=True)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     two = [s for s in space if s.instances == 2] or [
         s.model_copy(update={"instances": 2}) for s in space if s.instances == 1
@@ -116,7 +116,7 @@ def test_for_callers_who_wait_a_batch_is_no_more_than_one_instance_gets_of_them(
 
 def calling(demand, in_flight, **more):
     """64 callers, say, on one replica; `demand`: what they get."""
-    more = {"callers_wait": True, "replicas": 1, **more}
+    more = {"closed_loop": True, "replicas": 1, **more}
     return problem(ServiceTimeModel(4000, 200), demand, in_flight=in_flight)._replace(**more)
 
 
@@ -125,7 +125,7 @@ EIGHT = BatchSettings(max_batch_size=8, instances=1)  # 1,250 items per second o
 
 def test_callers_whose_answers_come_in_time_need_no_further_replica_for_what_they_would_send_faster():
     option = evaluate(calling(1400, 64), EIGHT)
-    assert evaluate(calling(1400, 64, callers_wait=False), EIGHT).needed == 2
+    assert evaluate(calling(1400, 64, closed_loop=False), EIGHT).needed == 2
     assert (option.needed, option.feasible) == (1, True)
     # 64 callers and 1,428 answers per second: 45 ms each.
     assert option.p99_us == pytest.approx(2 * 64e6 / option.closed_per_second)
@@ -160,7 +160,7 @@ def test_what_the_search_leaves_out_would_not_have_been_chosen(
     p = problem(
         ServiceTimeModel(alpha, beta, contention), demand, slo_ms=slo_ms, max_replicas=most, in_flight=in_flight
     )
-    p = p._replace(callers_wait=waiting, replicas=serving if waiting else 0, floor_per_second=floor)
+    p = p._replace(closed_loop=waiting, replicas=serving if waiting else 0, floor_per_second=floor)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     current = evaluate(p, lower_bounds(Batching()))
     assert choose(search(p, space, current)) == choose([*(evaluate(p, s) for s in space), current])

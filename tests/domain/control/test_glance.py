@@ -128,8 +128,8 @@ def test_a_glance_concludes_what_a_whole_pass_does(share, traffic, late, pending
         assert held.looks == after.looks
         assert held.needed == after.needed
         assert held.in_flight == pytest.approx(after.in_flight)
-        assert [s for s, _ in held.errors] == [s for s, _ in after.errors]
-        assert [e for _, e in held.errors] == pytest.approx([e for _, e in after.errors], rel=0.02)
+        assert [s for s, _ in held.biases] == [s for s, _ in after.biases]
+        assert [e for _, e in held.biases] == pytest.approx([e for _, e in after.biases], rel=0.02)
 
 
 def _pods(view, **values):
@@ -221,7 +221,7 @@ def test_a_glance_that_does_not_look_at_latency_is_seen(monkeypatch):
     view, memory = calm()
     slow = DEPARTURES["p99 over the SLO"](view, memory)
     monkeypatch.setattr(fast_path, "_calm", lambda *_: True)
-    monkeypatch.setattr(fast_path, "_errors", lambda *_: memory.errors)  # which sees it, too
+    monkeypatch.setattr(fast_path, "_biases", lambda *_: memory.biases)  # which sees it, too
     assert told(decide(slow, memory)[0]) != told(whole(slow, memory)[0])
 
 

@@ -80,7 +80,7 @@ def test_callers_whose_batches_are_as_a_streams_are_told_by_their_answer_to_batc
     world = CallersWorld(GPU.slower(4), callers=CALLERS, spec=one_replica(400), start_seconds=3.0)
     world.run(120)
     assert world.memory.callers == pytest.approx(CALLERS, rel=0.15)
-    assert world.memory.problem.callers_wait
+    assert world.memory.problem.closed_loop
 
 
 def test_a_change_that_serves_them_less_is_taken_back():

@@ -66,7 +66,7 @@ def test_under_overload_what_is_served_is_compared_not_how_long_the_queue_has_gr
 def test_for_callers_who_wait_what_they_get_is_compared(served, latency, expected):
     seen = everywhere(metrics(served, latency_us=latency))
     change = trial(mean=10_000, rate=100)
-    assert judge(seen, change, measure(seen, SLO_US), SLO_US, callers_wait=True).outcome is expected
+    assert judge(seen, change, measure(seen, SLO_US), SLO_US, closed_loop=True).outcome is expected
 
 
 def test_failures_are_the_settings_fault():
@@ -100,7 +100,7 @@ def test_on_one_pod_too_what_callers_get_from_all_is_compared(tried, others, exp
 
     seen = peers(of(tried), of(others))
     change = trial(on="a", mean=10_000, rate=300)
-    assert judge(seen, change, measure(seen, SLO_US), SLO_US, callers_wait=True).outcome is expected
+    assert judge(seen, change, measure(seen, SLO_US), SLO_US, closed_loop=True).outcome is expected
     assert judge(seen, change, measure(seen, SLO_US), SLO_US).outcome is Outcome.COMMIT
 
 

@@ -115,10 +115,10 @@ def _backlog(ctx: Context) -> bool:
 def _advance_rollout(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
     """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
     view = ctx.view
-    waiting = ctx.problem is not None and ctx.problem.callers_wait
+    waiting = ctx.problem is not None and ctx.problem.closed_loop
     pods = {p.name for p in ctx.serving if trial.pod in (None, p.name)}
     verdict = judge(
-        view, trial, ctx.demand, ctx.slo_us, callers_wait=waiting, since=ctx.memory.failed,
+        view, trial, ctx.demand, ctx.slo_us, closed_loop=waiting, since=ctx.memory.failed,
         warm_since=None if pods & set(ctx.warming_up) else ctx.warm_since, backlog=_backlog(ctx),
         same_speed=ctx.at_usual_speed,
     )  # fmt: skip
@@ -191,9 +191,9 @@ def _with_verdict(
 def _meets(ctx: Context, problem: Problem) -> bool:
     """Whether the settings in force are measured to meet the SLO at the demand of the problem."""
     demand = ctx.demand
-    if demand is None or demand.p99_us is None or demand.overloaded or not (ctx.steady and ctx.settled):
+    if demand is None or demand.p99_us is None or demand.overloaded or not (ctx.soak_elapsed and ctx.rollout_complete):
         return False
-    reached = problem.callers_wait or problem.demand_per_second <= SAME_DEMAND * demand.served_per_second
+    reached = problem.closed_loop or problem.demand_per_second <= SAME_DEMAND * demand.served_per_second
     return reached and demand.p99_us <= ctx.slo_us
 
 
@@ -218,7 +218,7 @@ def exceeds_switching_cost(ctx: Context, problem: Problem, best: Candidate, curr
         return False  # what meets the SLO is not left for what is predicted to be slower
     if best.settings.instances < current.settings.instances and best.score >= current.score:
         return True  # an instance that does no good holds memory
-    worth = WORTH_TO_CALLERS if problem.callers_wait else WORTH_WHEN_SLOW if ctx.slow else WORTH
+    worth = WORTH_TO_CALLERS if problem.closed_loop else WORTH_WHEN_SLOW if ctx.slo_violated else WORTH
     return best.score >= worth * max(current.score, 1e-9) or (
         not best.feasible and best.p99_us < current.p99_us / WORTH
     )
@@ -243,7 +243,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
     blocked_now = Blocked(rejected)
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
     meets = _meets(ctx, problem)
-    situation = (problem._replace(demand_per_second=0.0), ctx.settings, blocked_now, seen, ctx.slow, meets)
+    situation = (problem._replace(demand_per_second=0.0), ctx.settings, blocked_now, seen, ctx.slo_violated, meets)
     demand = problem.demand_per_second
     for known in ctx.memory.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
@@ -279,7 +279,7 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     """How long after the last change the next may come; the first `free` of the last hour are not counted."""
     recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.memory.batch_changes)
     pause = COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free)
-    paid = 0.0 if ctx.slow else ctx.load_seconds / LOAD_SHARE
+    paid = 0.0 if ctx.slo_violated else ctx.load_seconds / LOAD_SHARE
     return max(ctx.observe_seconds, paid, min(CHANGES_SECONDS, pause))
 
 
@@ -306,7 +306,7 @@ def _blocked_by(ctx: Context, problem: Problem, demand: Demand) -> str:
         return f"the model is warming up on pod {ctx.warming_up[0]}: its last load is judged first"
     if ctx.costly and ctx.seconds_since(ctx.control.last_rollback) < ROLLBACK_SECONDS:
         return f"each load costs about {ctx.load_seconds:.0f} s, and settings were rolled back less than an hour ago"
-    if problem.callers_wait and not (ctx.slow or ctx.counted):
+    if problem.closed_loop and not (ctx.slo_violated or ctx.in_flight_converged):
         return "how many callers wait is still being counted"
     if awaited(ctx) and not demand.unloaded:  # replicas that get no load may never be judged
         return "the replicas that were added last are still being judged"
@@ -339,13 +339,13 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         news = () if view.status.batch.recommended == best.settings else line(Action.RECOMMEND, "BetterSettings", why)
         return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
-    urgent = ctx.slow or not current.feasible or current.replicas > (view.replicas or 0)
-    large = problem.callers_wait and not ctx.costly
+    urgent = ctx.slo_violated or not current.feasible or current.replicas > (view.replicas or 0)
+    large = problem.closed_loop and not ctx.costly
     if pause_seconds is None and large and best.closed_per_second >= WORTH * current.closed_per_second:
         pause_seconds = max(ctx.observe_seconds, COOL_DOWN_SECONDS)  # that much is no noise, and it will be measured
     if pause_seconds is None:
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
-    if not ctx.settled or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
+    if not ctx.rollout_complete or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         saving = reduces_replicas(best, current)
         return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saving, message=text)
@@ -358,7 +358,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         baseline_rate_per_second=round(demand.served_per_second),
         baseline_failed_permille=round(1000 * demand.failed_share),
     )
-    hurry = not ctx.costly and (ctx.slow or (demand.saturated and overflows(demand)))
+    hurry = not ctx.costly and (ctx.slo_violated or (demand.saturated and overflows(demand)))
     if not hurry and len(ctx.serving) > 1:
         pod = min(ctx.serving, key=lambda p: p.name)
         trial = trial.model_copy(update={"pod": pod.name})
@@ -380,7 +380,7 @@ def _preempt(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...])
     if ctx.costly:
         return None
     learned = ctx.memory.known is not None and ctx.memory.known.largest_batch > 1
-    if not (ctx.slow and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
+    if not (ctx.slo_violated and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
         return None
     step = _choose(ctx, rejected, pause_seconds=SUPERSEDE_SECONDS)
     return step if step.changed else None

@@ -51,23 +51,23 @@ class Problem(NamedTuple):
     slo_us: float
     demand_per_second: float
     in_flight_per_replica: float
-    errors: tuple[tuple[BatchSettings, float], ...]  # measured over predicted p99, by settings that were in force
-    usual_error: float  # of all others
+    biases: tuple[tuple[BatchSettings, float], ...]  # measured over predicted p99, by settings that were in force
+    default_bias: float  # of all others
     dispersion: float
     price_per_hour: float
     max_replicas: int
     min_replicas: int
-    callers_wait: bool = False  # each caller sends again when it has its answer
-    gap_us: float = 0.0  # between two executions of one instance
+    closed_loop: bool = False  # each caller sends again when it has its answer
+    inter_execution_idle_us: float = 0.0  # between two executions of one instance
     replicas: int = 0  # that serve now; with callers who wait
     floor_per_second: float = 0.0  # that they must be able to serve, however many that takes
 
-    def error(self, settings: BatchSettings) -> float:
-        return next((error for known, error in self.errors if known == settings), self.usual_error)
+    def bias(self, settings: BatchSettings) -> float:
+        return next((bias for known, bias in self.biases if known == settings), self.default_bias)
 
     def limit_us(self, settings: BatchSettings) -> float:
         """The p99 that the uncorrected prediction may reach."""
-        return self.slo_us * (1.0 - SLO_HEADROOM) / self.error(settings)
+        return self.slo_us * (1.0 - SLO_HEADROOM) / self.bias(settings)
 
 
 class Candidate(NamedTuple):
@@ -93,7 +93,7 @@ def answers_callers(problem: Problem, settings: BatchSettings, closed_per_second
     that much would need more replicas, which would be asked for more again.
     """
     return (
-        problem.callers_wait
+        problem.closed_loop
         and problem.replicas * closed_per_second >= problem.floor_per_second
         and closed_p99_us(closed_per_second, problem.in_flight_per_replica) <= problem.limit_us(settings)
     )
@@ -182,8 +182,10 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
         )
     # Both kinds of caller are to be served well: those who send whatever happens (capacity within the SLO) and those
     # who wait for their answers (throughput at the requests now in flight). The kind that is seen counts most.
-    closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica, problem.gap_us)
-    weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
+    closed = closed_loop_per_second(
+        problem.curve, settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
+    )
+    weight = CLOSED_WEIGHT if problem.closed_loop else OPEN_WEIGHT
     answered = needed is not None and needed > problem.replicas and answers_callers(problem, settings, closed)
     if answered:
         needed = max(problem.replicas, problem.min_replicas)
@@ -198,7 +200,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
         capacity_per_second=capacity,
         needed=needed,
         replicas=replicas,
-        p99_us=problem.error(settings) * p99,
+        p99_us=problem.bias(settings) * p99,
         cost_per_hour=replicas * problem.price_per_hour,
         score=capacity ** (1.0 - weight) * closed**weight,
         closed_per_second=closed,
@@ -253,12 +255,12 @@ def search(problem: Problem, space: Iterable[BatchSettings], current: Candidate)
     with a queue delay than without one. What remains is asked one thing before its capacity is searched for: whether
     it carries what it would have to.
     """
-    weight = CLOSED_WEIGHT if problem.callers_wait else OPEN_WEIGHT
-    best = _Best(problem.demand_per_second * DEMAND_HEADROOM, weight, waived=problem.callers_wait)
+    weight = CLOSED_WEIGHT if problem.closed_loop else OPEN_WEIGHT
+    best = _Best(problem.demand_per_second * DEMAND_HEADROOM, weight, waived=problem.closed_loop)
     best.add(current)
     least = max(problem.min_replicas, 1)
-    enough = max(least, problem.replicas) if problem.callers_wait else math.inf
-    slack_us = problem.slo_us * (1.0 - SLO_HEADROOM) / min((problem.usual_error, *(e for _, e in problem.errors)))
+    enough = max(least, problem.replicas) if problem.closed_loop else math.inf
+    slack_us = problem.slo_us * (1.0 - SLO_HEADROOM) / min((problem.default_bias, *(e for _, e in problem.biases)))
     families = []
     for plain, members in (space if isinstance(space, Space) else Space(space)).families:
         most = MAX_UTILIZATION * saturation_per_second(problem.curve, plain)
@@ -273,7 +275,9 @@ def search(problem: Problem, space: Iterable[BatchSettings], current: Candidate)
         ):
             continue
         for settings in members:
-            closed = closed_loop_per_second(problem.curve, settings, problem.in_flight_per_replica, problem.gap_us)
+            closed = closed_loop_per_second(
+                problem.curve, settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
+            )
             if best.excludes(fewest, most, closed) or not carries(
                 problem.curve, plain, best.must_carry(fewest, closed), problem.limit_us(settings), problem.dispersion
             ):

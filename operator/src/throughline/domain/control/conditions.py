@@ -69,7 +69,7 @@ def _fastest_us(ctx: Context) -> float | None:
     if ctx.problem is None:
         return None
     smallest = ctx.settings.model_copy(update={"max_batch_size": 1, "max_queue_delay_microseconds": 0, "instances": 1})
-    return min(1.0, ctx.problem.usual_error) * p99_us(ctx.problem.curve, smallest, 1e-6)
+    return min(1.0, ctx.problem.default_bias) * p99_us(ctx.problem.curve, smallest, 1e-6)
 
 
 def _warm(ctx: Context) -> bool:
@@ -170,7 +170,7 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
     demand = ctx.demand
     if demand is not None and demand.overloaded and demand.arrivals_per_second < demand.served_per_second:
         return "Draining", "the requests that queued up during an overload are being served"
-    if len(ctx.serving) < current or not ctx.settled or not ctx.steady:
+    if len(ctx.serving) < current or not ctx.rollout_complete or not ctx.soak_elapsed:
         return "Converging", "replicas are starting, or what was changed last is still being measured"
     return "NoEffectiveAction", (
         "the SLO is missed and no change is predicted to help; latency may come from outside the model (the node's "
@@ -190,7 +190,7 @@ def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate
         return ConditionUpdate(kind, FALSE, "NoAnswer", failures.without_answer(ctx.view, demand.silent_pods))
     if demand.idle:
         return ConditionUpdate(kind, TRUE, "NoTraffic", "no request has come in the metrics window")
-    if ctx.slow or (demand.p99_us is not None and demand.p99_us > ctx.slo_us):
+    if ctx.slo_violated or (demand.p99_us is not None and demand.p99_us > ctx.slo_us):
         return ConditionUpdate(kind, FALSE, *_missed(ctx, batch, scale))
     if demand.p99_us is None:
         return ConditionUpdate(kind, UNKNOWN, "NoLatencyYet", "requests come, their p99 is not known yet")

@@ -16,14 +16,14 @@ from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.forecast import USUAL_SECONDS, ArrivalSample, Forecast, dispersion, forecast
 from throughline.domain.control.formatting import unix_seconds
-from throughline.domain.control.observations import SUMMARY_SECONDS, fresh, look_seconds, update
+from throughline.domain.control.observations import SUMMARY_SECONDS, look_seconds, recently_started, update
 from throughline.domain.control.quantise import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised, rounded
 from throughline.domain.control.queueing import capacity_per_second, p99_us
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
 from throughline.domain.control.service_time import estimate, with_segments
 from throughline.domain.control.service_time_model import ServiceTimeModel
-from throughline.domain.control.state import ControllerState, with_error
+from throughline.domain.control.state import ControllerState, with_bias
 from throughline.domain.control.watch import SETTLE_SECONDS
 
 if TYPE_CHECKING:
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 UNLOADED_SECONDS = 45.0
 # What callers are to be given of what they get, by the prediction, which may be wrong by as much.
 CALLERS_KEEP = 0.75
-# What is under way has come to rest when it is this near to its smoothed mean.
-COUNTED = 0.2
+# In-flight requests have converged when they are this near to their smoothed mean.
+CONVERGED = 0.2
 MIN_REQUESTS_JUDGED = 100.0
 # A load that was so many times as high this lately is the one that the latency summary tells of: it is scraped, and
 # asked for, up to half a minute later.
-FALLEN = 1.25
+LOAD_DROPPED = 1.25
 LOOKS_BACK_SECONDS = SUMMARY_SECONDS + 30.0
-ERROR_BOUNDS = (0.4, 4.0)
+BIAS_BOUNDS = (0.4, 4.0)
 # What was learned is written down again only when it has moved by more than this.
 LEARNED_NOISE = 0.08
-ERROR_NOISE = 0.15
-# Latency below the first share of the SLO tells nothing of the error near it, above the second all.
+BIAS_NOISE = 0.15
+# Latency below the first share of the SLO tells nothing of the bias near it, above the second all.
 RELEVANT_SHARES = (0.4, 0.8)
 # Arrivals this near to those of calm times are of a stream, which no latency holds back; so are those of which more
 # than this share is given up, since who waits for an answer before the next request does not give up and come again.
@@ -101,7 +101,7 @@ class Context(NamedTuple):
         return starting or self.seconds_since(self.control.last_scale_change) < self.observe_seconds
 
     @property
-    def settled(self) -> bool:
+    def rollout_complete(self) -> bool:
         """Every serving pod was seen to have the settings in force."""
         settings = self.settings
         for pod in self.serving:
@@ -110,20 +110,20 @@ class Context(NamedTuple):
         return bool(self.serving)
 
     @property
-    def counted(self) -> bool:
-        """What is under way has been as much for some looks."""
+    def in_flight_converged(self) -> bool:
+        """In-flight requests have been stable over the last few samples."""
         demand, ready, mean = self.demand, max(1, len(self.serving)), self.memory.in_flight
-        return demand is not None and mean is not None and abs(demand.in_flight / ready - mean) <= COUNTED * mean
+        return demand is not None and mean is not None and abs(demand.in_flight / ready - mean) <= CONVERGED * mean
 
     @property
-    def slow(self) -> bool:
-        """The SLO is missed now: by the summary once it is of the present, or by requests that take too long."""
+    def slo_violated(self) -> bool:
+        """The SLO is missed now: by the latency summary once it covers only the present, or by overload."""
         d = self.demand
         if d is None:
             return False
         if d.overloaded:
             return True
-        return d.p99_us is not None and d.p99_us > self.slo_us and self.steady
+        return d.p99_us is not None and d.p99_us > self.slo_us and self.soak_elapsed
 
     @property
     def short(self) -> bool:
@@ -137,7 +137,7 @@ class Context(NamedTuple):
         return self.forecast.now > carried * (self.view.replicas or 0)
 
     @property
-    def steady(self) -> bool:
+    def soak_elapsed(self) -> bool:
         """Nothing has been changed for as long as the latency summary looks back."""
         since = self.memory.settings_since
         if since is None or self.warming_up:
@@ -199,7 +199,7 @@ def price_of(cost_per_hour: str) -> float:
     return float(quantities.parse(cost_per_hour))
 
 
-def tells_of_error(demand: Demand, slo_us: float) -> bool:
+def tells_of_bias(demand: Demand, slo_us: float) -> bool:
     """Whether the measured p99 says anything of the predicted one. How far a prediction is off near the SLO is what
     counts; far below it, it says next to nothing of that.
     """
@@ -212,12 +212,12 @@ def tells_of_error(demand: Demand, slo_us: float) -> bool:
     )
 
 
-def fallen(looks: Sequence[ArrivalSample]) -> bool:
+def load_dropped(looks: Sequence[ArrivalSample]) -> bool:
     """Whether the latency summary still looks back to a load that was clearly higher than it is now."""
     if not looks:
         return False
     now = looks[-1]
-    since, most = now.at_seconds - LOOKS_BACK_SECONDS, FALLEN * now.per_second
+    since, most = now.at_seconds - LOOKS_BACK_SECONDS, LOAD_DROPPED * now.per_second
     for look in reversed(looks):
         if look.at_seconds < since:
             break
@@ -226,36 +226,36 @@ def fallen(looks: Sequence[ArrivalSample]) -> bool:
     return False
 
 
-def corrected(
-    error: float, demand: Demand, slo_us: float, curve: ServiceTimeModel, settings: BatchSettings, disp: float,
+def update_bias(
+    bias: float, demand: Demand, slo_us: float, curve: ServiceTimeModel, settings: BatchSettings, disp: float,
     ready: int, since_last_seconds: float, looks: Sequence[ArrivalSample],
 ) -> float:  # fmt: skip
     """Measured over predicted p99 of the settings in force, smoothed over as long as the summary looks back."""
-    if demand.p99_us is None or ready == 0 or since_last_seconds <= 0.0 or not tells_of_error(demand, slo_us):
-        return error
-    if fallen(looks):
-        return error
+    if demand.p99_us is None or ready == 0 or since_last_seconds <= 0.0 or not tells_of_bias(demand, slo_us):
+        return bias
+    if load_dropped(looks):
+        return bias
     low, high = RELEVANT_SHARES
     relevance = min(1.0, (demand.p99_us / slo_us - low) / (high - low))
     per_replica = demand.served_per_second / ready * demand.skew
-    ratio = min(max(demand.p99_us / p99_us(curve, settings, per_replica, disp), ERROR_BOUNDS[0]), ERROR_BOUNDS[1])
-    return error + relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS) * (ratio - error)
+    ratio = min(max(demand.p99_us / p99_us(curve, settings, per_replica, disp), BIAS_BOUNDS[0]), BIAS_BOUNDS[1])
+    return bias + relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS) * (ratio - bias)
 
 
-def usual_error(errors: Sequence[tuple[BatchSettings, float]], learned: ServiceTime) -> float:
+def default_bias(biases: Sequence[tuple[BatchSettings, float]], learned: ServiceTime) -> float:
     """What to expect of settings that were never in force: the mean of those that were, else what was written down."""
-    if not errors:
+    if not biases:
         return learned.error_permille / 1000
-    return math.exp(sum(math.log(e) for _, e in errors) / len(errors))
+    return math.exp(sum(math.log(e) for _, e in biases) / len(biases))
 
 
 def _differs(a: int, b: int, noise: float) -> bool:
     return abs(a - b) > noise * max(a, b, 1)
 
 
-def error_is_kept(old: ServiceTime | None, error: float) -> bool:
-    """Whether the error that is written down says the same."""
-    return old is not None and not _differs(old.error_permille, round(1000 * error), ERROR_NOISE)
+def bias_is_kept(old: ServiceTime | None, bias: float) -> bool:
+    """Whether the bias that is written down says the same."""
+    return old is not None and not _differs(old.error_permille, round(1000 * bias), BIAS_NOISE)
 
 
 def kept(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None:
@@ -266,7 +266,7 @@ def kept(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None
         not _differs(old.alpha_microseconds, new.alpha_microseconds, LEARNED_NOISE)
         and not _differs(old.beta_microseconds, new.beta_microseconds, LEARNED_NOISE)
         and abs(old.contention_permille - new.contention_permille) <= 100
-        and error_is_kept(old, new.error_permille / 1000)
+        and bias_is_kept(old, new.error_permille / 1000)
         and old.largest_batch == new.largest_batch
         and (old.executions > 0) == (new.executions > 0)
     ):
@@ -370,22 +370,22 @@ def _build_problem(
     fitted = with_segments(memory.learner, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
     curve = rounded(fitted, before.curve if before else None)
     disp = dispersion(memory.looks, before.dispersion if before else 0.0)
-    errors = memory.errors
-    known_error = memory.error_of(settings)
-    error = usual_error(errors, learned) if known_error is None else known_error
-    if context.steady and context.settled and context.at_usual_speed:
-        measured = corrected(error, demand, context.slo_us, fitted, settings, disp, ready, since_last, memory.looks)
-        if measured != error:  # only what was measured is kept: a guess is no experience
-            error = measured
-            errors = with_error(errors, settings, error)
-    if learned.error_permille != round(1000 * error):
-        learned = learned.model_copy(update={"error_permille": round(1000 * error)})
+    biases = memory.biases
+    known_bias = memory.bias_of(settings)
+    bias = default_bias(biases, learned) if known_bias is None else known_bias
+    if context.soak_elapsed and context.rollout_complete and context.at_usual_speed:
+        measured = update_bias(bias, demand, context.slo_us, fitted, settings, disp, ready, since_last, memory.looks)
+        if measured != bias:  # only what was measured is kept: a guess is no experience
+            bias = measured
+            biases = with_bias(biases, settings, bias)
+    if learned.error_permille != round(1000 * bias):
+        learned = learned.model_copy(update={"error_permille": round(1000 * bias)})
     if since_last > 0:
         trial = context.control.trial
         tried = trial.settings if trial is not None and trial.pod is not None else None
         memory = closed_loop.looked(memory, context.now, demand, curve, settings, ready, context.observe_seconds, tried)
     waiting = memory.waiting_looks >= closed_loop.WAITING_LOOKS
-    horizon_seconds = 0.0 if fresh(context.serving) else memory.start_seconds + LOOK_SECONDS
+    horizon_seconds = 0.0 if recently_started(context.serving) else memory.start_seconds + LOOK_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
     seen, ahead = provided(
         demand, memory.looks, memory.season, horizon_seconds, floor,
@@ -393,7 +393,7 @@ def _build_problem(
     )  # fmt: skip
     least = max(floor * demand.items_per_request, CALLERS_KEEP * demand.served_per_second)
     calm = memory.calm_per_second if seen is None or demand.saturated else seen.now
-    old_errors = dict(before.errors) if before else {}
+    old_biases = dict(before.biases) if before else {}
     problem = Problem(
         curve=curve,
         slo_us=context.slo_us,
@@ -403,21 +403,23 @@ def _build_problem(
             CALLERS_GRID if waiting else IN_FLIGHT_GRID,
             before.in_flight_per_replica if before else 0.0,
         ),
-        errors=tuple((s, quantised(e, before=old_errors.get(s, 0.0))) for s, e in errors),
+        biases=tuple((s, quantised(e, before=old_biases.get(s, 0.0))) for s, e in biases),
         # What makes the present settings slower than predicted is expected of others, too: hope is no reason to move.
-        usual_error=quantised(max(error, usual_error(errors, learned)), before=before.usual_error if before else 0.0),
+        default_bias=quantised(max(bias, default_bias(biases, learned)), before=before.default_bias if before else 0.0),
         dispersion=disp,
         price_per_hour=context.price_per_hour,
         max_replicas=context.max_replicas,
         min_replicas=min(context.min_replicas, context.max_replicas),
-        callers_wait=waiting,
-        gap_us=quantised(memory.gap_us, IN_FLIGHT_GRID, before.gap_us if before else 0.0),
+        closed_loop=waiting,
+        inter_execution_idle_us=quantised(
+            memory.inter_execution_idle_us, IN_FLIGHT_GRID, before.inter_execution_idle_us if before else 0.0
+        ),
         replicas=ready if waiting else 0,
         floor_per_second=quantised(least, DEMAND_GRID, before.floor_per_second if before else 0.0) if waiting else 0.0,
     )
     memory = memory._replace(
         known=learned,
-        errors=errors,
+        biases=biases,
         problem=problem,
         calm_per_second=calm,
     )

@@ -2,7 +2,7 @@
 
 A whole pass learns from every row of the servers' statistics, weighs settings, and writes what is to be shown. When it
 ends with nothing to do, it leaves what it rests on in the memory. A glance measures the demand, counts what arrived,
-forecasts and corrects the error by the same functions; where everything stays in the cells that the pass rounded to,
+forecasts and updates the bias by the same functions; where everything stays in the cells that the pass rounded to,
 the pass would solve the same problem again, so its decision is given again. Anything else is for a whole pass, at once:
 another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few; executions
 that take longer or shorter than learned. The counters are cumulative, so what was not learned meanwhile is learned
@@ -21,18 +21,18 @@ from throughline.api.scaling import ScalingMode
 from throughline.domain.control import closed_loop, observations, scaling
 from throughline.domain.control.context import (
     LOOK_SECONDS,
-    corrected,
-    error_is_kept,
+    bias_is_kept,
+    default_bias,
     provided,
-    tells_of_error,
-    usual_error,
+    tells_of_bias,
+    update_bias,
 )
 from throughline.domain.control.counters import Counted, Seen, Since, queued_since
 from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
 from throughline.domain.control.forecast import dispersion
 from throughline.domain.control.formatting import slo_status, unix_seconds
 from throughline.domain.control.quantise import DEMAND_GRID, IN_FLIGHT_GRID, quantised
-from throughline.domain.control.state import needed_since, with_error
+from throughline.domain.control.state import needed_since, with_bias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.forecast import ArrivalSample
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.control.service_time_model import ServiceTimeModel
-    from throughline.domain.control.state import ControllerState, Errors
+    from throughline.domain.control.state import Biases, ControllerState
     from throughline.domain.decision import Decision
     from throughline.domain.observed import PodView, PoolView, ServiceView
 
@@ -90,14 +90,14 @@ def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleSt
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
     moving = (
-        memory.short_since is not None
+        memory.shortfall_since is not None
         or memory.unloaded_since
         or memory.waiting_looks
         or (memory.growth is not None and memory.growth.moves(view.replicas))
         or memory.ordered_seconds is not None
-        or not ctx.steady
+        or not ctx.soak_elapsed
         or ctx.warming_up
-        or not ctx.settled
+        or not ctx.rollout_complete
         or not ctx.at_usual_speed
         or ctx.scaling
         or len(ctx.serving) != view.replicas
@@ -153,17 +153,17 @@ def glance(view: ServiceView, memory: ControllerState) -> tuple[Decision, Contro
         return None
     queue = observations.queue(view, serving, memory.queue_seen, demand)
     seconds = view.now_seconds - memory.counted.updated_seconds
-    arrivals = observations.arrived(since, seconds, demand, queue, fresh=False)
+    arrivals = observations.arrived(since, seconds, demand, queue, recently_started=False)
     seen_looks = observations.with_look(memory.looks, view.now_seconds, seconds, arrivals)
     wanted = _wanted(view, held, memory, seen_looks, demand)
     if wanted is None:
         return None
     asked, in_flight = observations.look_seconds(view), memory.in_flight
-    errors: Errors | None = memory.errors
+    biases: Biases | None = memory.biases
     if asked != memory.metrics_time_seconds:
         in_flight = observations.smoothed(in_flight, demand.in_flight, held.replicas)
-        errors = _errors(held, memory, demand, asked - (memory.metrics_time_seconds or asked), seen_looks)
-    if errors is None or not _same_load(held, demand, in_flight):
+        biases = _biases(held, memory, demand, asked - (memory.metrics_time_seconds or asked), seen_looks)
+    if biases is None or not _same_load(held, demand, in_flight):
         return None
     enough = scaling.enough(held.capacity_per_second, wanted, held.least)
     needed = needed_since(
@@ -177,7 +177,7 @@ def glance(view: ServiceView, memory: ControllerState) -> tuple[Decision, Contro
         decision = replace(decision, slo=slo)
         held = held._replace(decision=decision)
     counted = Counted(counters, view.now_seconds)
-    return decision, memory.looked(counted, needed, asked, seen_looks, queue, errors, in_flight, held)
+    return decision, memory.looked(counted, needed, asked, seen_looks, queue, biases, in_flight, held)
 
 
 def _same(view: ServiceView, held: Held, memory: ControllerState) -> bool:
@@ -277,32 +277,32 @@ def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
     )
 
 
-def _errors(
+def _biases(
     held: Held, memory: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
-) -> Errors | None:
-    """The measured errors with this look; None where that makes it another problem."""
-    problem, settings, known, errors = held.problem, held.settings, memory.known, memory.errors
+) -> Biases | None:
+    """The measured biases with this look; None where that makes it another problem."""
+    problem, settings, known, biases = held.problem, held.settings, memory.known, memory.biases
     if known is None:
         return None
-    if not tells_of_error(demand, problem.slo_us):
-        return errors  # most often
-    before = memory.error_of(settings)
-    error = usual_error(errors, known) if before is None else before
-    after = corrected(
-        error, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds,
+    if not tells_of_bias(demand, problem.slo_us):
+        return biases  # most often
+    before = memory.bias_of(settings)
+    bias = default_bias(biases, known) if before is None else before
+    after = update_bias(
+        bias, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds,
         seen,
     )  # fmt: skip
-    if after == error:
-        return errors
-    errors = with_error(errors, settings, after)
-    rounded, usual = problem.error(settings), max(after, usual_error(errors, known))
+    if after == bias:
+        return biases
+    biases = with_bias(biases, settings, after)
+    rounded, usual = problem.bias(settings), max(after, default_bias(biases, known))
     same = (
         before is not None
         and quantised(after, before=rounded) == rounded
-        and quantised(usual, before=problem.usual_error) == problem.usual_error
-        and error_is_kept(held.decision.control.service_time, after)
+        and quantised(usual, before=problem.default_bias) == problem.default_bias
+        and bias_is_kept(held.decision.control.service_time, after)
     )
-    return errors if same else None
+    return biases if same else None
 
 
 def _wanted(

@@ -63,7 +63,7 @@ class Growth(NamedTuple):
 
 def pressed(ctx: Context) -> bool:
     """Whether replicas would be added for what comes now or for latency, not ahead of what is served well."""
-    return ctx.short or ctx.slow
+    return ctx.short or ctx.slo_violated
 
 
 def awaited(ctx: Context) -> bool:

@@ -9,7 +9,7 @@ from throughline.domain.control import batching, conditions, pools, repair, scal
 from throughline.domain.control.context import COSTLY_SECONDS, Context, build_context, kept
 from throughline.domain.control.fast_path import glance, hold
 from throughline.domain.control.formatting import record, rfc3339, slo_status
-from throughline.domain.control.state import ControllerState, with_error
+from throughline.domain.control.state import ControllerState, with_bias
 from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = ["ControllerState", "decide"]
 BUSY_REQUEUE_SECONDS = 5.0
 REQUEUE_SECONDS = 10.0
 # Settings that were taken back are taken to be so much slower than predicted, until they are measured again.
-WORSE_ERROR = 1.3
+WORSE_BIAS = 1.3
 # What a load costs is written down again only when it has moved by more than this share.
 LOAD_NOISE = 0.5
 
@@ -102,7 +102,7 @@ def decide(view: ServiceView, memory: ControllerState) -> tuple[Decision, Contro
         or scale.changed
         or bool(repairs.records)
         or batch.trial is not None
-        or (ctx.demand is not None and ctx.slow)
+        or (ctx.demand is not None and ctx.slo_violated)
     )
     decision = Decision(
         replicas=scale.replicas,
@@ -119,14 +119,14 @@ def decide(view: ServiceView, memory: ControllerState) -> tuple[Decision, Contro
         requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
     )
     memory = scale.memory.with_judged(batch.judged)
-    if place.wish != memory.wish:
-        memory = memory._replace(wish=place.wish)
+    if place.pending_move != memory.pending_move:
+        memory = memory._replace(pending_move=place.pending_move)
     if batch.saving != (memory.saving_since is not None):
         memory = memory._replace(saving_since=ctx.now if batch.saving else None)
     if batch.worse is not None:
-        known = memory.error_of(batch.worse)
-        worse = WORSE_ERROR * (1.0 if known is None else max(1.0, known))
-        memory = memory._replace(errors=with_error(memory.errors, batch.worse, worse))
+        known = memory.bias_of(batch.worse)
+        worse = WORSE_BIAS * (1.0 if known is None else max(1.0, known))
+        memory = memory._replace(biases=with_bias(memory.biases, batch.worse, worse))
     if batch.changed:
         was, trial = ctx.control.trial, batch.trial
         passed = was is not None and trial is not None and trial.settings == was.settings  # and is given to all pods

@@ -29,7 +29,7 @@ MIN_LOOK_SECONDS = 4.0
 # Instances that are busy for less than this share of the time wait for requests, not for their server.
 KEPT_BUSY = 0.7
 START_BOUNDS_SECONDS = (5.0, 600.0)
-FRESH_SECONDS = 45.0
+RECENTLY_STARTED_SECONDS = 45.0
 # Where more of a pod's requests fail than this, its executions teach nothing: times would be off by as much.
 TEACHING_SHARE = 0.05
 
@@ -65,9 +65,9 @@ def queue(view: ServiceView, serving: Sequence[PodView], before: Queue | None, d
     return Queue(scraped, waiting, (waiting - before[1]) / (scraped - before[0]) if demand.saturated else 0.0)
 
 
-def fresh(serving: Sequence[PodView]) -> bool:
+def recently_started(serving: Sequence[PodView]) -> bool:
     """Pods have come so lately that what is served is a backlog, too."""
-    return len(serving) > 1 and any(p.ready_seconds < FRESH_SECONDS for p in serving)
+    return len(serving) > 1 and any(p.ready_seconds < RECENTLY_STARTED_SECONDS for p in serving)
 
 
 def with_look(
@@ -76,13 +76,13 @@ def with_look(
     return (*looks[1 - LOOKS_KEPT :], follow(looks[-1] if looks else None, at_seconds, seconds, arrivals))
 
 
-def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, fresh: bool) -> float:
-    """Items per second that came between two looks. `fresh`: pods have just come."""
+def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, recently_started: bool) -> float:
+    """Items per second that came between two looks. `recently_started`: pods have just come."""
     if since.queued is not None:
         unserved = since.queued / seconds
     else:
         # Where pods have just come, what the scrapes say of the queue is of before, and is being served now.
-        unserved = 0.0 if fresh else waiting.growth_per_second + demand.cancelled_per_second
+        unserved = 0.0 if recently_started else waiting.growth_per_second + demand.cancelled_per_second
     return max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
 
 
@@ -112,7 +112,7 @@ def _looked(
     elif seconds < MIN_LOOK_SECONDS:
         return looks
     else:
-        arrivals = arrived(since, seconds, demand, waiting, fresh=fresh(serving))
+        arrivals = arrived(since, seconds, demand, waiting, recently_started=recently_started(serving))
         left = _left_share(len(serving), open_pods, memory)
         # Nearer to what those that stay would be counted to serve than to all: then as much as before is taken to come.
         if left and looks and arrivals < (1.0 - left / 2) * looks[-1].per_second:
@@ -137,11 +137,13 @@ def smoothed(before: float | None, in_flight: float, ready: int) -> float:
     return per_replica if before is None else before + SMOOTHING * (per_replica - before)
 
 
-def _gap_us(view: ServiceView, serving: Sequence[PodView], memory: ControllerState, demand: Demand | None) -> float:
-    """`ControllerState.gap_us` with this sample: while the servers have all the work they can do, and their queues
-    neither grow nor shrink, what an instance is not busy is the time between two of its executions.
+def _inter_execution_idle_us(
+    view: ServiceView, serving: Sequence[PodView], memory: ControllerState, demand: Demand | None
+) -> float:
+    """`ControllerState.inter_execution_idle_us` with this sample: while the servers have all the work they can do, and
+    their queues neither grow nor shrink, what an instance is not busy is the time between two of its executions.
     """
-    known, before = memory.gap_us, memory.counted
+    known, before = memory.inter_execution_idle_us, memory.counted
     seconds = view.now_seconds - before.updated_seconds
     if demand is None or not (demand.saturated and demand.still) or seconds < MIN_LOOK_SECONDS:
         return known
@@ -220,7 +222,7 @@ def update(
         season=learn(memory.season, looks),
         queue_seen=queue_seen,
         in_flight=in_flight,
-        gap_us=_gap_us(view, serving, memory, demand),
+        inter_execution_idle_us=_inter_execution_idle_us(view, serving, memory, demand),
         open_pods=open_pods,
         unloaded_since=unloaded,
         metrics_time_seconds=metrics_time,

@@ -63,10 +63,10 @@ class Place(NamedTuple):
 
 
 class PlaceStep(NamedTuple):
-    """`pool` None: stay. `wish`: `ControllerState.wish`."""
+    """`pool` None: stay. `pending_move`: `ControllerState.pending_move`."""
 
     pool: str | None = None
-    wish: tuple[str, float] | None = None
+    pending_move: tuple[str, float] | None = None
     records: tuple[DecisionRecord, ...] = ()
 
 
@@ -96,7 +96,7 @@ def _place(ctx: Context, problem: Problem, pool: PoolView, known: ServiceTime | 
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
     if known is not None:
         curve, seen = ServiceTimeModel.of(known, devices), known.largest_batch
-        there = there._replace(curve=curve, errors=(), usual_error=max(1.0, known.error_permille / 1000))
+        there = there._replace(curve=curve, biases=(), default_bias=max(1.0, known.error_permille / 1000))
     option = evaluate(there, ctx.settings)
     if spec.batching.mode is BatchingMode.AUTO:
         option = choose(search(there, candidates(spec.batching, ctx.settings, seen, ctx.slo_us), option))
@@ -110,7 +110,7 @@ def _still(ctx: Context, batch: BatchStep, scale: ScaleStep) -> bool:
         and not batch.changed
         and not scale.changed
         and not ctx.scaling
-        and ctx.settled
+        and ctx.rollout_complete
         and not any(p.elsewhere for p in ctx.view.pods)
     )
 
@@ -135,7 +135,7 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> PlaceStep:
     lacks = not here.able
     if lacks:
         roomy = now._replace(demand_per_second=ROOM * now.demand_per_second)
-    elif ctx.slow:
+    elif ctx.slo_violated:
         return PlaceStep()  # something else is amiss, and another pool may have it, too
     else:
         since = ctx.now - PEAK_SECONDS
@@ -150,10 +150,12 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> PlaceStep:
     if target is None:
         return PlaceStep()
     name = target.pool.name
-    wish = memory.wish if memory.wish is not None and memory.wish[0] == name else (name, ctx.now)
+    pending = memory.pending_move
+    if pending is None or pending[0] != name:
+        pending = (name, ctx.now)
     lasts, pause = (LACKING_SECONDS, LACKING_COOL_DOWN_SECONDS) if lacks else (SAVING_SECONDS, COOL_DOWN_SECONDS)
-    if ctx.now - wish[1] < lasts or ctx.seconds_since(ctx.control.last_move) < pause:
-        return PlaceStep(wish=wish)
+    if ctx.now - pending[1] < lasts or ctx.seconds_since(ctx.control.last_move) < pause:
+        return PlaceStep(pending_move=pending)
     return PlaceStep(name, None, (_record(ctx, here, target, places, lacks=lacks),))
 
 

@@ -5,7 +5,7 @@ Triton's dynamic batcher starts a batch as soon as an instance is free, with up 
 the server is busy it closes each batch when the one before has started (docs/simulator.md). Under load, batches form by
 themselves out of what arrives during an execution. The formulas are the usual approximations of a bulk-service queue
 M/D^[1,B]/k (Bailey 1954, doi:10.1111/j.2517-6161.1954.tb00149.x; heavy-traffic tail after Kingman 1962): good to some
-tens of per cent, which is why every prediction is multiplied by the measured error before it is used.
+tens of per cent, which is why every prediction is multiplied by the measured bias before it is used.
 """
 
 from __future__ import annotations
@@ -161,13 +161,14 @@ def _even_share(in_flight: float, limit: int, k: int) -> float:
 
 
 def closed_loop_per_second(
-    curve: ServiceTimeModel, settings: BatchSettings, in_flight: float, gap_us: float = 0.0
+    curve: ServiceTimeModel, settings: BatchSettings, in_flight: float, inter_execution_idle_us: float = 0.0
 ) -> float:
-    """Items per second when `in_flight` items are always under way (callers that wait for their answers).
+    """Items per second when `in_flight` items are always under way (closed-loop clients).
 
     They fall into one group more than there are instances: the free instance takes what waits at once, and those just
-    answered come back too late for it. An instance is idle while its group has merged with another, and for `gap_us`
-    after each execution, and does not contend for the device meanwhile: where the others fill that, nothing is lost.
+    answered come back too late for it. An instance is idle while its group has merged with another, and after each
+    execution for `inter_execution_idle_us`, and does not contend for the device meanwhile: where the others fill that,
+    nothing is lost.
     """
     limit, k = largest_batch(settings), settings.instances * curve.devices
     curve, in_flight = curve.segment_for(limit), max(1.0, in_flight)
@@ -175,7 +176,7 @@ def closed_loop_per_second(
     groups = k + 1.0 + (_CLOSED_EARLY if delay_us else 0.0)
     batch = min(float(limit), max(1.0, in_flight / groups))
     alone_us = max(1.0, curve.service_us(batch, 1))
-    busy = min(float(k), in_flight / batch) * alone_us / (alone_us + gap_us)  # instances
+    busy = min(float(k), in_flight / batch) * alone_us / (alone_us + inter_execution_idle_us)  # instances
     if k > 1 and 1.0 < batch < limit:
         busy *= _even_share(in_flight, limit, k)
     contended = 1.0 + curve.contention_of(alone_us) * max(0.0, busy / curve.devices - 1.0)

@@ -45,7 +45,7 @@ SAME_DEMAND = 0.06
 KEEP_SECONDS = 7200.0
 MAX_KEEP_SECONDS = 24 * 3600.0
 # Replicas that carry all but this share of what is needed may be enough after all: noise of the demand and of the
-# measured error is as much. It must last so long.
+# measured bias is as much. It must last so long.
 SMALL_LACK = 0.05
 SMALL_LACK_SECONDS = 120.0
 # One step makes at most so many times as many, or adds so many.
@@ -120,12 +120,12 @@ def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | 
     if ctx.forecast is None and ctx.scaling and demand is not None and demand.saturated:
         return "the last step is still settling, and a saturated server does not show what arrives"
     seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
-    if batch.coming is not None and batch.coming.replicas <= current and not ctx.slow:
+    if batch.coming is not None and batch.coming.replicas <= current and not ctx.slo_violated:
         return "better batch settings are about to come, with which these are enough"
     trial, problem = batch.trial, ctx.problem
     if trial is not None and seen <= 1:
         return "batches are tried for the first time; they cost nothing and come first"
-    calm = demand is not None and not (ctx.slow or growth.overflows(demand))
+    calm = demand is not None and not (ctx.slo_violated or growth.overflows(demand))
     if trial is not None and trial.pod is not None and problem is not None and calm:
         needed = evaluate(problem, trial.settings).needed
         if needed is not None and needed <= current:
@@ -143,9 +143,11 @@ def needs(capacity_per_second: float, demand_per_second: float, margin: float) -
 def _answered(ctx: Context, batch: BatchStep) -> bool:
     """Whether those who call wait for their answers, and have them in time from the replicas that serve."""
     problem = ctx.problem
-    if problem is None or ctx.slow or not problem.callers_wait:
+    if problem is None or ctx.slo_violated or not problem.closed_loop:
         return False
-    closed = closed_loop_per_second(problem.curve, batch.settings, problem.in_flight_per_replica, problem.gap_us)
+    closed = closed_loop_per_second(
+        problem.curve, batch.settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
+    )
     return answers_callers(problem, batch.settings, closed)
 
 
@@ -170,7 +172,7 @@ def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tup
 
 def _scale_up_reduces_latency(ctx: Context, batch: BatchStep, current: int, target: int) -> bool:
     """Whether more replicas make it faster. Where none waits for another, latency has a cause that they do not cure:
-    the measured error then lowers the trusted capacity without end, and every step would ask for the next.
+    the measured bias then lowers the trusted capacity without end, and every step would ask for the next.
     """
     problem = ctx.problem
     if problem is None:
@@ -185,7 +187,7 @@ def _scale_up_reduces_latency(ctx: Context, batch: BatchStep, current: int, targ
 
 def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     """Without a learned service time: half as many again while the SLO is missed, once per window."""
-    if not ctx.slow or batch.trial is not None or _scale_up_blocked_by(ctx, batch, current):
+    if not ctx.slo_violated or batch.trial is not None or _scale_up_blocked_by(ctx, batch, current):
         return _hold(ctx, current, message="the service time is not learned yet")
     target = bounded(ctx, current + max(1, current // 2))
     if target <= current:
@@ -229,9 +231,9 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         reason = _scale_up_blocked_by(ctx, batch, current)
         if reason is not None:
             return _hold(ctx, current, up, reason)._replace(memory=memory)
-        since = memory.short_since if memory.short_since is not None else ctx.now
-        memory = memory._replace(short_since=since)
-        little = not ctx.slow and needs(carried, wanted, 1.0 - SMALL_LACK) <= current
+        since = memory.shortfall_since if memory.shortfall_since is not None else ctx.now
+        memory = memory._replace(shortfall_since=since)
+        little = not ctx.slo_violated and needs(carried, wanted, 1.0 - SMALL_LACK) <= current
         if little and ctx.now - since < SMALL_LACK_SECONDS:
             return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(memory=memory)
         target = bounded(
@@ -247,14 +249,14 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         memory = _flapped(memory, ctx.now, wanted, target)
         memory = memory._replace(growth=growth.ordered(ctx, ctx.memory.growth, current))
         return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    memory = memory._replace(short_since=None) if memory.short_since is not None else memory
+    memory = memory._replace(shortfall_since=None) if memory.shortfall_since is not None else memory
     lowest = max(scale_down_floor(memory, ctx.now, wanted), *(n for _, n in memory.needed))
     judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
     started = min(current, len(view.started))
     calm = (
         judged
         and batch.trial is None
-        and (futile is not None or not ctx.slow)
+        and (futile is not None or not ctx.slo_violated)
         and not ctx.warming_up
         and not (demand.failing or demand.faulty_pods)  # what fails at once is load again, once it does not
         and (futile is not None or demand.p99_us is None or demand.p99_us <= ctx.slo_us)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from throughline.domain.control.growth import Growth
     from throughline.domain.control.observations import Queue
 
-    Errors = tuple[tuple[BatchSettings, float], ...]
+    Biases = tuple[tuple[BatchSettings, float], ...]
 
 JUDGED_KEPT = 4
-ERRORS_KEPT = 8
+BIASES_KEPT = 8
 CHANGES_KEPT = 16
 START_SECONDS = 60.0
 
@@ -40,9 +40,9 @@ class ScaleDownFloor(NamedTuple):
     wait_seconds: float  # of this time; the next is twice as long
 
 
-def with_error(errors: Errors, settings: BatchSettings, error: float) -> Errors:
-    """`ControllerState.errors` with a new one."""
-    return (*(e for e in errors if e[0] != settings), (settings, error))[-ERRORS_KEPT:]
+def with_bias(biases: Biases, settings: BatchSettings, bias: float) -> Biases:
+    """`ControllerState.biases` with a new one."""
+    return (*(e for e in biases if e[0] != settings), (settings, bias))[-BIASES_KEPT:]
 
 
 def needed_since(
@@ -75,7 +75,7 @@ class ControllerState(NamedTuple):
     looks: tuple[ArrivalSample, ...] = ()  # arrivals from look to look, oldest first
     queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
-    errors: Errors = ()
+    biases: Biases = ()
     in_flight: float | None = None  # smoothed
     held: Held | None = None  # what a glance may conclude again; None: only a whole pass can tell
     # What only a whole pass changes.
@@ -84,7 +84,7 @@ class ControllerState(NamedTuple):
     model_hash: str = ""
     pool: str = ""
     # (pool to move to, since when without a break that has been worth it)
-    wish: tuple[str, float] | None = None
+    pending_move: tuple[str, float] | None = None
     open_pods: int = 0  # pods that requests may have gone to at the last look: those that served, and those that left
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
@@ -96,10 +96,10 @@ class ControllerState(NamedTuple):
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
     keep: ScaleDownFloor | None = None
     growth: Growth | None = None  # replicas that were added last, until they are found to help
-    short_since: float | None = None  # since when a little more has been needed than there is
+    shortfall_since: float | None = None  # since when a little more has been needed than there is
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
-    gap_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
+    inter_execution_idle_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
     waiting_looks: int = 0  # looks in a row at which the load was that of callers who wait for their answers
     callers: float = 0.0  # items under way when they were last seen to be of callers who wait; 0: they are not
     load: Load | None = None  # when its queue last stood still
@@ -119,12 +119,12 @@ class ControllerState(NamedTuple):
         metrics_time_seconds: float | None,
         looks: tuple[ArrivalSample, ...],
         queue_seen: Queue,
-        errors: Errors,
+        biases: Biases,
         in_flight: float | None,
         held: Held,
     ) -> ControllerState:
         """After a glance. As `_replace`, which takes four times as long: it asks for each of the thirty fields."""
-        new = (counted, needed, metrics_time_seconds, looks, queue_seen, errors, in_flight, held)
+        new = (counted, needed, metrics_time_seconds, looks, queue_seen, biases, in_flight, held)
         return ControllerState._make(new + self[len(new) :])
 
     def moved(self, pool: str) -> ControllerState:
@@ -135,8 +135,8 @@ class ControllerState(NamedTuple):
             calm_per_second=self.calm_per_second, start_seconds=self.start_seconds,
         )  # fmt: skip
 
-    def error_of(self, settings: BatchSettings) -> float | None:
-        return next((error for known, error in self.errors if known == settings), None)
+    def bias_of(self, settings: BatchSettings) -> float | None:
+        return next((bias for known, bias in self.biases if known == settings), None)
 
     def with_batch_change(self, now_seconds: float, in_flight: float | None, *, new: bool) -> ControllerState:
         """`new`: not one that was tried on one pod before."""

@@ -142,7 +142,7 @@ def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
 
 
 def _judge_all(  # one check after another
-    view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, callers_wait: bool, same_speed: bool
+    view: ServiceView, demand: Demand, trial: Trial, slo_us: float, *, closed_loop: bool, same_speed: bool
 ) -> Verdict:
     if one_sided(demand, view.serving):
         text = f"pod {demand.faulty_pods[0]} fails requests, and others with the same settings do not"
@@ -152,7 +152,7 @@ def _judge_all(  # one check after another
         return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change", failing=True)
     if not same_speed:
         return Verdict(Outcome.WATCHING, "the node runs slower than usual: the settings are judged once it does not")
-    by_callers = _judge_callers(demand, trial, LESS) if callers_wait else None
+    by_callers = _judge_callers(demand, trial, LESS) if closed_loop else None
     if by_callers is not None:
         return by_callers
     before, now = trial.baseline_mean_microseconds, demand.mean_us
@@ -211,7 +211,7 @@ def judge(
     demand: Demand | None,
     slo_us: float,
     *,
-    callers_wait: bool = False,
+    closed_loop: bool = False,
     since: Mapping[str, Failed] = MappingProxyType({}),
     warm_since: float | None = -math.inf,
     backlog: bool = False,
@@ -241,11 +241,11 @@ def judge(
     if trial.pod is None and slow_only and backlog:
         return Verdict(Outcome.WATCHING, "what queued up while the model was warming up is being served")
     if trial.pod is not None:
-        by_callers = _judge_callers(demand, trial, LESS_BY_ONE) if callers_wait else None
+        by_callers = _judge_callers(demand, trial, LESS_BY_ONE) if closed_loop else None
         if by_callers is not None and by_callers.outcome is Outcome.NO_GAIN:
             return by_callers
         return _judge_pod(view, trial, slo_us)
-    verdict = _judge_all(view, demand, trial, slo_us, callers_wait=callers_wait, same_speed=same_speed)
+    verdict = _judge_all(view, demand, trial, slo_us, closed_loop=closed_loop, same_speed=same_speed)
     if verdict.outcome is not Outcome.PASSED:
         return verdict
     clean = since_change >= SUMMARY_SECONDS + view.metrics_window_seconds + SETTLE_SECONDS
