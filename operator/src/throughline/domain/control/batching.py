@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 # A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
 WORTH = 1.2
 WORTH_WHEN_SLOW = 1.15
-# Callers who wait get the throughput itself, where others only get room for bursts; and what they get is measured, so
-# that a change that does not pay is taken back.
+# Closed-loop clients get the throughput itself, where others only get room for bursts; and what they get is measured,
+# so that a change that does not pay is rolled back.
 WORTH_TO_CALLERS = 1.03
 # A saving of replicas that would not be one with so much more demand must have been there for so long without a break.
 SAVING_MARGIN = 1.05
@@ -145,12 +145,12 @@ def _advance_rollout(ctx: Context, trial: Trial, rejected: tuple[RejectedSetting
     if verdict.outcome is Outcome.COMMIT:
         whole = trial.model_copy(update={"pod": None, "started": rfc3339(ctx.now)})
         did = "is in force" if hurry else "did well"
-        text = f"{name} {did} on pod {trial.pod} ({verdict.message}); now given to all pods"
+        text = f"canary {name} {did} on pod {trial.pod} ({verdict.message}); now rolled out to all pods"
         lines = note(Action.BATCH, "CanaryPassed", trial.settings, text)
         return BatchStep(trial.settings, trial=whole, rejected=rejected, records=lines, changed=True)
     if verdict.outcome in {Outcome.ROLLBACK, Outcome.NO_GAIN}:
         rejected = _with_verdict(ctx, trial, verdict, rejected)
-        text = f"{name} taken back, {settings_text(trial.previous)} again: {verdict.message}"
+        text = f"{name} rolled back to {settings_text(trial.previous)}: {verdict.message}"
         lines = note(Action.ROLLBACK, "RolledBack", trial.previous, text)
         return BatchStep(
             trial.previous, rejected=rejected, records=lines, changed=True, message=text,
@@ -165,9 +165,7 @@ def _advance_rollout(ctx: Context, trial: Trial, rejected: tuple[RejectedSetting
 
 
 def _overtaken(ctx: Context, trial: Trial) -> bool:
-    """Whether open-loop arrivals overflow the pods beside the one that has the settings first. What the canary may do
-    to its own queue is no reason to hurry.
-    """
+    """Whether open-loop arrivals overflow the pods beside the canary, whose own queue is no reason to hurry."""
     if trial.pod is None or all(p.name != trial.pod or p.settings != trial.settings for p in ctx.serving):
         return False
     peers = measure(ctx.view, ctx.slo_us, [p for p in ctx.serving if p.name != trial.pod])
@@ -177,7 +175,7 @@ def _overtaken(ctx: Context, trial: Trial) -> bool:
 def _with_verdict(
     ctx: Context, trial: Trial, verdict: Verdict, rejected: tuple[RejectedSettings, ...]
 ) -> tuple[RejectedSettings, ...]:
-    """The blocked settings with those that are taken back. Where requests failed because batches are larger, still
+    """The blocked settings with those that are rolled back. Where requests failed because batches are larger, still
     larger ones would fail, too; where no proof can be had, that is all that will be known of this revision.
     """
     until = rfc3339(ctx.now + REJECTED_SECONDS)
@@ -307,7 +305,7 @@ def _blocked_by(ctx: Context, problem: Problem, demand: Demand) -> str:
     if ctx.costly and ctx.seconds_since(ctx.control.last_rollback) < ROLLBACK_SECONDS:
         return f"each load costs about {ctx.load_seconds:.0f} s, and settings were rolled back less than an hour ago"
     if problem.closed_loop and not (ctx.slo_violated or ctx.in_flight_converged):
-        return "how many callers wait is still being counted"
+        return "the number of closed-loop clients is still being measured"
     if awaited(ctx) and not demand.unloaded:  # replicas that get no load may never be judged
         return "the replicas that were added last are still being judged"
     return ""
@@ -362,7 +360,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     if not hurry and len(ctx.serving) > 1:
         pod = min(ctx.serving, key=lambda p: p.name)
         trial = trial.model_copy(update={"pod": pod.name})
-        text = f"{why}; tried first on pod {pod.name}"
+        text = f"{why}; canary on pod {pod.name}"
         return BatchStep(
             ctx.settings, {pod.uid: best.settings}, trial, rejected, line(Action.TRIAL, "CanaryStarted", text),
             changed=True,
@@ -402,7 +400,7 @@ def _below(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep | 
         return None
     below = 2 ** ((by.settings.max_batch_size - 1).bit_length() - 1)  # the largest power of two that is smaller
     settings = ctx.settings.model_copy(update={"max_batch_size": max(least, below)})
-    text = f"{settings_text(ctx.settings)} taken back: {block_text(by.blocked_by, by.reason)}"
+    text = f"{settings_text(ctx.settings)} rolled back: {block_text(by.blocked_by, by.reason)}"
     line = record(
         ctx.now, Action.ROLLBACK, "RolledBack", text, inputs=inputs_text(ctx), replicas=ctx.view.replicas or 0,
         settings=settings,

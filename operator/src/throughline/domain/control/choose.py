@@ -34,7 +34,7 @@ MAX_BATCH_GROWTH = 8
 AS_GOOD = 0.98
 # The prediction must leave this part of the SLO unused.
 SLO_HEADROOM = 0.06
-# Share of the closed-loop throughput in the score, by the kind of caller.
+# Share of the closed-loop throughput in the score, by the kind of client.
 CLOSED_WEIGHT = 0.9
 OPEN_WEIGHT = 0.05
 # And replicas this much above the demand.
@@ -57,9 +57,9 @@ class Problem(NamedTuple):
     price_per_hour: float
     max_replicas: int
     min_replicas: int
-    closed_loop: bool = False  # each caller sends again when it has its answer
+    closed_loop: bool = False  # each client sends again when it has its answer
     inter_execution_idle_us: float = 0.0  # between two executions of one instance
-    replicas: int = 0  # that serve now; with callers who wait
+    replicas: int = 0  # that serve now; with closed-loop clients
     floor_per_second: float = 0.0  # that they must be able to serve, however many that takes
 
     def bias(self, settings: BatchSettings) -> float:
@@ -80,7 +80,7 @@ class Candidate(NamedTuple):
     p99_us: float  # corrected, at the demand spread over `replicas`
     cost_per_hour: float
     score: float
-    closed_per_second: float  # of one replica, from callers who wait
+    closed_per_second: float  # of one replica, from closed-loop clients
 
     @property
     def feasible(self) -> bool:
@@ -88,9 +88,9 @@ class Candidate(NamedTuple):
 
 
 def answers_callers(problem: Problem, settings: BatchSettings, closed_per_second: float) -> bool:
-    """Whether the replicas that serve now are enough under these settings, since those who call wait for their answers
-    and these come within the SLO. Such callers send what they get: served faster they ask for more, and a stream of
-    that much would need more replicas, which would be asked for more again.
+    """Whether the replicas that serve now are enough under these settings, since the clients are closed-loop and have
+    their answers within the SLO. Such clients send what they get: served faster they ask for more, and open-loop
+    arrivals of that much would need more replicas, which would be asked for more again.
     """
     return (
         problem.closed_loop
@@ -180,8 +180,8 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
         needed = max(
             problem.min_replicas, math.ceil(problem.demand_per_second * DEMAND_HEADROOM / capacity - _WHOLE), 1
         )
-    # Both kinds of caller are to be served well: those who send whatever happens (capacity within the SLO) and those
-    # who wait for their answers (throughput at the requests now in flight). The kind that is seen counts most.
+    # Both kinds of load are to be served well: open-loop arrivals (capacity within the SLO) and closed-loop clients
+    # (throughput at the requests now in flight). The kind that is seen counts most.
     closed = closed_loop_per_second(
         problem.curve, settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
     )
@@ -213,7 +213,7 @@ class _Best:
 
     wanted: float
     weight: float
-    waived: bool = False  # callers wait, so that an option may be chosen without carrying what is wanted
+    waived: bool = False  # closed-loop clients, so that an option may be chosen without carrying what is wanted
     replicas: float = math.inf  # of the best that is feasible
     top: float = 0.0  # score of those with as many replicas
     most: float = -1.0  # capacity of those that are able, though not with the replicas that may run; -1: there is none

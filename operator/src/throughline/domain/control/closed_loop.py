@@ -1,4 +1,4 @@
-"""Tell callers who wait for their answers from a stream of requests, which comes however it is served."""
+"""Tell closed-loop clients, who wait for their answers, from open-loop arrivals, which come however they are served."""
 
 from __future__ import annotations
 
@@ -15,43 +15,44 @@ if TYPE_CHECKING:
     from throughline.domain.control.service_time_model import ServiceTimeModel
     from throughline.domain.control.state import ControllerState
 
-# Batches of at least so many, and so many times what a stream would make: small ones come of any burst.
+# Batches of at least so many, and so many times what open-loop arrivals make: small ones come of any burst.
 MIN_TELLING_BATCH = 16.0
 TOGETHER = 3.0
-# A stream is not served beyond this share of the saturation throughput; and so many times what one leaves under way at
-# its p99 is a queue of callers.
+# Open-loop arrivals are not served beyond this share of the saturation throughput; and so many times what they leave in
+# flight at their p99 is a queue of closed-loop clients.
 STREAM_UTILIZATION = 0.95
 STANDING = 1.25
-# As much under way as so lately under other settings, or on other pods, while so many times as much is served or so
+# As much in flight as so lately under other settings, or on other pods, while so many times as much is served or so
 # many times less; of at least so many, as chance moves few. The second where it goes against the change: less is served
-# though no pod is gone, or more by fewer. A stream brings more pods when it grows, and loses them when it has fallen.
+# though no pod is gone, or more by fewer. Open-loop arrivals bring more pods when they grow, and lose them when they
+# have fallen.
 RESPONDED = 1.5
 RESPONDED_AGAINST = 1.2
 RESPONSE_SECONDS = 120.0
 SAME_UNDER_WAY = 0.1
 MIN_UNDER_WAY = 8.0
 WAITING_LOOKS = 3
-# Callers who were seen to wait are still the same while what they have under way is between these shares of what it
-# was: what a stream has under way falls with its latency, when settings or replicas have become better, and grows with
-# it.
+# Closed-loop clients are still the same while what they have in flight is between these shares of what it was.
+# Open-loop arrivals have less in flight when their latency falls, as settings or replicas have become better, and more
+# when it grows.
 FEWEST_SAME = 0.75
 MOST_SAME = 1.33
 
 
 class Load(NamedTuple):
-    """What was under way and served, of the whole service, when its queue last stood still."""
+    """What was in flight and served, of the whole service, when its queue was last stationary."""
 
     at_seconds: float
-    settings: Hashable  # of all pods, and of one where others are tried on it
+    settings: Hashable  # of all pods, and of the canary
     pods: int
     in_flight: float  # items
     per_second: float  # items
 
 
 def wait(demand: Demand, curve: ServiceTimeModel, settings: BatchSettings, ready: int, *, mixed: bool = False) -> bool:
-    """Whether the load is of callers who wait for their answers: more is under way than a stream of that rate would
-    ever leave waiting, and yet no queue grows; or batches are larger than a stream would make them, since answered
-    callers come back together. `mixed`: the batches are still those of before a change, too.
+    """Whether the load is of closed-loop clients: more is in flight than open-loop arrivals of that rate would leave
+    waiting, and yet no queue grows; or batches are larger than those would make them, since answered clients come back
+    together. `mixed`: the batches are still those of before a change, too.
     """
     if ready == 0:
         return False
@@ -63,13 +64,13 @@ def wait(demand: Demand, curve: ServiceTimeModel, settings: BatchSettings, ready
             return True
     if mixed or demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH:
         return False
-    stream = mean_batch(curve, settings, per_replica)
-    return demand.mean_batch > TOGETHER * stream
+    open_loop = mean_batch(curve, settings, per_replica)
+    return demand.mean_batch > TOGETHER * open_loop
 
 
 def responded(before: Load | None, now: Load) -> bool:
-    """Whether as much is under way as before a change, though it is served much faster, or slower. Of a stream as much
-    would come as before, and less of it be under way.
+    """Whether as much is in flight as before a change, though it is served much faster, or slower. Of open-loop
+    arrivals as much would come as before, and less of it be in flight.
     """
     if before is None or before.per_second <= 0 or now.per_second <= 0 or before.in_flight < MIN_UNDER_WAY:
         return False
@@ -86,7 +87,7 @@ def looked(
     memory: ControllerState, now_seconds: float, demand: Demand, curve: ServiceTimeModel, settings: BatchSettings,
     ready: int, window_seconds: float, tried: BatchSettings | None = None,
 ) -> ControllerState:  # fmt: skip
-    """The memory with what this look tells of the callers. `tried`: the settings of one pod that is under trial."""
+    """The state with what this sample tells of closed-loop clients. `tried`: the settings of the canary."""
     load, before = memory.load, memory.load_before
     # While the window still holds what fewer pods, or other settings, have served, the batches are of these.
     served_by = ((settings, tried), ready)

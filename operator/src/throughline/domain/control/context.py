@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from throughline.domain.observed import PodView, ServiceView
 
 UNLOADED_SECONDS = 45.0
-# What callers are to be given of what they get, by the prediction, which may be wrong by as much.
+# What closed-loop clients are to be given of what they get, by the prediction, which may be wrong by as much.
 CALLERS_KEEP = 0.75
 # In-flight requests have converged when they are this near to their smoothed mean.
 CONVERGED = 0.2
@@ -50,13 +50,13 @@ LEARNED_NOISE = 0.08
 BIAS_NOISE = 0.15
 # Latency below the first share of the SLO tells nothing of the bias near it, above the second all.
 RELEVANT_SHARES = (0.4, 0.8)
-# Arrivals this near to those of calm times are of a stream, which no latency holds back; so are those of which more
-# than this share is given up, since who waits for an answer before the next request does not give up and come again.
+# Arrivals this near to those of calm times are open-loop, which no latency holds back; so are those of which more than
+# this share is given up, since who waits for an answer before the next request does not give up and come again.
 SAME_STREAM = 0.1
 GIVEN_UP = 0.02
 # A load whose slow executions cost more is made alone: it is judged before the next, and on one pod before the others.
 COSTLY_SECONDS = 5.0
-# Between two looks at a calm service.
+# Between two samples of a calm service.
 LOOK_SECONDS = USUAL_SECONDS
 
 
@@ -127,7 +127,7 @@ class Context(NamedTuple):
 
     @property
     def short(self) -> bool:
-        """More comes now than the replicas that are ordered are trusted with: by the metrics window, or by the looks,
+        """More comes now than the replicas that are ordered are trusted with: by the metrics window, or by the samples,
         where load has come since the window began.
         """
         if self.demand is None or self.demand.saturated or self.problem is None or self.forecast is None:
@@ -316,7 +316,7 @@ def build_context(view: ServiceView, memory: ControllerState) -> tuple[Context, 
     since_last = look_seconds(view) - (memory.metrics_time_seconds or look_seconds(view))
     memory = update(view, serving, memory, demand, settings)
     memory = memory._replace(budget=spend(memory.budget, demand, slo_us, view.now_seconds))
-    # `update` may have learned from this look already; the persisted line fills in what it has not seen.
+    # `update` may have learned from this sample already; the persisted line fills in what it has not seen.
     learned = estimate(memory.learner, memory.known or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
@@ -349,12 +349,12 @@ def provided(
         seen = seen.at_least(again)
     coming = demand.wanted_per_second
     if seen is not None:
-        # A backlog, and callers held back by latency, are not in the arrivals. Replicas that were just ordered are for
+        # A backlog, and clients held back by latency, are not in the arrivals. Replicas that were just ordered are for
         # those; what still arrives beyond is measured.
         unmoved = calm_per_second is not None and abs(seen.now - calm_per_second) <= SAME_STREAM * calm_per_second
         given_up = demand.cancelled_per_second > GIVEN_UP * demand.requests_per_second
-        stream = demand.still and (unmoved or given_up)
-        coming = seen.ahead + (0.0 if scaling or stream else held_back)
+        open_loop = demand.still and (unmoved or given_up)
+        coming = seen.ahead + (0.0 if scaling or open_loop else held_back)
     # Pods that have just come, or a queue, make the load look uneven.
     skew = 1.0 if scaling or demand.saturated else demand.skew
     return seen, max(coming * skew, floor_per_second * demand.items_per_request)
@@ -404,7 +404,7 @@ def _build_problem(
             before.in_flight_per_replica if before else 0.0,
         ),
         biases=tuple((s, quantised(e, before=old_biases.get(s, 0.0))) for s, e in biases),
-        # What makes the present settings slower than predicted is expected of others, too: hope is no reason to move.
+        # What makes the present settings slower than predicted is expected of others, too: optimism moves nothing.
         default_bias=quantised(max(bias, default_bias(biases, learned)), before=before.default_bias if before else 0.0),
         dispersion=disp,
         price_per_hour=context.price_per_hour,

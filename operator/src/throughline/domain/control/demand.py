@@ -21,9 +21,9 @@ GROWING_OVERLOAD_SHARE = 0.5
 UNLOADED_SHARE = 0.1
 # A backlog is to be gone within this time.
 DRAIN_SECONDS = 20.0
-# A full queue that neither grows nor shrinks by more than this share of the rate is that of callers who wait for their
-# answers. What they would send if latency were within the SLO follows from Little's law; one step may not more than
-# triple the measured rate.
+# A full queue that neither grows nor shrinks by more than this share of the rate is that of closed-loop clients. What
+# they would send if latency were within the SLO follows from Little's law; one step may not more than triple the
+# measured rate.
 STILL_SHARE = 0.05
 MAX_LATENT_GROWTH = 3.0
 MAX_SKEW = 1.5
@@ -35,7 +35,7 @@ class Demand(NamedTuple):
     """Rates are items per second over the whole service."""
 
     arrivals_per_second: float
-    wanted_per_second: float  # arrivals, backlog and callers held back by latency
+    wanted_per_second: float  # arrivals, backlog and clients held back by latency
     served_per_second: float
     requests_per_second: float
     failures_per_second: float
@@ -97,7 +97,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     """The demand over the pods that serve; None when none of them has metrics (Unknown, not zero). `serving`: those of
     the view, where the caller has them already.
     """
-    # One walk over the pods, as this is done at every look of every service.
+    # One walk over the pods, as this is done in every sample of every service.
     requests = failures = items = growth = pending = cancelled = request_us = executions = 0.0
     # Quantiles of several pods cannot be merged; their mean by traffic is near the whole's while load is even, and
     # above it where one pod is worse than the others. The worst pod's alone grows with the number of pods by chance.

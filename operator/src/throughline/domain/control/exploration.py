@@ -86,9 +86,9 @@ def _larger_batch(
 
 
 def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> ProposedChange | None:
-    """An instance more on a busy server, for what each execution leaves idle before the next, where callers who wait
-    would get more by it and a stream no less: which of them it is cannot be told of every load, and no model is
-    reloaded for it.
+    """An instance more on a busy server, for what each execution leaves idle before the next, where closed-loop clients
+    would get more by it and open-loop arrivals no less: which of them it is cannot be told of every load, and no model
+    is reloaded for it.
     """
     demand, known, instances = ctx.demand, ctx.memory.known, ctx.settings.instances
     if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:

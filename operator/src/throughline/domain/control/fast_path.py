@@ -1,12 +1,12 @@
-"""A glance at a calm service: whether what the last whole pass concluded still stands.
+"""The fast path of a calm service: whether what the last full pass concluded still stands.
 
-A whole pass learns from every row of the servers' statistics, weighs settings, and writes what is to be shown. When it
-ends with nothing to do, it leaves what it rests on in the memory. A glance measures the demand, counts what arrived,
-forecasts and updates the bias by the same functions; where everything stays in the cells that the pass rounded to,
-the pass would solve the same problem again, so its decision is given again. Anything else is for a whole pass, at once:
-another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few; executions
-that take longer or shorter than learned. The counters are cumulative, so what was not learned meanwhile is learned
-then, in one, and not later than after `WHOLE_SECONDS`.
+A full pass learns from every row of the servers' statistics, weighs settings, and writes what is to be shown. When it
+ends with nothing to do, it leaves what it rests on in the state. The fast path measures the demand, counts what
+arrived, forecasts and updates the bias by the same functions; where everything stays in the cells that the pass rounded
+to, the pass would solve the same problem again, so its decision is given again. Anything else is for a full pass, at
+once: another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few;
+executions that take longer or shorter than learned. The counters are cumulative, so what was not learned meanwhile is
+learned then, in one, and not later than after `WHOLE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from throughline.domain.decision import Decision
     from throughline.domain.observed import PodView, PoolView, ServiceView
 
-# After so long a whole pass is due, whatever was seen.
+# After so long a full pass is due, whatever was seen.
 WHOLE_SECONDS = 180.0
-# Executions that took so much more or less than was learned are for a whole pass at once; chance, which is more the
+# Executions that took so much more or less than was learned are for a full pass at once; chance, which is more the
 # fewer there were, is left to the next.
 COST_DIFFERS = 0.1
 
@@ -78,7 +78,7 @@ class Held(NamedTuple):
 
 
 def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
-    """What a glance may conclude again after this pass, which ends with `memory`; None: the next must be whole, too."""
+    """What the fast path may conclude after this pass, which ends with `memory`; None: the next must be full, too."""
     view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
     if decision.records or decision.reloads or batch.changed or scale.changed or batch.trial is not None:
         return None
@@ -86,7 +86,7 @@ def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleSt
     if (judged is None and not fixed) or view.spec.scaling.mode is not ScalingMode.AUTO:
         return None
     if view.spec.scaling.schedules or view.pools:
-        return None  # what the clock alone can change, and what is elsewhere, is for whole passes
+        return None  # what the clock alone can change, and what is elsewhere, is for full passes
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
     moving = (
@@ -131,15 +131,15 @@ def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleSt
 
 
 def _due(view: ServiceView) -> float:
-    """When the next whole pass is due. Each service has its own second of every `WHOLE_SECONDS`, by its name: those of
-    many services that began together would else come together, and one look in six take twice as long as the others.
+    """When the next full pass is due. Each service has its own second of every `WHOLE_SECONDS`, by its name: those of
+    many services that began together would else come together, and one sample in six take twice as long as the others.
     """
     own = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * WHOLE_SECONDS
     return view.now_seconds + WHOLE_SECONDS - (view.now_seconds - own) % WHOLE_SECONDS
 
 
 def glance(view: ServiceView, memory: ControllerState) -> tuple[Decision, ControllerState] | None:
-    """The held decision, where a whole pass would come to it again; None: a whole pass is needed."""
+    """The held decision, where a full pass would come to it again; None: a full pass is needed."""
     held = memory.held
     if held is None or not _same(view, held, memory):
         return None
@@ -214,10 +214,10 @@ def _calm(demand: Demand, slo_us: float) -> bool:
     )
 
 
-def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is half of a glance
+def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is half of the fast path
     serving: Sequence[PodView], held: Held, counted: Counted, now_seconds: float
 ) -> tuple[Since | None, Mapping[str, Seen]]:
-    """(what came since the last look, as `since_last_look` says; the counters of this look). None where another pod
+    """(what came since the last sample, as `since_last_look` says; the counters of this one). None where another pod
     serves, counters have begun anew, batches of a new size have come, or executions take another time than learned.
     """
     nothing: tuple[None, Mapping[str, Seen]] = None, {}
@@ -280,7 +280,7 @@ def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
 def _biases(
     held: Held, memory: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
 ) -> Biases | None:
-    """The measured biases with this look; None where that makes it another problem."""
+    """The measured biases with this sample; None where that makes it another problem."""
     problem, settings, known, biases = held.problem, held.settings, memory.known, memory.biases
     if known is None:
         return None

@@ -24,7 +24,7 @@ __all__ = ["ControllerState", "decide"]
 
 BUSY_REQUEUE_SECONDS = 5.0
 REQUEUE_SECONDS = 10.0
-# Settings that were taken back are taken to be so much slower than predicted, until they are measured again.
+# Settings that were rolled back are taken to be so much slower than predicted, until they are measured again.
 WORSE_BIAS = 1.3
 # What a load costs is written down again only when it has moved by more than this share.
 LOAD_NOISE = 0.5

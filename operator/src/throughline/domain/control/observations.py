@@ -1,4 +1,4 @@
-"""What one look at the service adds to the memory: what arrived since the last, what waits, what has just started."""
+"""What one sample of the service adds to the state: what arrived since the last, what waits, what has just started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
 SUMMARY_SECONDS = 60.0
 SMOOTHING = 0.3
-# Two looks nearer than this are one.
+# Two samples nearer than this are one.
 MIN_LOOK_SECONDS = 4.0
 # Instances that are busy for less than this share of the time wait for requests, not for their server.
 KEPT_BUSY = 0.7
@@ -77,7 +77,7 @@ def with_look(
 
 
 def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, recently_started: bool) -> float:
-    """Items per second that came between two looks. `recently_started`: pods have just come."""
+    """Items per second that came between two samples. `recently_started`: pods have just come."""
     if since.queued is not None:
         unserved = since.queued / seconds
     else:
@@ -87,9 +87,9 @@ def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, rec
 
 
 def _left_share(serving: int, open_pods: int, memory: ControllerState) -> float:
-    """The share of the arrivals since the last look that may have gone to pods that leave, or have left.
+    """The share of the arrivals since the last sample that may have gone to pods that leave, or have left.
 
-    Callers keep their connections until a server ends, so that one that drains still serves its part; then they go to
+    Clients keep their connections until a server ends, so that one that drains still serves its part; then they go to
     the others. Neither is a change of the demand.
     """
     pods = max(memory.open_pods, open_pods)
@@ -100,7 +100,7 @@ def _looked(
     view: ServiceView, serving: Sequence[PodView], open_pods: int, memory: ControllerState, demand: Demand,
     waiting: Queue,
 ) -> tuple[ArrivalSample, ...]:  # fmt: skip
-    """Add what has come since the last look: what the servers' own counters say was served, and what the queue grew."""
+    """Add what has come since the last sample: what the servers' counters say was served, and what the queue grew."""
     counted, looks = memory.counted, memory.looks
     seconds = view.now_seconds - counted.updated_seconds
     since = since_last_look(counted, serving, seconds) if counted.updated_seconds else None
@@ -184,7 +184,7 @@ def update(
     demand: Demand | None,
     settings: BatchSettings,
 ) -> ControllerState:
-    """The memory with this look."""
+    """The state with this sample."""
     key = (settings, view.replicas, len(serving))
     # An overloaded pod's latency tells how long it has been overloaded, nothing of the settings.
     calm = demand is not None and not demand.overloaded
@@ -206,7 +206,9 @@ def update(
     if demand is not None:
         queue_seen = queue(view, serving, queue_seen, demand)
         looks = _looked(view, serving, open_pods, memory, demand, queue_seen)
-        if look_seconds(view) != metrics_time:  # woken by something else: the same look twice is no second observation
+        if (
+            look_seconds(view) != metrics_time
+        ):  # woken by something else: the same sample twice is no second observation
             metrics_time = look_seconds(view)
             unloaded = {name: unloaded.get(name, view.now_seconds) for name in demand.unloaded}
             in_flight = smoothed(in_flight, demand.in_flight, len(serving))

@@ -10,13 +10,13 @@ from throughline.domain.control.service_time_model import ServiceTimeModel
 GRID = 0.02
 DEMAND_GRID = 0.04
 IN_FLIGHT_GRID = 0.25
-CALLERS_GRID = 0.05  # what callers who wait have under way hardly changes, and the best batch is a part of it
+CALLERS_GRID = 0.05  # what closed-loop clients have in flight hardly changes, and the best batch depends on it
 STAY = 0.75  # of a step: a rounded value stays until the measured one is so far from it
 
 
 def quantised(value: float, step: float = GRID, before: float = 0.0) -> float:
     """The value rounded to a grid of that relative step; where it was rounded to `before` and is still near, that:
-    noise at the edge of two cells would otherwise make every other look a new problem.
+    noise at the edge of two cells would otherwise make every other sample a new problem.
     """
     if value <= 0:
         return 0.0

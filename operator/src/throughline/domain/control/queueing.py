@@ -145,11 +145,11 @@ def capacity_per_second(
 
 # Share of the even split that k > 1 instances reach when nothing holds a batch back: groups that finish together merge,
 # the less so the less room max_batch_size leaves for it. In the discrete-event model of the tests, with 24 to 128
-# callers, 0.95 in the mean (0.82 to 1.0) where a group holds no more than its even part of the callers, and 0.83 (0.69
+# clients, 0.95 in the mean (0.82 to 1.0) where a group holds no more than its even part of the clients, and 0.83 (0.69
 # to 1.0) where it may hold twice that; on the real server 1.0 and 0.94, on a GPU 1.0 and 0.82 (docs/gpu.md).
 _UNEVEN = 0.95
 _MERGED = 0.83
-# With a queue delay a busy server closes a batch early (decision 0010), and callers who come back after that are one
+# With a queue delay a busy server closes a batch early (decision 0010), and clients who come back after that are one
 # more group: half of the time in the discrete-event model, and on the real server.
 _CLOSED_EARLY = 0.5
 
@@ -186,13 +186,13 @@ def closed_loop_per_second(
     return min(reached, saturation_per_second(curve, settings))
 
 
-# p99 over mean latency of callers who wait. An answer takes as long as its group waits for an instance and is executed,
+# p99 over mean latency of closed-loop clients. An answer takes as long as its group waits for an instance and executes,
 # at most two executions where the groups are even; 1.2 to 1.8 in perf_analyzer's measurements of the tour's models.
 _CLOSED_TAIL = 2.0
 
 
 def closed_p99_us(closed_per_second: float, in_flight: float) -> float:
-    """An upper estimate of the 99th percentile of what callers wait, in microseconds, where that many items per second
+    """An upper estimate of the 99th percentile of what clients wait, in microseconds, where that many items per second
     are answered and `in_flight` are always under way: their quotient is the mean (Little 1961,
     doi:10.1287/opre.9.3.383).
     """

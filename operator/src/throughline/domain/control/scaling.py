@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # The dead band around the demand that is provided for, which has its own margin for growth and chance: replicas are
 # added when they carry less than the first share of it, and removed only to a count that carries the second.
 UP_MARGIN = 0.99
-# Without a look at the servers' own counters yet, the metrics' rate must say it clearly.
+# Without a sample of the servers' own counters yet, the metrics' rate must say it clearly.
 FIRST_UP_MARGIN = 0.9
 DOWN_MARGIN = 1.01
 # Where no setting meets the SLO, more replicas only keep the queue from growing.
@@ -129,7 +129,7 @@ def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | 
     if trial is not None and trial.pod is not None and problem is not None and calm:
         needed = evaluate(problem, trial.settings).needed
         if needed is not None and needed <= current:
-            return "better settings are tried on one pod, with which these are enough"
+            return "better settings run as a canary, with which these are enough"
     return growth.blocked_by(ctx, trial)
 
 
@@ -141,7 +141,7 @@ def needs(capacity_per_second: float, demand_per_second: float, margin: float) -
 
 
 def _answered(ctx: Context, batch: BatchStep) -> bool:
-    """Whether those who call wait for their answers, and have them in time from the replicas that serve."""
+    """Whether the clients are closed-loop, and have their answers in time from the replicas that serve."""
     problem = ctx.problem
     if problem is None or ctx.slo_violated or not problem.closed_loop:
         return False

@@ -62,34 +62,34 @@ class OptimalityRange(NamedTuple):
 
 
 class ControllerState(NamedTuple):
-    """Volatile state of one service's loop. A tuple, as it is made anew at every look: frozen dataclasses take several
+    """Volatile state of one service's loop. A tuple, as every sample makes a new one: frozen dataclasses take several
     times as long.
     """
 
-    # What every look changes, in the order of `looked`.
-    counted: Counted = Counted()  # the servers' counters at the last look; the learner's are of the last whole pass
+    # What every sample changes, in the order of `looked`.
+    counted: Counted = Counted()  # the servers' counters in the last sample; the learner's are of the last full pass
     # (Unix time, replicas that were needed then): of the window of the scale-down stabilization what can still be its
     # most, so that fewer were needed at each later time
     needed: tuple[tuple[float, int], ...] = ()
-    metrics_time_seconds: float | None = None  # of the last look at the metrics
-    looks: tuple[ArrivalSample, ...] = ()  # arrivals from look to look, oldest first
+    metrics_time_seconds: float | None = None  # of the last sample of the metrics
+    looks: tuple[ArrivalSample, ...] = ()  # arrivals from sample to sample, oldest first
     queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
     biases: Biases = ()
     in_flight: float | None = None  # smoothed
-    held: Held | None = None  # what a glance may conclude again; None: only a whole pass can tell
-    # What only a whole pass changes.
+    held: Held | None = None  # what the fast path may conclude again; None: only a full pass can tell
+    # What only a full pass changes.
     learner: ServiceTimeEstimator = ServiceTimeEstimator()
     known: ServiceTime | None = None  # the newest estimate; status.control has the last one worth writing
     model_hash: str = ""
     pool: str = ""
     # (pool to move to, since when without a break that has been worth it)
     pending_move: tuple[str, float] | None = None
-    open_pods: int = 0  # pods that requests may have gone to at the last look: those that served, and those that left
+    open_pods: int = 0  # that requests may have gone to in the last sample: those that served, and those that left
     since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
-    season: Season = Season()  # what of them comes again; as of the last whole pass
-    budget: Budget = Budget()  # of late requests; as of the last whole pass
+    season: Season = Season()  # what of them comes again; as of the last full pass
+    budget: Budget = Budget()  # of late requests; as of the last full pass
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
     changed_in_flight: float | None = None  # items, when settings were changed last
     saving_since: float | None = None  # since when other settings would have done with fewer replicas, without a break
@@ -100,12 +100,12 @@ class ControllerState(NamedTuple):
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
     inter_execution_idle_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
-    waiting_looks: int = 0  # looks in a row at which the load was that of callers who wait for their answers
-    callers: float = 0.0  # items under way when they were last seen to be of callers who wait; 0: they are not
+    waiting_looks: int = 0  # samples in a row in which the load was that of closed-loop clients
+    callers: float = 0.0  # items in flight when last seen to be of closed-loop clients; 0: they are not
     load: Load | None = None  # when its queue last stood still
     load_before: Load | None = None  # the same under the settings, or on the pods, before
     served_since: tuple[Hashable, float] | None = None  # settings and pods, and since when these serve
-    judged: tuple[OptimalityRange, ...] = ()  # so that a steady service is not weighed anew at every look
+    judged: tuple[OptimalityRange, ...] = ()  # so that a steady service is not weighed in every sample
     # pod name → since when no share of the load has reached it
     unloaded_since: Mapping[str, float] = MappingProxyType({})
     settings_since: tuple[Hashable, float] | None = None  # settings in force and since when they are seen on every pod
@@ -123,7 +123,7 @@ class ControllerState(NamedTuple):
         in_flight: float | None,
         held: Held,
     ) -> ControllerState:
-        """After a glance. As `_replace`, which takes four times as long: it asks for each of the thirty fields."""
+        """After the fast path. As `_replace`, which takes four times as long: it asks for each of the thirty fields."""
         new = (counted, needed, metrics_time_seconds, looks, queue_seen, biases, in_flight, held)
         return ControllerState._make(new + self[len(new) :])
 
@@ -139,7 +139,7 @@ class ControllerState(NamedTuple):
         return next((bias for known, bias in self.biases if known == settings), None)
 
     def with_batch_change(self, now_seconds: float, in_flight: float | None, *, new: bool) -> ControllerState:
-        """`new`: not one that was tried on one pod before."""
+        """`new`: not one that passed as a canary."""
         # What was not enough with the old settings may be with the new ones. What replicas do can no longer be told
         # from what the settings do; but those that served no more share something that settings do not widen.
         futile = self.growth is not None and self.growth.futile

@@ -1,4 +1,4 @@
-"""Watch a change of batch settings: on one pod against its peers, or on all against what was before."""
+"""Watch a change of batch settings: a canary against its peers, or all pods against what was before."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 # After the metrics window has passed: for the scrape and the reload to be behind us.
 SETTLE_SECONDS = 6.0
-# A trial that cannot be judged for so long is given up.
+# A canary or change that cannot be judged for so long is given up.
 MAX_TRIAL_SECONDS = 600.0
-# A pod under trial may be this much slower than its peers, or a service than it was; less is noise.
+# A canary may be this much slower than its peers, or a service than it was; less is noise.
 TOLERATED_SLOWDOWN = 1.2
-# Latency below this share of the SLO is no reason to take settings back, whatever it was before.
+# Latency below this share of the SLO is no reason to roll settings back, whatever it was before.
 COMFORTABLE_SHARE = 0.5
 # Failures above this share of requests, and above what there was before, are the settings' fault.
 FAILURE_SHARE = 0.001
@@ -38,8 +38,8 @@ FAILING_SHARE = 0.01
 SIGMAS = 3.0
 # Growth of the load that explains a higher latency.
 LOAD_GROWTH = 1.1
-# Callers who wait ask for all that they get, so what they get judges the settings: as many callers, by this share, must
-# get all but so much of what they got; as much less is noise.
+# Closed-loop clients ask for all that they get, so what they get judges the settings: as many clients, by this share,
+# must get all but so much of what they got; as much less is noise.
 SAME_CALLERS = 0.1
 LESS = 0.02
 # On one pod of several it would be a part of that; pods that share a host may gain what their peers lose.
@@ -51,7 +51,7 @@ class Outcome(StrEnum):
     COMMIT = "Commit"  # one pod did well: give it to all
     PASSED = "Passed"
     ROLLBACK = "Rollback"
-    NO_GAIN = "NoGain"  # taken back, though the latency is as good as expected
+    NO_GAIN = "NoGain"  # rolled back, though the latency is as good as expected
     CANCEL = "Cancel"  # could not be judged; nothing is held against the settings
 
 
@@ -104,7 +104,7 @@ def _failing(view: ServiceView, trial: Trial, since: Mapping[str, Failed]) -> Ve
 def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
     pod = next((p for p in view.serving if p.name == trial.pod), None)
     if pod is None:
-        return Verdict(Outcome.CANCEL, f"pod {trial.pod} left while {settings_text(trial.settings)} was tried on it")
+        return Verdict(Outcome.CANCEL, f"pod {trial.pod} left during the canary of {settings_text(trial.settings)}")
     if pod.metrics is None:
         return Verdict(Outcome.WATCHING, f"no metrics of pod {pod.name} yet")
     peers = [p for p in view.serving if p.name != trial.pod and p.metrics is not None]
@@ -128,7 +128,7 @@ def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
 
 
 def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
-    """By what callers who wait get from all pods. None: they are not the same as before the change."""
+    """By what closed-loop clients get from all pods. None: they are not the same as before the change."""
     before_us, rate_before = trial.baseline_mean_microseconds, trial.baseline_rate_per_second
     if not before_us or not rate_before or demand.mean_us is None:
         return None
