@@ -1,4 +1,4 @@
-"""The quick look at two thirds says the same as the line through all."""
+"""A trend is seen where there is one, and its line ends where the arrivals have come to rest."""
 
 import random
 
@@ -30,3 +30,27 @@ def test_no_sure_trend_is_passed_over(growth, noise, monkeypatch):
 def test_where_nothing_moves_no_walk_is_made():
     still = sum(not forecast._moves(series(seed, 1.0, 1.0)) for seed in range(200))
     assert still > 180
+
+
+def step(seed, before, after, seconds):
+    """Poisson arrivals, counted every 5 s, of two levels; the second for so long."""
+    rng, looks = random.Random(seed), []
+    for i in range(48):
+        mean = 5.0 * (after if 5.0 * (48 - i) <= seconds else before)
+        count = sum(1 for _ in range(int(20 * mean)) if rng.random() < 0.05)
+        looks.append(follow(looks[-1] if looks else None, 5.0 * i, 5.0, count / 5.0))
+    return looks
+
+
+@pytest.mark.parametrize("seconds", [90, 120, 150])
+@pytest.mark.parametrize(("before", "after"), [(9.0, 3.0), (30.0, 20.0)])
+def test_what_has_fallen_and_come_to_rest_is_not_taken_to_fall_on(before, after, seconds):
+    """K1: 3 a second came, 0.3 were forecast, and the second replica was removed."""
+    now = [forecast.forecast(step(seed, before, after, seconds), 0.0).now for seed in range(100)]
+    assert sum(n < 0.6 * after for n in now) <= 2
+
+
+@pytest.mark.parametrize("seconds", [90, 120, 150])
+def test_what_has_risen_and_come_to_rest_is_not_taken_to_rise_on(seconds):
+    now = [forecast.forecast(step(seed, 20.0, 30.0, seconds), 0.0).now for seed in range(100)]
+    assert sum(n > 1.2 * 30.0 for n in now) <= 5

@@ -154,19 +154,14 @@ def _slope(looks: Sequence[ArrivalSample]) -> float:
     return slope if abs(slope) > TREND_SURE * math.sqrt(residual / spread) else 0.0
 
 
-def _come_to_rest(looks: Sequence[ArrivalSample], slope: float) -> tuple[float, float] | None:
-    """(items per second, seconds) of the last third, where that lies behind the line through all: what had moved, by a
-    step too small to be a jump, moves no more, and the end of the line is what never came. None: it goes on.
-    """
-    first, last, third = looks[0], looks[-1], len(looks) // 3
+def _recent(looks: Sequence[ArrivalSample]) -> tuple[float, float, float]:
+    """(items per second, seconds, standard error) of the last third; infinite error where too few looks tell it."""
+    first, last = looks[0], looks[-1]
     pairs = last.sum_pairs - first.sum_pairs
+    recent, seconds = _mean(looks[-(len(looks) // 3)], last)
     if pairs < TREND_LOOKS - 1:
-        return None
-    whole, whole_seconds = _mean(first, last)
-    recent, seconds = _mean(looks[-third], last)
-    behind = whole + slope * (whole_seconds - seconds) / 2 - recent
-    variance = (last.sum_squares - first.sum_squares) / pairs / seconds
-    return (recent, seconds) if behind * slope > 0.0 and behind**2 > SURE_SIGMAS**2 * variance else None
+        return recent, seconds, math.inf
+    return recent, seconds, math.sqrt((last.sum_squares - first.sum_squares) / pairs / seconds)
 
 
 def _within(looks: Sequence[ArrivalSample], seconds: float, begin: int = 0) -> int:
@@ -203,10 +198,16 @@ def forecast(looks: Sequence[ArrivalSample], ahead_seconds: float, believable: f
     mean, seconds = _mean(looks[_within(looks, LEVEL_SECONDS, begin)], newest)
     lately = looks[_within(looks, TREND_SECONDS, begin) :]
     slope = _slope(lately)
-    if slope and (rest := _come_to_rest(lately, slope)) is not None:
-        (mean, seconds), slope = rest, 0.0
     # The mean is of the middle of its window.
     now = max(0.0, mean + slope * seconds / 2)
+    if slope:
+        recent, recent_seconds, error = _recent(lately)
+        behind = now - slope * recent_seconds / 2 - recent
+        if behind * slope > 0.0 and abs(behind) > SURE_SIGMAS * error:
+            # A step too small to be a jump: what had moved has come to rest, and never came to the end of the line.
+            now, mean, seconds, slope = recent, recent, recent_seconds, 0.0
+        elif slope < 0.0:
+            now = max(now, recent - SURE_SIGMAS * error)  # what falls on is less in a moment; what does not is in use
     # Few looks are no reason to ask for more.
     sure = SURE_SIGMAS * math.sqrt(dispersion(looks, begin=begin) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
     return Forecast(now, min(now + max(0.0, slope) * ahead_seconds, MOST_GROWTH * max(now, mean)) + sure)
