@@ -45,7 +45,7 @@ class Service:
     index: int
     settings: BatchSettings = SETTINGS
     replicas: int = REPLICAS
-    memory: ControllerState = field(default_factory=ControllerState)
+    state: ControllerState = field(default_factory=ControllerState)
     status: InferenceServiceStatus = field(default_factory=InferenceServiceStatus)
     written: dict[str, Any] = field(default_factory=dict)  # the status as the API server has it
 
@@ -106,10 +106,10 @@ def look(services: list[Service], number: int, *, apply: bool = True) -> float:
     views = [service.view(now) for service in services]
     gc.collect()  # of what the bench left behind
     began = time.process_time()
-    made = [decide(view, service.memory) for view, service in zip(views, services, strict=True)]
+    made = [decide(view, service.state) for view, service in zip(views, services, strict=True)]
     took = time.process_time() - began
-    for service, (decision, memory) in zip(services, made, strict=True):
-        service.memory = memory
+    for service, (decision, state) in zip(services, made, strict=True):
+        service.state = state
         service.serve()
         if not apply:
             continue
@@ -152,7 +152,7 @@ def run() -> list[Figure]:
     """Steady services over three minutes, services that must all be decided anew, and the growth of both."""
     services = converged(1000)
     collector.settle()  # as the operator does
-    # Each with memory of its own, as it would be after as many looks at ten times as many.
+    # Each with state of its own, as it would be after as many looks at ten times as many.
     more = [*services, *(copy.deepcopy(s) for _ in range(9) for s in services)]
     large = steady(more)
     small = steady(converged(1000))

@@ -9,7 +9,7 @@ from throughline.domain.control.analogues import NEW_LEVEL, exceeded, highest
 from throughline.domain.control.forecast import MOST_GROWTH, forecast
 from throughline.domain.control.season import BIN_SECONDS
 
-from .test_arrivals import looks
+from .test_arrivals import samples
 
 AHEAD = 2.0 * BIN_SECONDS
 QUIET, BURST = [100.0] * 20, [400.0] * 4
@@ -67,7 +67,7 @@ def test_less_risk_never_provides_for_less(one, other, believed, doubted):
 
 
 def test_a_jump_goes_on_above_the_highest_past_only_where_it_is_above_it():
-    jump = looks(*[200.0] * 4, 300.0)
+    jump = samples(*[200.0] * 4, 300.0)
     assert forecast(jump, 50.0).ahead == pytest.approx(MOST_GROWTH * 300.0)
     assert forecast(jump, 50.0, NEW_LEVEL * 300.0).ahead == pytest.approx(NEW_LEVEL * 300.0)
     assert forecast(jump, 50.0, 250.0).ahead == pytest.approx(MOST_GROWTH * 300.0), "it is of a new level"

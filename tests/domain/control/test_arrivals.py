@@ -1,11 +1,11 @@
-"""What the servers' own counters say of the arrivals between two looks."""
+"""What the servers' own counters say of the arrivals between two samples."""
 
 import dataclasses
 
 import pytest
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.counters import Counted, since_last_look
-from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_LOOKS, follow, forecast
+from throughline.domain.control.counters import Counted, since_last_sample
+from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_SAMPLES, follow, forecast
 from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.control.service_time import ServiceTimeEstimator, observe
 from throughline.domain.observed import BatchStatistic, LiveQueue
@@ -25,8 +25,8 @@ def asked(name, executed, pending=None, cancelled=0, *, ready_seconds=600.0, m=N
 
 
 def between(before, after, seconds=5.0):
-    learner = observe(ServiceTimeEstimator(), before, 100.0)
-    return since_last_look(Counted(learner.seen, learner.updated_seconds), after, seconds)
+    estimator = observe(ServiceTimeEstimator(), before, 100.0)
+    return since_last_sample(Counted(estimator.seen, estimator.updated_seconds), after, seconds)
 
 
 def test_what_arrived_was_executed_or_waits_or_was_given_up():
@@ -41,9 +41,9 @@ def test_a_queue_that_shrinks_is_no_arrival():
 
 @pytest.mark.parametrize("side", [0, 1])
 def test_a_server_that_does_not_say_makes_the_queue_unknown_and_not_empty(side):
-    looks = [[asked("a", 1000, 0), asked("b", 1000, 0)], [asked("a", 1500, 0), asked("b", 1500, 0)]]
-    looks[side][1] = dataclasses.replace(looks[side][1], queue=None)
-    found = between(*looks)
+    samples = [[asked("a", 1000, 0), asked("b", 1000, 0)], [asked("a", 1500, 0), asked("b", 1500, 0)]]
+    samples[side][1] = dataclasses.replace(samples[side][1], queue=None)
+    found = between(*samples)
     assert found.executed_items == 1000
     assert found.queued is None
 
@@ -67,7 +67,7 @@ def test_a_new_pod_that_has_executed_nothing_yet_counts_as_that():
     assert between([old[0]], [old[1], *unasked]).executed_items == 3000, "those that did not answer are"
 
 
-def looks(*rates):
+def samples(*rates):
     found = []
     for i, rate in enumerate(rates):
         found.append(follow(found[-1] if found else None, 10.0 * i, 10.0, rate))
@@ -75,22 +75,22 @@ def looks(*rates):
 
 
 def test_more_than_was_ever_seen_is_taken_to_go_on_growing():
-    calm = [200.0] * (TREND_LOOKS + 1)
-    assert forecast(looks(*calm, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH_UNSEEN * 520)
-    assert forecast(looks(*calm, 250.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 250), "too little to be news"
+    calm = [200.0] * (TREND_SAMPLES + 1)
+    assert forecast(samples(*calm, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH_UNSEEN * 520)
+    assert forecast(samples(*calm, 250.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 250), "too little to be news"
     bursts = [500.0, *calm]
-    assert forecast(looks(*bursts, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "as large as one before"
-    assert forecast(looks(200.0, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "too little was seen before"
+    assert forecast(samples(*bursts, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "as large as one before"
+    assert forecast(samples(200.0, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "too little was seen before"
 
 
 def seen(*steps, seconds=10.0):
-    """Arrivals per second of each look; each step: the pods, as `asked` makes them."""
-    memory = ControllerState()
+    """Arrivals per second of each sample; each step: the pods, as `asked` makes them."""
+    state = ControllerState()
     for i, pods in enumerate(steps):
         at = NOW + i * seconds
         made = view(*pods, settings=SETTINGS, now_seconds=at, metrics_time_seconds=at, replicas=len(pods))
-        _, memory = decide(made, memory)
-    return [look.per_second for look in memory.looks]
+        _, state = decide(made, state)
+    return [sample.per_second for sample in state.samples]
 
 
 def serving(name, executed):

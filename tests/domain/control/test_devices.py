@@ -62,8 +62,8 @@ def full_pods_seen(accelerator, kind=InstanceKind.AUTO):
 
 def capacity_on(accelerator, kind=InstanceKind.AUTO):
     seen = full_pods_seen(accelerator, kind)
-    learner = warm(ServiceTimeEstimator(), seen.pods, seen.now_seconds)
-    ctx, _ = build_context(seen, ControllerState(learner=learner, model_hash=seen.model_hash))
+    estimator = warm(ServiceTimeEstimator(), seen.pods, seen.now_seconds)
+    ctx, _ = build_context(seen, ControllerState(estimator=estimator, model_hash=seen.model_hash))
     assert ctx.problem is not None
     return evaluate(ctx.problem, BatchSettings(max_batch_size=8)).capacity_per_second
 

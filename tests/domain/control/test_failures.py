@@ -122,24 +122,24 @@ def test_availability_is_exact_enough():
 
 def test_a_repair_is_written_down_before_it_is_done_and_done_once_in_half_an_hour():
     seen = view(pod("good", metrics()), pod("dead", DEAD), pod("sick", DEAD))
-    decision, memory = decide(seen, ControllerState())
+    decision, state = decide(seen, ControllerState())
     assert [r.pod for r in decision.control.repairs] == ["dead"]  # one at a time
     assert decision.reloads == {}
     assert [(r.action, r.reason) for r in decision.records] == [("Repair", "ModelReloaded")]
     seen = repaired(seen, decision, after=5)
-    decision, memory = decide(seen, memory)
+    decision, state = decide(seen, state)
     assert decision.reloads == {"dead": rfc3339(NOW)}
     assert decision.records == ()
     seen = repaired(seen, decision, after=115)
-    decision, memory = decide(seen, memory)
+    decision, state = decide(seen, state)
     assert decision.reloads == {}
     assert [r.pod for r in decision.control.repairs] == ["dead", "sick"]
     assert "loaded again and that did not help" in condition(decision, "SLOMet").message
     seen = repaired(seen, decision, after=1000)
-    decision, memory = decide(seen, memory)
+    decision, state = decide(seen, state)
     assert decision.records == ()
     seen = repaired(seen, decision, after=700)
-    decision, memory = decide(seen, memory)
+    decision, state = decide(seen, state)
     assert [r.pod for r in decision.control.repairs] == ["sick", "dead"]
 
 
@@ -176,9 +176,9 @@ def test_no_replica_is_removed_while_requests_fail():
 
 
 def lowest(seen):
-    memory, found = ControllerState(), []
+    state, found = ControllerState(), []
     for _ in range(10):
-        decision, memory = decide(seen, memory)
+        decision, state = decide(seen, state)
         found.append(decision.replicas)
         seen = repaired(seen, decision, after=30)
     return min(found)

@@ -27,20 +27,20 @@ class Asked(World):
 
 @functools.cache
 def calm(rate=60.0, alpha=40, beta=2):
-    """(view, memory) of a service at its next look, after it has come to rest."""
+    """(view, state) of a service at its next sample, after it has come to rest."""
     world = Asked(linear(alpha, beta), rate, minReplicas=2)
     world.run(420)
     for _ in range(60):
         world.run(5, deciding=False)
         view = world.view()
-        if glance(view, world.memory) is not None:
-            return view, world.memory
+        if glance(view, world.state) is not None:
+            return view, world.state
         world.decide()
     raise AssertionError("it does not come to rest")
 
 
-def whole(view, memory):
-    return decide(view, memory._replace(held=None))
+def whole(view, state):
+    return decide(view, state._replace(held=None))
 
 
 def told(decision):
@@ -66,11 +66,11 @@ def changed(view, *, metrics=None, pods=None, **values):
     return dataclasses.replace(view, pods=serving, **values)
 
 
-def executed(view, memory, share, cost=1.0):
-    """The view, with `share` of what was executed since the last look, each taking `cost` of the time it did."""
+def executed(view, state, share, cost=1.0):
+    """The view, with `share` of what was executed since the last sample, each taking `cost` of the time it did."""
     pods = []
     for p in view.pods:
-        old = {r.batch_size: r for r in memory.counted.seen[p.uid].statistics}
+        old = {r.batch_size: r for r in state.counted.seen[p.uid].statistics}
         rows = []
         for row in p.batch_statistics:
             before = old.get(row.batch_size, BatchStatistic(row.batch_size, 0, 0))
@@ -86,11 +86,11 @@ def executed(view, memory, share, cost=1.0):
 
 
 def test_a_calm_service_is_decided_at_a_glance():
-    view, memory = calm()
-    decision, after = decide(view, memory)
-    assert decision is memory.held.decision
-    assert after.learner is memory.learner
-    assert len(after.looks) == min(64, len(memory.looks) + 1)
+    view, state = calm()
+    decision, after = decide(view, state)
+    assert decision is state.held.decision
+    assert after.estimator is state.estimator
+    assert len(after.samples) == min(64, len(state.samples) + 1)
 
 
 @settings(max_examples=300, deadline=None)
@@ -99,7 +99,7 @@ def test_a_calm_service_is_decided_at_a_glance():
     st.floats(0.0, 2.0), st.floats(4, 70), st.booleans(), st.sampled_from([40.0, 60.0, 120.0]),
 )  # fmt: skip
 def test_a_glance_concludes_what_a_whole_pass_does(share, traffic, late, pending, growth, cancelled, later, even, rate):
-    view, memory = calm(rate)
+    view, state = calm(rate)
     first = view.pods[0].metrics
 
     def measured(m):
@@ -116,16 +116,16 @@ def test_a_glance_concludes_what_a_whole_pass_does(share, traffic, late, pending
             "cancelled_rate": cancelled,
         }
 
-    seen = changed(executed(view, memory, share), metrics=measured)
+    seen = changed(executed(view, state, share), metrics=measured)
     queue = LiveQueue(round(pending), round(cancelled)) if even else None
     pods = tuple(dataclasses.replace(p, queue=queue) for p in seen.pods)
-    seen = dataclasses.replace(seen, pods=pods, now_seconds=memory.counted.updated_seconds + later)
-    at_a_glance = glance(seen, memory)
-    decision, after = whole(seen, memory)
+    seen = dataclasses.replace(seen, pods=pods, now_seconds=state.counted.updated_seconds + later)
+    at_a_glance = glance(seen, state)
+    decision, after = whole(seen, state)
     if at_a_glance is not None:
         assert told(at_a_glance[0]) == told(decision)
         held = at_a_glance[1]
-        assert held.looks == after.looks
+        assert held.samples == after.samples
         assert held.needed == after.needed
         assert held.in_flight == pytest.approx(after.in_flight)
         assert [s for s, _ in held.biases] == [s for s, _ in after.biases]
@@ -178,10 +178,10 @@ DEPARTURES = {
 
 @pytest.mark.parametrize("what", DEPARTURES)
 def test_what_departs_is_for_a_whole_pass(what):
-    view, memory = calm()
-    other = DEPARTURES[what](view, memory)
-    assert glance(other, memory) is None
-    assert told(decide(other, memory)[0]) == told(whole(other, memory)[0])
+    view, state = calm()
+    other = DEPARTURES[what](view, state)
+    assert glance(other, state) is None
+    assert told(decide(other, state)[0]) == told(whole(other, state)[0])
 
 
 def test_it_is_not_held_while_something_is_under_way():
@@ -189,52 +189,52 @@ def test_it_is_not_held_while_something_is_under_way():
     for _ in range(60):
         world.run(5)
         if world.status.control.trial is not None or any(c.reason == "Converging" for c in world.decision.conditions):
-            assert world.memory.held is None
+            assert world.state.held is None
 
 
 def test_what_was_not_learned_at_a_glance_is_learned_by_the_next_whole_pass():
-    view, memory = calm()
-    _, after = decide(view, memory)
+    view, state = calm()
+    _, after = decide(view, state)
     later = dataclasses.replace(view, now_seconds=view.now_seconds + WHOLE_SECONDS)
     _, learned = decide(later, after)
-    before = sum(t.executions for t in memory.learner.totals.values())
+    before = sum(t.executions for t in state.estimator.totals.values())
     come = sum(row.executions for p in view.pods for row in p.batch_statistics) - sum(
-        row.executions for p in view.pods for row in memory.learner.seen[p.uid].statistics
+        row.executions for p in view.pods for row in state.estimator.seen[p.uid].statistics
     )
-    fade = 0.5 ** ((later.now_seconds - memory.learner.updated_seconds) / 240.0)
+    fade = 0.5 ** ((later.now_seconds - state.estimator.updated_seconds) / 240.0)
     assert come > 0
-    assert sum(t.executions for t in learned.learner.totals.values()) >= before * fade + come - 2
+    assert sum(t.executions for t in learned.estimator.totals.values()) >= before * fade + come - 2
 
 
-def test_a_look_changes_what_it_says_and_leaves_the_rest():
-    _, memory = calm()
+def test_the_fast_path_changes_its_fields_and_leaves_the_rest():
+    _, state = calm()
     names = ControllerState._fields[:8]
     other = {name: object() for name in names}
-    assert memory.looked(**other) == memory._replace(**other)
-    assert memory.looked(**{name: getattr(memory, name) for name in names}) == memory
+    assert state.after_fast_path(**other) == state._replace(**other)
+    assert state.after_fast_path(**{name: getattr(state, name) for name in names}) == state
 
 
 # ---------------------------------------------------------------------------- broken on purpose
 
 
 def test_a_glance_that_does_not_look_at_latency_is_seen(monkeypatch):
-    view, memory = calm()
-    slow = DEPARTURES["p99 over the SLO"](view, memory)
+    view, state = calm()
+    slow = DEPARTURES["p99 over the SLO"](view, state)
     monkeypatch.setattr(fast_path, "_calm", lambda *_: True)
-    monkeypatch.setattr(fast_path, "_biases", lambda *_: memory.biases)  # which sees it, too
-    assert told(decide(slow, memory)[0]) != told(whole(slow, memory)[0])
+    monkeypatch.setattr(fast_path, "_biases", lambda *_: state.biases)  # which sees it, too
+    assert told(decide(slow, state)[0]) != told(whole(slow, state)[0])
 
 
 def test_a_glance_that_does_not_look_at_the_spec_is_seen(monkeypatch):
-    view, memory = calm()
+    view, state = calm()
     scaling = view.spec.scaling.model_copy(update={"min_replicas": 4})
     other = dataclasses.replace(view, spec=view.spec.model_copy(update={"scaling": scaling}))
     monkeypatch.setattr(fast_path, "_same", lambda *_: True)
-    assert told(decide(other, memory)[0]) != told(whole(other, memory)[0])
+    assert told(decide(other, state)[0]) != told(whole(other, state)[0])
 
 
 def test_a_glance_that_does_not_ask_for_the_demand_is_seen(monkeypatch):
-    view, memory = calm()
-    crowd = executed(view, memory, 400.0)
+    view, state = calm()
+    crowd = executed(view, state, 400.0)
     monkeypatch.setattr(fast_path, "_wanted", lambda *_: 1.0)
-    assert told(decide(crowd, memory)[0]) != told(whole(crowd, memory)[0])
+    assert told(decide(crowd, state)[0]) != told(whole(crowd, state)[0])

@@ -93,11 +93,11 @@ def test_a_steady_service_writes_next_to_nothing():
 def test_the_latency_of_a_load_that_is_gone_is_no_error_of_the_prediction():
     """The summary looks back a minute; the rate is of now."""
     world = settle(World(BATCHES_WELL, 200, slo_ms=200, minReplicas=1, maxReplicas=1), 400)
-    before = dict(world.memory.biases)
+    before = dict(world.state.biases)
     assert before
     world.rate = 20
     world.run(120)
-    assert all(bias < 1.05 * before.get(settings, 1.0) for settings, bias in world.memory.biases)
+    assert all(bias < 1.05 * before.get(settings, 1.0) for settings, bias in world.state.biases)
 
 
 def test_an_idle_service_shows_no_latency_of_the_operators_own_probe():
@@ -135,7 +135,7 @@ def test_without_metrics_everything_is_held_and_said():
 def test_numbers_from_before_prometheus_went_are_not_acted_on():
     world = settle(World(ONE_AT_A_TIME, 133))
     view = dataclasses.replace(world.view(), metrics_unavailable=Unavailable("PrometheusUnreachable", "gone"))
-    decision, _ = decide(view, world.memory)
+    decision, _ = decide(view, world.state)
     assert next(c for c in decision.conditions if c.type == "SLOMet").status == "Unknown"
     assert decision.slo.throughput == "-"
 
@@ -145,7 +145,7 @@ def test_a_pod_without_metrics_is_not_taken_for_an_idle_one():
     replicas = world.replicas
     view = world.view()
     bare = tuple(dataclasses.replace(p, metrics=None, ready_seconds=600.0) for p in view.pods)
-    decision, _ = decide(dataclasses.replace(view, pods=bare), world.memory)
+    decision, _ = decide(dataclasses.replace(view, pods=bare), world.state)
     assert decision.replicas == replicas
     assert next(c for c in decision.conditions if c.type == "MetricsAvailable").reason == "NoSeries"
 
@@ -153,7 +153,7 @@ def test_a_pod_without_metrics_is_not_taken_for_an_idle_one():
 def test_a_crash_of_the_operator_changes_nothing_that_runs():
     world = settle(World(ONE_AT_A_TIME, 133), 300)
     before = (world.replicas, world.durable)
-    world.memory = ControllerState()
+    world.state = ControllerState()
     world.run(60)
     assert (world.replicas, world.durable) == before
 
@@ -162,7 +162,7 @@ def test_after_a_crash_fewer_replicas_wait_for_a_whole_window():
     world = settle(World(ONE_AT_A_TIME, 133), 300)
     replicas = world.replicas
     world.rate = 10
-    world.memory = ControllerState()
+    world.state = ControllerState()
     world.run(50)
     assert world.replicas == replicas
     world.run(120)
@@ -309,7 +309,7 @@ def test_a_server_slower_than_predicted_gets_more_room_by_the_measured_error():
     plain = world.replicas
     slow = settle(World(spiky(0.05, 4), 200, slo_ms=400), 500)
     assert slow.replicas >= plain
-    assert slow.memory.known.error_permille > world.memory.known.error_permille
+    assert slow.state.known.error_permille > world.state.known.error_permille
 
 
 def test_latency_that_load_does_not_cause_buys_no_replicas():

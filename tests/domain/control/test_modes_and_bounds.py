@@ -99,7 +99,7 @@ def test_replicas_that_were_set_have_no_effect_in_mode_auto_and_the_condition_sa
 
 def test_a_new_deployment_starts_with_the_replicas_that_were_set():
     world = World(ONE_AT_A_TIME, 20, spec=spec(scaling={"mode": "Off", "replicas": 4}))
-    decision, _ = decide(dataclasses.replace(world.view(), replicas=None), world.memory)
+    decision, _ = decide(dataclasses.replace(world.view(), replicas=None), world.state)
     assert decision.replicas == 4
 
 
@@ -139,7 +139,7 @@ def test_gpu_memory_must_have_room_for_two_models_where_it_is_measured(used, mov
     pods = tuple(
         dataclasses.replace(p, metrics=dataclasses.replace(p.metrics, gpu_memory_used_ratio=used)) for p in seen.pods
     )
-    decision, _ = decide(dataclasses.replace(seen, pods=pods), world.memory)
+    decision, _ = decide(dataclasses.replace(seen, pods=pods), world.state)
     assert (decision.settings != BatchSettings(max_batch_size=1)) is moved
 
 
@@ -166,7 +166,7 @@ def test_a_reload_is_made_only_where_the_memory_for_two_models_is_known_to_be_th
     world.run(5, deciding=False)
     view = world.view()
     pods = tuple(dataclasses.replace(p, memory_used_ratio=used) for p in view.pods)
-    decision, _ = decide(dataclasses.replace(view, memory_limited=True, pods=pods), world.memory)
+    decision, _ = decide(dataclasses.replace(view, memory_limited=True, pods=pods), world.state)
     assert (decision.settings != BatchSettings(max_batch_size=1)) is moved
     if not moved:
         assert next(c for c in decision.conditions if c.type == "BatchTuned").reason == "MemoryBound"
@@ -175,14 +175,14 @@ def test_a_reload_is_made_only_where_the_memory_for_two_models_is_known_to_be_th
 def test_a_deployment_made_anew_starts_with_what_it_had():
     world = settle(World(ONE_AT_A_TIME, 133))
     had = world.replicas
-    decision, _ = decide(dataclasses.replace(world.view(), replicas=None), world.memory)
+    decision, _ = decide(dataclasses.replace(world.view(), replicas=None), world.state)
     assert decision.replicas == had
 
 
 def test_another_model_forgets_what_was_learned_but_keeps_the_settings():
     world = settle(World(BATCHES_WELL, 95))
     view = dataclasses.replace(world.view(), model_hash="other", settings=None)
-    decision, memory = decide(view, world.memory)
+    decision, state = decide(view, world.state)
     assert decision.settings == world.durable
-    assert memory.model_hash == "other"
+    assert state.model_hash == "other"
     assert decision.control.trial is None

@@ -22,7 +22,7 @@ def pool(name, price, capacity=50):
 
 
 class Pools(World):
-    """Several pools, each with a speed. A move replaces one pod at each look, whose successor is ready before it goes
+    """Several pools, each with a speed. A move replaces one pod at each sample, whose successor is ready before it goes
     (the surge of a rolling update).
     """
 

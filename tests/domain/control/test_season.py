@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.domain.control.season import BIN_SECONDS, BINS_KEPT, Season, expected, observe, period_bins
 
-LOOK = 10.0
+INTERVAL_SECONDS = 10.0
 
 
-def seen(rate_at, seconds, *, look=LOOK, seed=1, start=1_700_000_000.0):
-    """The season after so long; Poisson counts at each look."""
+def seen(rate_at, seconds, *, interval=INTERVAL_SECONDS, seed=1, start=1_700_000_000.0):
+    """The season after so long; Poisson counts in each interval."""
     rng, season, t = random.Random(seed), Season(), 0.0
     while t < seconds:
-        t += look
-        mean = rate_at(t - look / 2) * look
-        season = observe(season, start + t, look, max(0.0, rng.gauss(mean, math.sqrt(mean))) / look)
+        t += interval
+        mean = rate_at(t - interval / 2) * interval
+        season = observe(season, start + t, interval, max(0.0, rng.gauss(mean, math.sqrt(mean))) / interval)
     return season
 
 
 def at_end(season):
-    """What is expected within ninety seconds of the last look."""
+    """What is expected within ninety seconds of the last sample."""
     return expected(season, season.seen_seconds, 90.0)
 
 
@@ -41,7 +41,7 @@ def test_a_batch_job_every_twenty_minutes_is_expected_before_it_comes():
 @given(period=st.integers(8, 60), share=st.floats(0.2, 0.8), phase=st.integers(0, 1000), seed=st.integers(0, 99))
 def test_any_period_is_found(period, share, phase, seed):
     rate = on_off(period * BIN_SECONDS, share * period * BIN_SECONDS)
-    season = seen(lambda t: rate(t + phase), 5 * period * BIN_SECONDS, look=15.0, seed=seed)
+    season = seen(lambda t: rate(t + phase), 5 * period * BIN_SECONDS, interval=15.0, seed=seed)
     assert season.period_bins == pytest.approx(period, abs=1)
 
 
@@ -78,11 +78,11 @@ def test_a_job_that_stops_coming_is_forgotten():
 
 def test_a_gap_begins_anew():
     season = seen(on_off(1200, 600), 4800)
-    assert observe(season, (season.newest + 50) * BIN_SECONDS, LOOK, 5.0).bins == (5.0,)
+    assert observe(season, (season.newest + 50) * BIN_SECONDS, INTERVAL_SECONDS, 5.0).bins == (5.0,)
 
 
 def test_as_much_is_kept_as_is_needed():
-    season = seen(lambda _: 10.0, 2 * BINS_KEPT * BIN_SECONDS, look=30.0)
+    season = seen(lambda _: 10.0, 2 * BINS_KEPT * BIN_SECONDS, interval=30.0)
     assert len(season.bins) == BINS_KEPT
 
 

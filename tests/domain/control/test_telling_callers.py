@@ -79,8 +79,8 @@ def test_callers_whose_batches_are_as_a_streams_are_told_by_their_answer_to_batc
     """64 callers on two instances are 20 a batch, of a stream it would be 15."""
     world = CallersWorld(GPU.slower(4), callers=CALLERS, spec=one_replica(400), start_seconds=3.0)
     world.run(120)
-    assert world.memory.callers == pytest.approx(CALLERS, rel=0.15)
-    assert world.memory.problem.closed_loop
+    assert world.state.callers == pytest.approx(CALLERS, rel=0.15)
+    assert world.state.problem.closed_loop
 
 
 def test_a_change_that_serves_them_less_is_taken_back():
@@ -107,11 +107,11 @@ def test_a_trial_on_one_pod_that_takes_from_its_peer_is_taken_back():
     assert "served to closed-loop clients" in back
     assert "CanaryPassed" not in {d.reason for d in world.status.decisions}  # it never came to both
     assert world.durable.instances == 1
-    assert world.memory.callers == pytest.approx(CALLERS / 2, rel=0.15)
+    assert world.state.callers == pytest.approx(CALLERS / 2, rel=0.15)
 
 
 def test_a_stream_that_is_batched_at_last_is_none():
     world = CallersWorld(GPU.slower(4), rate=60, spec=one_replica(400), start_seconds=3.0)
     world.run(200)
     assert world.durable.max_batch_size > 1
-    assert world.memory.callers == 0
+    assert world.state.callers == 0

@@ -8,12 +8,12 @@ from throughline.domain.control.forecast import follow
 
 
 def series(seed, growth, noise):
-    rng, looks, rate = random.Random(seed), [], 500.0
+    rng, samples, rate = random.Random(seed), [], 500.0
     for i in range(24):
         per_second = max(1.0, rng.gauss(rate, noise * (rate / 10.0) ** 0.5))
-        looks.append(follow(looks[-1] if looks else None, 10.0 * i, 10.0, per_second))
+        samples.append(follow(samples[-1] if samples else None, 10.0 * i, 10.0, per_second))
         rate *= growth
-    return looks
+    return samples
 
 
 @pytest.mark.parametrize("noise", [0.1, 1.0, 2.0])
@@ -34,12 +34,12 @@ def test_where_nothing_moves_no_walk_is_made():
 
 def step(seed, before, after, seconds):
     """Poisson arrivals, counted every 5 s, of two levels; the second for so long."""
-    rng, looks = random.Random(seed), []
+    rng, samples = random.Random(seed), []
     for i in range(48):
         mean = 5.0 * (after if 5.0 * (48 - i) <= seconds else before)
         count = sum(1 for _ in range(int(20 * mean)) if rng.random() < 0.05)
-        looks.append(follow(looks[-1] if looks else None, 5.0 * i, 5.0, count / 5.0))
-    return looks
+        samples.append(follow(samples[-1] if samples else None, 5.0 * i, 5.0, count / 5.0))
+    return samples
 
 
 @pytest.mark.parametrize("seconds", [90, 120, 150])

@@ -53,16 +53,16 @@ def batch_pod(rows, instances=1, uid="a"):
     return pod(uid, settings=BatchSettings(max_batch_size=64, instances=instances), batch_statistics=statistics)
 
 
-def warm(learner, pods, at_seconds):
-    """The learner that has seen the pods before they executed anything, warm: all that they execute counts."""
+def warm(estimator, pods, at_seconds):
+    """The estimator that has seen the pods before they executed anything, warm: all that they execute counts."""
     none = {p.uid: tuple(BatchStatistic(r.batch_size, 0, 0) for r in p.batch_statistics) for p in pods}
-    new = {p.uid: Seen(p.settings, none[p.uid], at_seconds) for p in pods if p.uid not in learner.seen}
-    return learner._replace(seen={**new, **learner.seen})
+    new = {p.uid: Seen(p.settings, none[p.uid], at_seconds) for p in pods if p.uid not in estimator.seen}
+    return estimator._replace(seen={**new, **estimator.seen})
 
 
-def observe(learner, pods, now_seconds):
+def observe(estimator, pods, now_seconds):
     """As `service_time.observe`, of pods that are warm."""
-    return service_time.observe(warm(learner, pods, now_seconds), pods, now_seconds)
+    return service_time.observe(warm(estimator, pods, now_seconds), pods, now_seconds)
 
 
 def view(*pods, settings=UNBATCHED, slo_ms=100, **kw):

@@ -78,7 +78,7 @@ class World:
         }
         self.spec = InferenceServiceSpec.model_validate(document)
         self.status = status or InferenceServiceStatus()
-        self.memory = ControllerState()
+        self.state = ControllerState()
         self.pool_replicas, self.window, self.start_seconds = pool_replicas, window, start_seconds
         self.cold = cold
         self.now, self.pods, self.count = 1_700_000_000.0, [], 0
@@ -214,7 +214,7 @@ class World:
         return Pod(name, self.now, self.now + start_seconds, self.durable)
 
     def decide(self):
-        decision, self.memory = decide(self.view(), self.memory)
+        decision, self.state = decide(self.view(), self.state)
         before = (self.replicas, self.durable)
         if decision.replicas is not None:
             self.replicas = decision.replicas

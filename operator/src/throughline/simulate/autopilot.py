@@ -43,7 +43,7 @@ class Autopilot:
         decider: Callable[[ServiceView, ControllerState], tuple[Decision, ControllerState]] = decide,
     ) -> None:
         self.spec, self.pool, self.window_seconds = spec, pool, window_seconds
-        self.memory = ControllerState()
+        self.state = ControllerState()
         self.status = InferenceServiceStatus(control=control or ControlStatus())
         self.decision: Decision | None = None
         self.decisions = 0
@@ -99,7 +99,7 @@ class Autopilot:
 
     def step(self, world: World) -> float:
         """Look, decide and give the orders; seconds until the next look."""
-        decision, self.memory = self._decide(self.view(world), self.memory)
+        decision, self.state = self._decide(self.view(world), self.state)
         self.decision, self.decisions = decision, self.decisions + 1
         world.configure(decision.settings, dict(decision.pod_settings))
         if decision.replicas is not None:

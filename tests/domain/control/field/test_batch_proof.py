@@ -127,18 +127,18 @@ def counted(name, executions, compute_ms, failed, settings=UNBATCHED):
 def test_executions_that_fail_teach_nothing():
     """K4: a batch that fails takes no time."""
     first = view(counted("a", 1000, 4.0, 0))
-    memory = ControllerState(learner=warm(ServiceTimeEstimator(), first.serving, NOW))
-    memory = update(first, first.serving, memory, measure(first, 1e5), UNBATCHED)
-    (known,) = memory.learner.totals.values()
+    state = ControllerState(estimator=warm(ServiceTimeEstimator(), first.serving, NOW))
+    state = update(first, first.serving, state, measure(first, 1e5), UNBATCHED)
+    (known,) = state.estimator.totals.values()
     before = known.mean_us
     second = dataclasses.replace(view(counted("a", 3000, 1.4, 1900)), now_seconds=NOW + 5)
-    memory = update(second, second.serving, memory, measure(second, 1e5), UNBATCHED)
-    assert memory.failed["a"].share > 0.5
-    (known,) = memory.learner.totals.values()
+    state = update(second, second.serving, state, measure(second, 1e5), UNBATCHED)
+    assert state.failed["a"].share > 0.5
+    (known,) = state.estimator.totals.values()
     assert known.mean_us == pytest.approx(before)
     third = dataclasses.replace(view(counted("a", 4000, 2.05, 1900)), now_seconds=NOW + 10)
-    memory = update(third, third.serving, memory, measure(third, 1e5), UNBATCHED)
-    (known,) = memory.learner.totals.values()
+    state = update(third, third.serving, state, measure(third, 1e5), UNBATCHED)
+    (known,) = state.estimator.totals.values()
     assert known.mean_us == pytest.approx(4000, rel=0.01), "what came after is taken, what failed is not"
 
 

@@ -26,8 +26,8 @@ def cost_us(b, _instances=1):
 
 def learned(counts, instances=1):
     rows = {b: (n, n * cost_us(b)) for b, n in counts.items()}
-    learner = observe(ServiceTimeEstimator(), [batch_pod(rows, instances)], 1.0)
-    return learner, with_segments(learner, ServiceTimeModel.of(estimate(learner, None), 1))
+    estimator = observe(ServiceTimeEstimator(), [batch_pod(rows, instances)], 1.0)
+    return estimator, with_segments(estimator, ServiceTimeModel.of(estimate(estimator, None), 1))
 
 
 MANY = dict.fromkeys(range(1, 9), 400)
@@ -52,15 +52,15 @@ def test_between_sizes_that_were_seen_lies_what_is_between_their_times():
 
 def test_without_a_bend_it_is_one_line():
     rows = {b: (100, 100 * (4000.0 + 200.0 * b)) for b in (1, 3, 8, 20)}
-    learner = observe(ServiceTimeEstimator(), [batch_pod(rows)], 1.0)
-    assert not with_segments(learner, ServiceTimeModel.of(estimate(learner, None), 1)).segments
+    estimator = observe(ServiceTimeEstimator(), [batch_pod(rows)], 1.0)
+    assert not with_segments(estimator, ServiceTimeModel.of(estimate(estimator, None), 1)).segments
 
 
 def test_a_bend_is_not_taken_for_contention():
-    learner, _ = learned({**MANY, **dict.fromkeys(range(9, 33), 3)})
+    estimator, _ = learned({**MANY, **dict.fromkeys(range(9, 33), 3)})
     rows = {b: (40, 40 * cost_us(b)) for b in (8, 20, 24)}
-    learner = observe(learner, [batch_pod(rows, 2, uid="b")], 2.0)
-    assert estimate(learner, None).contention_permille <= 60
+    estimator = observe(estimator, [batch_pod(rows, 2, uid="b")], 2.0)
+    assert estimate(estimator, None).contention_permille <= 60
 
 
 def test_the_bend_is_where_more_batching_stops_to_pay():

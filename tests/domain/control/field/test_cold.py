@@ -25,7 +25,7 @@ HOUR_SECONDS = 3600.0
 
 
 class Server1:
-    """One pod's counters: batches of one, looked at every five seconds."""
+    """One pod's counters: batches of one, sampled every five seconds."""
 
     def __init__(self, name="a"):
         self.name, self.executions, self.ns, self.settings = name, 0, 0, ONE
@@ -44,23 +44,23 @@ class Server1:
         return dataclasses.replace(pod(self.name, metrics(), self.settings), batch_statistics=rows)
 
 
-def learned_ms(learner, instances=1):
-    total = learner.totals.get((instances, 1))
+def learned_ms(estimator, instances=1):
+    total = estimator.totals.get((instances, 1))
     return None if total is None else total.mean_us / 1000
 
 
-class Looks:
+class Observer:
     def __init__(self):
-        self.learner, self.now = ServiceTimeEstimator(), NOW
+        self.estimator, self.now = ServiceTimeEstimator(), NOW
 
-    def look(self, *servers):
+    def observe(self, *servers):
         self.now += 5.0
-        self.learner = service_time.observe(self.learner, [s.view() for s in servers], self.now)
-        return learned_ms(self.learner)
+        self.estimator = service_time.observe(self.estimator, [s.view() for s in servers], self.now)
+        return learned_ms(self.estimator)
 
-    def warm(self, server, each_ms=5.0, looks=10):
-        for _ in range(looks):
-            self.look(server.executed(100, each_ms))
+    def warm(self, server, each_ms=5.0, observer=10):
+        for _ in range(observer):
+            self.observe(server.executed(100, each_ms))
 
 
 # ---------------------------------------------------------------- K13: what they teach
@@ -68,8 +68,8 @@ class Looks:
 
 def test_a_cold_start_teaches_nothing():
     """K13: one execution of 3 s, then 5 ms at two a second; it taught 282 ms."""
-    looks, server = Looks(), Server1().executed(1, 3000.0)
-    found = [looks.look(server.executed(10, 5.0)) for _ in range(12)]
+    observer, server = Observer(), Server1().executed(1, 3000.0)
+    found = [observer.observe(server.executed(10, 5.0)) for _ in range(12)]
     assert found[0] is None
     assert found[-1] == pytest.approx(5.0, rel=0.01)
     assert max(f for f in found if f is not None) < 6.0
@@ -78,76 +78,76 @@ def test_a_cold_start_teaches_nothing():
 @pytest.mark.parametrize(("executions", "each_ms"), [(20, 2000.0), (40, 500.0), (3, 55.0)])
 def test_the_first_executions_after_a_load_teach_nothing(executions, each_ms):
     """K5, K13."""
-    looks, server = Looks(), Server1()
-    looks.warm(server)
+    observer, server = Observer(), Server1()
+    observer.warm(server)
     server.load(TWO)
     cold = executions
     for _ in range(40):
         slow = min(cold, max(1, int(10_000 / each_ms)))
         cold -= slow
-        looks.look(server.executed(slow, each_ms).executed(0 if cold else 100, 5.0))
-        assert learned_ms(looks.learner) == pytest.approx(5.0, rel=0.01)
-    assert learned_ms(looks.learner, 2) == pytest.approx(5.0, rel=0.2)
-    assert looks.learner.seen["a"].warm_up is None
+        observer.observe(server.executed(slow, each_ms).executed(0 if cold else 100, 5.0))
+        assert learned_ms(observer.estimator) == pytest.approx(5.0, rel=0.01)
+    assert learned_ms(observer.estimator, 2) == pytest.approx(5.0, rel=0.2)
+    assert observer.estimator.seen["a"].warm_up is None
 
 
 def test_an_instance_that_is_added_in_place_teaches_nothing_by_its_first_executions():
     """K13: the counters go on."""
-    looks, server = Looks(), Server1()
-    looks.warm(server)
+    observer, server = Observer(), Server1()
+    observer.warm(server)
     server.settings = TWO
-    looks.look(server.executed(20, 50.0).executed(80, 5.0))
+    observer.observe(server.executed(20, 50.0).executed(80, 5.0))
     for _ in range(5):
-        looks.look(server.executed(100, 5.2))
-    assert learned_ms(looks.learner, 2) == pytest.approx(5.2, rel=0.01)
+        observer.observe(server.executed(100, 5.2))
+    assert learned_ms(observer.estimator, 2) == pytest.approx(5.2, rel=0.01)
 
 
 def test_an_operator_that_starts_again_does_not_take_the_whole_past_for_warm():
     """K13: 5.2 ms were learned as 9.7 ms."""
-    looks, server = Looks(), Server1().executed(20, 100.0).executed(400, 5.2)
-    assert looks.look(server) is None
-    looks.look(server.executed(100, 5.2))
-    looks.look(server.executed(100, 5.2))
-    assert looks.look(server.executed(100, 5.2)) == pytest.approx(5.2, rel=0.01)
+    observer, server = Observer(), Server1().executed(20, 100.0).executed(400, 5.2)
+    assert observer.observe(server) is None
+    observer.observe(server.executed(100, 5.2))
+    observer.observe(server.executed(100, 5.2))
+    assert observer.observe(server.executed(100, 5.2)) == pytest.approx(5.2, rel=0.01)
 
 
 def test_a_pod_that_is_as_fast_as_its_peers_is_believed_at_its_second_sample():
     """K13."""
-    looks, old, new = Looks(), Server1(), Server1("b")
-    looks.warm(old)
-    looks.look(old.executed(100, 5.0), new.executed(1, 400.0).executed(15, 5.0))
-    looks.look(old.executed(100, 5.0), new.executed(15, 5.0))
-    assert looks.learner.seen["b"].warm_up is None
-    assert learned_ms(looks.learner) == pytest.approx(5.0, rel=0.01)
+    observer, old, new = Observer(), Server1(), Server1("b")
+    observer.warm(old)
+    observer.observe(old.executed(100, 5.0), new.executed(1, 400.0).executed(15, 5.0))
+    observer.observe(old.executed(100, 5.0), new.executed(15, 5.0))
+    assert observer.estimator.seen["b"].warm_up is None
+    assert learned_ms(observer.estimator) == pytest.approx(5.0, rel=0.01)
 
 
 def test_a_model_that_stays_slow_after_a_load_is_believed():
-    looks, server = Looks(), Server1()
-    looks.warm(server)
+    observer, server = Observer(), Server1()
+    observer.warm(server)
     server.load(TWO)
     for _ in range(4):
-        looks.look(server.executed(100, 12.0))
-    assert learned_ms(looks.learner, 2) == pytest.approx(12.0, rel=0.01)
+        observer.observe(server.executed(100, 12.0))
+    assert learned_ms(observer.estimator, 2) == pytest.approx(12.0, rel=0.01)
 
 
 def test_one_whose_executions_take_many_seconds_is_believed_within_minutes():
-    looks, server = Looks(), Server1()
+    observer, server = Observer(), Server1()
     for _ in range(70):
-        looks.look(server.executed(1, 5000.0))
-    assert learned_ms(looks.learner) == pytest.approx(5000.0, rel=0.01)
+        observer.observe(server.executed(1, 5000.0))
+    assert learned_ms(observer.estimator) == pytest.approx(5000.0, rel=0.01)
 
 
 def test_what_a_load_costs_is_known_once_it_is_over():
     """K5: 20 executions of 2 s; without a cold phase next to nothing."""
     for slow, seconds in ((20, 40.0), (0, 0.0)):
-        looks, server = Looks(), Server1()
-        looks.warm(server)
+        observer, server = Observer(), Server1()
+        observer.warm(server)
         server.load(ONE.model_copy(update={"max_batch_size": 16}))
         for _ in range(slow // 2):
-            looks.look(server.executed(2, 2000.0))
+            observer.observe(server.executed(2, 2000.0))
         for _ in range(4):
-            looks.look(server.executed(100, 5.0))
-        assert looks.learner.warm_up_seconds == pytest.approx(seconds, abs=1.0)
+            observer.observe(server.executed(100, 5.0))
+        assert observer.estimator.warm_up_seconds == pytest.approx(seconds, abs=1.0)
 
 
 # ---------------------------------------------------------------- K5: when a load is judged
@@ -194,8 +194,8 @@ def test_each_load_is_judged_before_the_next_and_the_slo_is_met(kind):
     back = [d for d in world.status.decisions if d.action.value == "Rollback"]
     assert len(back) <= 1
     assert world.p99_ms(60) < 100
-    known = ServiceTimeModel.of(world.memory.known, 1)
-    size = world.memory.known.largest_batch
+    known = ServiceTimeModel.of(world.state.known, 1)
+    size = world.state.known.largest_batch
     assert known.service_us(size, 1) == pytest.approx(1000 * (4 + 0.2 * size), rel=0.2)
     for _, reason, message in texts:
         assert reason not in {"SLOInfeasible", "AtMaxReplicas", "NoEffectiveAction"}, message

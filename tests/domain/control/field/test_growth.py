@@ -55,7 +55,7 @@ def test_a_replica_that_does_not_help_is_given_back_and_tried_again_after_a_grow
     world = on_one_host(600, 1)
     world.run(3600, INTERVAL)
     orders = [at for at, text in world.changes if text.startswith("2 ")]
-    assert world.replicas == 1 or world.memory.growth is not None
+    assert world.replicas == 1 or world.state.growth is not None
     assert "served" in next(d.message for d in world.status.decisions if d.reason == "ExcessCapacity")
     grown = [d for d in world.status.decisions if d.reason == "DemandAboveCapacity"]
     assert len(grown) <= 3
@@ -112,7 +112,7 @@ def on_two(per_second, in_flight=64.0, queue_growth=0.0, growth=BEFORE, replicas
     )
     ctx, _ = build_context(view(pod("a", each), pod("b", each), replicas=replicas), ControllerState())
     assert ctx.demand.saturated
-    return judged(ctx._replace(memory=ctx.memory._replace(growth=growth, changed_in_flight=64.0)))
+    return judged(ctx._replace(state=ctx.state._replace(growth=growth, changed_in_flight=64.0)))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def on_two(per_second, in_flight=64.0, queue_growth=0.0, growth=BEFORE, replicas
 )
 def test_replicas_help_where_they_raise_what_is_served(per_second, helped):
     """K7: of closed-loop clients latency says the same as what is served, by Little's law."""
-    last = on_two(per_second).memory.growth
+    last = on_two(per_second).state.growth
     assert (last is None) is helped
     assert helped or last.futile
 
@@ -134,14 +134,14 @@ def test_replicas_help_where_they_raise_what_is_served(per_second, helped):
 def test_until_the_window_is_of_the_present_nothing_is_held_against_them():
     """K7: and no further replica is added meanwhile."""
     ctx = on_two(60.0, growth=BEFORE._replace(serving=(2, NOW - 10.0)))
-    assert not ctx.memory.growth.futile
+    assert not ctx.state.growth.futile
     assert "being judged" in blocked_by(ctx, None)
 
 
 def test_what_did_not_help_is_given_back_until_the_pause_is_over():
     """K7: the pause is twice as long the next time."""
     ctx = on_two(60.0)
-    last = ctx.memory.growth
+    last = ctx.state.growth
     assert futile(ctx, 2) == last
     assert futile(ctx, 1) is None  # it is gone already
     assert "2 replicas served 60/s, and 1 100/s before" in blocked_by(ctx, None)
@@ -162,7 +162,7 @@ def test_arrivals_above_what_was_served_wait_for_no_verdict():
     """K7's other side: what more arrives while the replicas start, they have not made."""
     starting = BEFORE._replace(replicas=2, serving=(2, NOW))
     for growth, more in ((0.0, False), (20.0, True)):
-        assert (on_two(98.0, queue_growth=growth, growth=starting, replicas=3).memory.growth is None) is more
+        assert (on_two(98.0, queue_growth=growth, growth=starting, replicas=3).state.growth is None) is more
 
 
 def test_settings_on_trial_come_first():

@@ -23,9 +23,9 @@ def busy():
 
 def passes(world, blind, seconds=400.0):
     """Decide on views that `blind` has changed, for longer than the stabilisation window; nothing is applied."""
-    seen, memory, status, decisions = blind(world.view()), world.memory, world.status, []
+    seen, state, status, decisions = blind(world.view()), world.state, world.status, []
     for _ in range(int(seconds / 10)):
-        decision, memory = decide(dataclasses.replace(seen, status=status), memory)
+        decision, state = decide(dataclasses.replace(seen, status=status), state)
         decisions.append(decision)
         seen = dataclasses.replace(seen, now_seconds=seen.now_seconds + 10)
         status = status.model_copy(update={"control": decision.control})

@@ -9,7 +9,7 @@ from throughline.domain.control.speed import LASTING_SECONDS
 from views import batch_pod
 from world import World, linear
 
-LOOK_SECONDS = 5.0
+INTERVAL_SECONDS = 5.0
 BEGINS, ENDS = 600.0, 900.0
 
 
@@ -18,19 +18,19 @@ class Counters:
 
     def __init__(self, service_us, instances=2):
         self.service_us, self.instances = service_us, instances
-        self.rows, self.now, self.learner = {}, 0.0, ServiceTimeEstimator()
+        self.rows, self.now, self.estimator = {}, 0.0, ServiceTimeEstimator()
 
-    def look(self, batches, *, times=1.0, looks=1, executions=60):
-        for _ in range(looks):
-            self.now += LOOK_SECONDS
+    def observe(self, batches, *, times=1.0, samples=1, executions=60):
+        for _ in range(samples):
+            self.now += INTERVAL_SECONDS
             for b in batches:
                 n, us = self.rows.get(b, (0, 0.0))
                 self.rows[b] = (n + executions, us + executions * times * self.service_us(b))
-            self.learner = observe(self.learner, [batch_pod(self.rows, self.instances)], self.now)
+            self.estimator = observe(self.estimator, [batch_pod(self.rows, self.instances)], self.now)
         return self
 
     def mean_us(self, batch):
-        return self.learner.totals[(self.instances, batch)].mean_us
+        return self.estimator.totals[(self.instances, batch)].mean_us
 
 
 def cost_us(b):
@@ -38,46 +38,46 @@ def cost_us(b):
 
 
 def test_a_neighbour_is_the_nodes_speed_and_not_the_models_cost():
-    server = Counters(cost_us).look((1, 4, 8), looks=24)
-    server.look((1, 4, 8), times=2.0, looks=3)
-    assert server.learner.speed.slowdown == pytest.approx(2.0, rel=0.06)
-    server.look((1, 4, 8), times=2.0, looks=60)
+    server = Counters(cost_us).observe((1, 4, 8), samples=24)
+    server.observe((1, 4, 8), times=2.0, samples=3)
+    assert server.estimator.speed.slowdown == pytest.approx(2.0, rel=0.06)
+    server.observe((1, 4, 8), times=2.0, samples=60)
     assert server.mean_us(4) == pytest.approx(cost_us(4), rel=0.06)
-    server.look((1, 4, 8), looks=2)
-    assert server.learner.speed.slowdown == 1.0
+    server.observe((1, 4, 8), samples=2)
+    assert server.estimator.speed.slowdown == 1.0
     assert server.mean_us(4) == pytest.approx(cost_us(4), rel=0.06)
 
 
 def test_batches_that_come_only_while_a_neighbour_slows_the_node_are_not_learned_as_slow():
-    server = Counters(cost_us).look((1, 4, 8), looks=24)
-    server.look((1, 4, 8), times=2.0, looks=3).look((8, 16, 32), times=2.0, looks=40)
+    server = Counters(cost_us).observe((1, 4, 8), samples=24)
+    server.observe((1, 4, 8), times=2.0, samples=3).observe((8, 16, 32), times=2.0, samples=40)
     assert server.mean_us(32) == pytest.approx(cost_us(32), rel=0.06)
 
 
 def test_a_slowdown_that_lasts_is_the_cost_of_all_batch_sizes_also_of_those_not_seen_meanwhile():
-    server = Counters(cost_us).look((1, 4, 8), looks=24)
-    server.look((1, 8), times=2.0, looks=math.ceil(LASTING_SECONDS / LOOK_SECONDS) + 3)
-    assert server.learner.speed.slowdown == 1.0
+    server = Counters(cost_us).observe((1, 4, 8), samples=24)
+    server.observe((1, 8), times=2.0, samples=math.ceil(LASTING_SECONDS / INTERVAL_SECONDS) + 3)
+    assert server.estimator.speed.slowdown == 1.0
     assert server.mean_us(4) == pytest.approx(2.0 * cost_us(4), rel=0.08)
     assert server.mean_us(8) == pytest.approx(2.0 * cost_us(8), rel=0.08)
 
 
 def test_a_single_slow_sample_is_no_neighbour():
-    server = Counters(cost_us).look((1, 4, 8), looks=24).look((1, 4, 8), times=3.0).look((1, 4, 8))
-    assert server.learner.speed.slowdown == 1.0
+    server = Counters(cost_us).observe((1, 4, 8), samples=24).observe((1, 4, 8), times=3.0).observe((1, 4, 8))
+    assert server.estimator.speed.slowdown == 1.0
 
 
 def test_more_work_of_its_own_is_no_neighbour():
     """Two instances meet more often when more comes: contention, which is learned, and at once."""
-    server = Counters(cost_us).look((1, 4, 8), looks=24)
-    server.look((1, 4, 8), times=1.6, looks=6, executions=90)
-    assert server.learner.speed.slowdown == 1.0
+    server = Counters(cost_us).observe((1, 4, 8), samples=24)
+    server.observe((1, 4, 8), times=1.6, samples=6, executions=90)
+    assert server.estimator.speed.slowdown == 1.0
     assert server.mean_us(4) > 1.25 * cost_us(4)
 
 
 def test_what_is_kept_across_a_restart_is_the_cost_at_usual_speed():
-    server = Counters(cost_us, instances=1).look((1, 4, 8), looks=24).look((1, 4, 8), times=2.0, looks=30)
-    known = estimate(server.learner, None)
+    server = Counters(cost_us, instances=1).observe((1, 4, 8), samples=24).observe((1, 4, 8), times=2.0, samples=30)
+    known = estimate(server.estimator, None)
     assert known.alpha_microseconds == pytest.approx(4000, rel=0.06)
     assert known.beta_microseconds == pytest.approx(200, rel=0.06)
 

@@ -118,7 +118,7 @@ def _advance_rollout(ctx: Context, trial: Trial, rejected: tuple[RejectedSetting
     waiting = ctx.problem is not None and ctx.problem.closed_loop
     pods = {p.name for p in ctx.serving if trial.pod in (None, p.name)}
     verdict = judge(
-        view, trial, ctx.demand, ctx.slo_us, closed_loop=waiting, since=ctx.memory.failed,
+        view, trial, ctx.demand, ctx.slo_us, closed_loop=waiting, since=ctx.state.failed,
         warm_since=None if pods & set(ctx.warming_up) else ctx.warm_since, backlog=_backlog(ctx),
         same_speed=ctx.at_usual_speed,
     )  # fmt: skip
@@ -208,7 +208,7 @@ def exceeds_switching_cost(ctx: Context, problem: Problem, best: Candidate, curr
         return True
     if reduces_replicas(best, current):
         more = evaluate(problem._replace(demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
-        since = ctx.memory.saving_since
+        since = ctx.state.saving_since
         return reduces_replicas(more, current) or (since is not None and ctx.now - since >= SAVING_SECONDS)
     if current.feasible and not best.feasible:
         return False
@@ -239,11 +239,11 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
         text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
         return BatchStep(ctx.settings, rejected=rejected, message=text)
     blocked_now = Blocked(rejected)
-    seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
+    seen = ctx.state.known.largest_batch if ctx.state.known else 0
     meets = _meets(ctx, problem)
     situation = (problem._replace(demand_per_second=0.0), ctx.settings, blocked_now, seen, ctx.slo_violated, meets)
     demand = problem.demand_per_second
-    for known in ctx.memory.judged:
+    for known in ctx.state.judged:
         if known.low_per_second <= demand <= known.high_per_second and known.situation == situation:
             tried = exploration(ctx, problem, blocked_now, ())
             return tried or BatchStep(ctx.settings, rejected=rejected, judged=known)
@@ -275,7 +275,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
 
 def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     """How long after the last change the next may come; the first `free` of the last hour are not counted."""
-    recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.memory.batch_changes)
+    recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.state.batch_changes)
     pause = COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free)
     paid = 0.0 if ctx.slo_violated else ctx.load_seconds / LOAD_SHARE
     return max(ctx.observe_seconds, paid, min(CHANGES_SECONDS, pause))
@@ -377,7 +377,7 @@ def _preempt(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...])
     """
     if ctx.costly:
         return None
-    learned = ctx.memory.known is not None and ctx.memory.known.largest_batch > 1
+    learned = ctx.state.known is not None and ctx.state.known.largest_batch > 1
     if not (ctx.slo_violated and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
         return None
     step = _choose(ctx, rejected, pause_seconds=SUPERSEDE_SECONDS)

@@ -31,7 +31,7 @@ RESPONDED_AGAINST = 1.2
 RESPONSE_SECONDS = 120.0
 SAME_UNDER_WAY = 0.1
 MIN_UNDER_WAY = 8.0
-WAITING_LOOKS = 3
+CLOSED_LOOP_SAMPLES = 3
 # Closed-loop clients are still the same while what they have in flight is between these shares of what it was.
 # Open-loop arrivals have less in flight when their latency falls, as settings or replicas have become better, and more
 # when it grows.
@@ -83,15 +83,15 @@ def responded(before: Load | None, now: Load) -> bool:
     return max(times, 1.0 / times) >= (RESPONDED_AGAINST if against else RESPONDED)
 
 
-def looked(
-    memory: ControllerState, now_seconds: float, demand: Demand, curve: ServiceTimeModel, settings: BatchSettings,
+def update(
+    state: ControllerState, now_seconds: float, demand: Demand, curve: ServiceTimeModel, settings: BatchSettings,
     ready: int, window_seconds: float, tried: BatchSettings | None = None,
 ) -> ControllerState:  # fmt: skip
     """The state with what this sample tells of closed-loop clients. `tried`: the settings of the canary."""
-    load, before = memory.load, memory.load_before
+    load, before = state.load, state.load_before
     # While the window still holds what fewer pods, or other settings, have served, the batches are of these.
     served_by = ((settings, tried), ready)
-    since = memory.served_since
+    since = state.served_since
     if since is None or since[0] != served_by:
         since = (served_by, now_seconds if since is not None else -math.inf)
     seen = wait(demand, curve, settings, ready, mixed=now_seconds - since[1] < window_seconds)
@@ -101,9 +101,11 @@ def looked(
             before = load
         load = now
         seen = seen or responded(before, now)
-    same = FEWEST_SAME * memory.callers <= demand.in_flight <= MOST_SAME * memory.callers and memory.callers > 0
-    looks = memory.waiting_looks + 1 if seen or same else 0
-    callers = memory.callers if looks else 0.0
-    if seen and looks >= WAITING_LOOKS:
+    same = FEWEST_SAME * state.callers <= demand.in_flight <= MOST_SAME * state.callers and state.callers > 0
+    samples = state.closed_loop_samples + 1 if seen or same else 0
+    callers = state.callers if samples else 0.0
+    if seen and samples >= CLOSED_LOOP_SAMPLES:
         callers = demand.in_flight
-    return memory._replace(waiting_looks=looks, callers=callers, load=load, load_before=before, served_since=since)
+    return state._replace(
+        closed_loop_samples=samples, callers=callers, load=load, load_before=before, served_since=since
+    )

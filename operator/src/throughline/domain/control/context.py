@@ -16,7 +16,7 @@ from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.forecast import USUAL_SECONDS, ArrivalSample, Forecast, dispersion, forecast
 from throughline.domain.control.formatting import unix_seconds
-from throughline.domain.control.observations import SUMMARY_SECONDS, look_seconds, recently_started, update
+from throughline.domain.control.observations import SUMMARY_SECONDS, recently_started, sampled_seconds, update
 from throughline.domain.control.quantise import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised, rounded
 from throughline.domain.control.queueing import capacity_per_second, p99_us
 from throughline.domain.control.schedules import scheduled
@@ -43,7 +43,7 @@ MIN_REQUESTS_JUDGED = 100.0
 # A load that was so many times as high this lately is the one that the latency summary tells of: it is scraped, and
 # asked for, up to half a minute later.
 LOAD_DROPPED = 1.25
-LOOKS_BACK_SECONDS = SUMMARY_SECONDS + 30.0
+LOOKBACK_SECONDS = SUMMARY_SECONDS + 30.0
 BIAS_BOUNDS = (0.4, 4.0)
 # What was learned is written down again only when it has moved by more than this.
 LEARNED_NOISE = 0.08
@@ -57,14 +57,14 @@ GIVEN_UP = 0.02
 # A load whose slow executions cost more is made alone: it is judged before the next, and on one pod before the others.
 COSTLY_SECONDS = 5.0
 # Between two samples of a calm service.
-LOOK_SECONDS = USUAL_SECONDS
+SAMPLE_INTERVAL_SECONDS = USUAL_SECONDS
 
 
 class Context(NamedTuple):
     """As it is handed on: nothing in it changes any more."""
 
     view: ServiceView
-    memory: ControllerState
+    state: ControllerState
     control: ControlStatus
     demand: Demand | None
     curve: ServiceTimeModel | None
@@ -112,7 +112,7 @@ class Context(NamedTuple):
     @property
     def in_flight_converged(self) -> bool:
         """In-flight requests have been stable over the last few samples."""
-        demand, ready, mean = self.demand, max(1, len(self.serving)), self.memory.in_flight
+        demand, ready, mean = self.demand, max(1, len(self.serving)), self.state.in_flight
         return demand is not None and mean is not None and abs(demand.in_flight / ready - mean) <= CONVERGED * mean
 
     @property
@@ -139,7 +139,7 @@ class Context(NamedTuple):
     @property
     def soak_elapsed(self) -> bool:
         """Nothing has been changed for as long as the latency summary looks back."""
-        since = self.memory.settings_since
+        since = self.state.settings_since
         if since is None or self.warming_up:
             return False
         # The calm is seen by means over the metrics window, so its first requests lie that much before the summary's.
@@ -148,7 +148,7 @@ class Context(NamedTuple):
     @property
     def warming_up(self) -> tuple[str, ...]:
         """Names of serving pods with traffic whose executions after the last load have not come to rest."""
-        found, seen = [], self.memory.learner.seen
+        found, seen = [], self.state.estimator.seen
         for pod in self.serving:
             told = seen.get(pod.uid)
             if told is None or told.warm_up is None or not told.warm_up.under_way(self.now):
@@ -160,19 +160,19 @@ class Context(NamedTuple):
     @property
     def cold(self) -> bool:
         """All pods that have told what they execute are warming up: how fast they are is not to be seen now."""
-        told = sum(p.uid in self.memory.learner.seen for p in self.serving)
+        told = sum(p.uid in self.state.estimator.seen for p in self.serving)
         return told > 0 and len(self.warming_up) == told
 
     @property
     def warm_since(self) -> float:
         """When the last of the serving pods had its slow executions behind it, as far as was seen."""
-        seen = self.memory.learner.seen
+        seen = self.state.estimator.seen
         return max((seen[p.uid].warm_since for p in self.serving if p.uid in seen), default=-math.inf)
 
     @property
     def load_seconds(self) -> float:
         """What a load of the model costs: how much longer its first executions take, in all, than later ones."""
-        cost = self.memory.learner.warm_up_seconds
+        cost = self.state.estimator.warm_up_seconds
         return self.control.load_seconds if cost is None else cost
 
     @property
@@ -182,13 +182,13 @@ class Context(NamedTuple):
     @property
     def at_usual_speed(self) -> bool:
         """The node runs as fast as when the model's cost was learned, for as long as the latency summary looks back."""
-        speed = self.memory.learner.speed
-        return speed.usual and self.now - speed.moved_seconds >= LOOKS_BACK_SECONDS
+        speed = self.state.estimator.speed
+        return speed.usual and self.now - speed.moved_seconds >= LOOKBACK_SECONDS
 
     @property
     def unloaded(self) -> tuple[str, ...]:
         """Pods that the load has not reached for longer than connections take to be renewed a few times."""
-        return tuple(n for n, since in self.memory.unloaded_since.items() if self.now - since >= UNLOADED_SECONDS)
+        return tuple(n for n, since in self.state.unloaded_since.items() if self.now - since >= UNLOADED_SECONDS)
 
     def seconds_since(self, timestamp: str | None) -> float:
         return math.inf if timestamp is None else self.now - unix_seconds(timestamp)
@@ -212,28 +212,28 @@ def tells_of_bias(demand: Demand, slo_us: float) -> bool:
     )
 
 
-def load_dropped(looks: Sequence[ArrivalSample]) -> bool:
+def load_dropped(samples: Sequence[ArrivalSample]) -> bool:
     """Whether the latency summary still looks back to a load that was clearly higher than it is now."""
-    if not looks:
+    if not samples:
         return False
-    now = looks[-1]
-    since, most = now.at_seconds - LOOKS_BACK_SECONDS, LOAD_DROPPED * now.per_second
-    for look in reversed(looks):
-        if look.at_seconds < since:
+    now = samples[-1]
+    since, most = now.at_seconds - LOOKBACK_SECONDS, LOAD_DROPPED * now.per_second
+    for sample in reversed(samples):
+        if sample.at_seconds < since:
             break
-        if look.per_second > most:
+        if sample.per_second > most:
             return True
     return False
 
 
 def update_bias(
     bias: float, demand: Demand, slo_us: float, curve: ServiceTimeModel, settings: BatchSettings, disp: float,
-    ready: int, since_last_seconds: float, looks: Sequence[ArrivalSample],
+    ready: int, since_last_seconds: float, samples: Sequence[ArrivalSample],
 ) -> float:  # fmt: skip
     """Measured over predicted p99 of the settings in force, smoothed over as long as the summary looks back."""
     if demand.p99_us is None or ready == 0 or since_last_seconds <= 0.0 or not tells_of_bias(demand, slo_us):
         return bias
-    if load_dropped(looks):
+    if load_dropped(samples):
         return bias
     low, high = RELEVANT_SHARES
     relevance = min(1.0, (demand.p99_us / slo_us - low) / (high - low))
@@ -292,14 +292,14 @@ def moved(control: ControlStatus, pool: str, *, assume: bool) -> ControlStatus:
     )  # fmt: skip
 
 
-def build_context(view: ServiceView, memory: ControllerState) -> tuple[Context, ServiceTime | None]:
+def build_context(view: ServiceView, state: ControllerState) -> tuple[Context, ServiceTime | None]:
     """The context of the decision, and what is known of the service time now."""
     control = view.status.control
     pool_name = view.pool.name if view.pool else control.pool
-    if memory.model_hash != view.model_hash:
-        memory = ControllerState()
-    if memory.pool != pool_name:
-        memory = memory.moved(pool_name) if memory.pool else memory._replace(pool=pool_name)
+    if state.model_hash != view.model_hash:
+        state = ControllerState()
+    if state.pool != pool_name:
+        state = state.moved(pool_name) if state.pool else state._replace(pool=pool_name)
     if control.model_hash != view.model_hash:
         # Another model: what was learned does not hold, what is in force still does.
         control = ControlStatus(pool=pool_name, model_hash=view.model_hash)
@@ -313,26 +313,26 @@ def build_context(view: ServiceView, memory: ControllerState) -> tuple[Context, 
     slo_us = view.spec.slo.latency_p99_milliseconds * 1000.0
     serving = view.serving
     demand = None if view.metrics_unavailable else measure(view, slo_us)
-    since_last = look_seconds(view) - (memory.metrics_time_seconds or look_seconds(view))
-    memory = update(view, serving, memory, demand, settings)
-    memory = memory._replace(budget=spend(memory.budget, demand, slo_us, view.now_seconds))
+    since_last = sampled_seconds(view) - (state.metrics_time_seconds or sampled_seconds(view))
+    state = update(view, serving, state, demand, settings)
+    state = state._replace(budget=spend(state.budget, demand, slo_us, view.now_seconds))
     # `update` may have learned from this sample already; the persisted line fills in what it has not seen.
-    learned = estimate(memory.learner, memory.known or control.service_time)
+    learned = estimate(state.estimator, state.known or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
         max_replicas = min(max_replicas, max(view.pool.capacity_replicas, view.held, 1))
     price = price_of(view.pool.spec.cost_per_hour) if view.pool else 0.0
-    schedule = scheduled(view.spec.scaling.schedules, view.now_seconds, memory.start_seconds)
+    schedule = scheduled(view.spec.scaling.schedules, view.now_seconds, state.start_seconds)
     context = Context(
-        view, memory, control, demand, None, None, settings, slo_us, max_replicas, price, serving, schedule=schedule
+        view, state, control, demand, None, None, settings, slo_us, max_replicas, price, serving, schedule=schedule
     )
     if learned is None or demand is None:
-        return context._replace(memory=memory._replace(known=learned)), learned
+        return context._replace(state=state._replace(known=learned)), learned
     return _build_problem(context, demand, learned, since_last)
 
 
 def provided(
-    demand: Demand, looks: Sequence[ArrivalSample], season: Season, horizon_seconds: float, floor_per_second: float,
+    demand: Demand, samples: Sequence[ArrivalSample], season: Season, horizon_seconds: float, floor_per_second: float,
     *, scaling: bool, calm_per_second: float | None = None, budget: Budget | None = None,
 ) -> tuple[Forecast | None, float]:  # fmt: skip
     """What is to come, and the items per second to provide for. `scaling`: replicas were just ordered. `budget`: of
@@ -341,11 +341,11 @@ def provided(
     held_back = max(0.0, demand.wanted_per_second - demand.arrivals_per_second)
     # The arrivals at overloaded servers are of a backlog, too: the past does not bound them.
     past = season.bins[:-1] if budget is not None and not demand.overloaded else ()
-    seen = forecast(looks, horizon_seconds, highest(past)) if looks else None
+    seen = forecast(samples, horizon_seconds, highest(past)) if samples else None
     if seen is not None and budget is not None and not demand.idle:
         chance, discounted = budget.chance, budget.discounted
         seen = seen.at_least(exceeded(past, seen.now, horizon_seconds, chance=chance, discounted=discounted))
-    if seen is not None and (again := expected(season, looks[-1].at_seconds, horizon_seconds)) is not None:
+    if seen is not None and (again := expected(season, samples[-1].at_seconds, horizon_seconds)) is not None:
         seen = seen.at_least(again)
     coming = demand.wanted_per_second
     if seen is not None:
@@ -364,17 +364,17 @@ def _build_problem(
     context: Context, demand: Demand, learned: ServiceTime, since_last: float
 ) -> tuple[Context, ServiceTime]:
     """The context with the problem that is to be solved."""
-    view, memory, settings, ready = context.view, context.memory, context.settings, len(context.serving)
-    before = memory.problem
-    slowdown = memory.learner.speed.slowdown
-    fitted = with_segments(memory.learner, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
+    view, state, settings, ready = context.view, context.state, context.settings, len(context.serving)
+    before = state.problem
+    slowdown = state.estimator.speed.slowdown
+    fitted = with_segments(state.estimator, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
     curve = rounded(fitted, before.curve if before else None)
-    disp = dispersion(memory.looks, before.dispersion if before else 0.0)
-    biases = memory.biases
-    known_bias = memory.bias_of(settings)
+    disp = dispersion(state.samples, before.dispersion if before else 0.0)
+    biases = state.biases
+    known_bias = state.bias_of(settings)
     bias = default_bias(biases, learned) if known_bias is None else known_bias
     if context.soak_elapsed and context.rollout_complete and context.at_usual_speed:
-        measured = update_bias(bias, demand, context.slo_us, fitted, settings, disp, ready, since_last, memory.looks)
+        measured = update_bias(bias, demand, context.slo_us, fitted, settings, disp, ready, since_last, state.samples)
         if measured != bias:  # only what was measured is kept: a guess is no experience
             bias = measured
             biases = with_bias(biases, settings, bias)
@@ -383,23 +383,23 @@ def _build_problem(
     if since_last > 0:
         trial = context.control.trial
         tried = trial.settings if trial is not None and trial.pod is not None else None
-        memory = closed_loop.looked(memory, context.now, demand, curve, settings, ready, context.observe_seconds, tried)
-    waiting = memory.waiting_looks >= closed_loop.WAITING_LOOKS
-    horizon_seconds = 0.0 if recently_started(context.serving) else memory.start_seconds + LOOK_SECONDS
+        state = closed_loop.update(state, context.now, demand, curve, settings, ready, context.observe_seconds, tried)
+    waiting = state.closed_loop_samples >= closed_loop.CLOSED_LOOP_SAMPLES
+    horizon_seconds = 0.0 if recently_started(context.serving) else state.start_seconds + SAMPLE_INTERVAL_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
     seen, ahead = provided(
-        demand, memory.looks, memory.season, horizon_seconds, floor,
-        scaling=context.scaling, calm_per_second=memory.calm_per_second, budget=None if waiting else memory.budget,
+        demand, state.samples, state.season, horizon_seconds, floor,
+        scaling=context.scaling, calm_per_second=state.calm_per_second, budget=None if waiting else state.budget,
     )  # fmt: skip
     least = max(floor * demand.items_per_request, CALLERS_KEEP * demand.served_per_second)
-    calm = memory.calm_per_second if seen is None or demand.saturated else seen.now
+    calm = state.calm_per_second if seen is None or demand.saturated else seen.now
     old_biases = dict(before.biases) if before else {}
     problem = Problem(
         curve=curve,
         slo_us=context.slo_us,
         demand_per_second=quantised(ahead, DEMAND_GRID, before.demand_per_second if before else 0.0),
         in_flight_per_replica=quantised(
-            max(1.0, demand.in_flight / max(1, ready) if waiting else memory.in_flight or 1.0),
+            max(1.0, demand.in_flight / max(1, ready) if waiting else state.in_flight or 1.0),
             CALLERS_GRID if waiting else IN_FLIGHT_GRID,
             before.in_flight_per_replica if before else 0.0,
         ),
@@ -412,17 +412,17 @@ def _build_problem(
         min_replicas=min(context.min_replicas, context.max_replicas),
         closed_loop=waiting,
         inter_execution_idle_us=quantised(
-            memory.inter_execution_idle_us, IN_FLIGHT_GRID, before.inter_execution_idle_us if before else 0.0
+            state.inter_execution_idle_us, IN_FLIGHT_GRID, before.inter_execution_idle_us if before else 0.0
         ),
         replicas=ready if waiting else 0,
         floor_per_second=quantised(least, DEMAND_GRID, before.floor_per_second if before else 0.0) if waiting else 0.0,
     )
-    memory = memory._replace(
+    state = state._replace(
         known=learned,
         biases=biases,
         problem=problem,
         calm_per_second=calm,
     )
     return context._replace(
-        memory=memory, curve=curve, fitted=fitted, problem=problem, forecast=seen, target_demand=ahead
+        state=state, curve=curve, fitted=fitted, problem=problem, forecast=seen, target_demand=ahead
     ), learned

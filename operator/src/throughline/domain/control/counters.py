@@ -1,4 +1,4 @@
-"""What the servers' own counters say between two looks: executions by batch size, and what came and waits.
+"""What the servers' own counters say between two observations: executions by batch size, and what came and waits.
 
 They are cumulative, by pod; a reload begins them anew.
 """
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from throughline.domain.control.warmup import WarmUp
     from throughline.domain.observed import PodView
 
-# So many pods of a service are asked for their statistics at each look; their peers are taken to be like them.
+# So many pods of a service are asked for their statistics at each observation; their peers are taken to be like them.
 STATISTICS_PODS = 32
 
 
 class Seen(NamedTuple):
-    """The last look at one pod's statistics."""
+    """The last observation of one pod's statistics."""
 
     settings: BatchSettings
     statistics: tuple[BatchStatistic, ...]
@@ -37,7 +37,7 @@ _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Counted(NamedTuple):
-    """The last look at the counters, by pod uid."""
+    """The last observation of the counters, by pod uid."""
 
     seen: Mapping[str, Seen] = _NOTHING
     updated_seconds: float = 0.0
@@ -50,7 +50,7 @@ def restarted(before: Seen, after: Seen) -> bool:
 
 
 def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
-    """(batch size, executions, compute µs) that came between two looks at one pod.
+    """(batch size, executions, compute µs) that came between two observations of one pod.
 
     A reload starts the counters anew; an instance count changed in place does not, and then it cannot be told which
     part belongs to which count, so nothing is taken.
@@ -91,7 +91,7 @@ _EMPTY = LiveQueue(0, 0)
 
 
 def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) -> int | None:
-    """Items executed between two looks at one pod; None where the counters have begun anew since."""
+    """Items executed between two observations of one pod; None where the counters have begun anew since."""
     pairs = _paired(before, after)
     if pairs is None or len(after) < len(before):
         return None
@@ -136,7 +136,7 @@ def failed_since(counted: Counted, pods: Sequence[PodView], now_seconds: float) 
 
 
 class Since(NamedTuple):
-    """What came to all pods between two looks. `queued`: requests by which the queues grew, and those that were given
+    """What came to all pods between two samples. `queued`: requests by which the queues grew, and those that were given
     up in them; None where the servers did not say.
     """
 
@@ -151,8 +151,8 @@ def queued_since(before: LiveQueue | None, after: LiveQueue | None) -> int | Non
     return after.pending - before.pending + after.cancelled - before.cancelled
 
 
-def since_last_look(counted: Counted, pods: Sequence[PodView], seconds: float) -> Since | None:
-    """What the pods' own counters say of the `seconds` since the last look, from those that were asked then and now;
+def since_last_sample(counted: Counted, pods: Sequence[PodView], seconds: float) -> Since | None:
+    """What the pods' own counters say of the `seconds` since the last sample, from those that were asked then and now;
     None where there is none such.
 
     Pods that were not asked are taken to have served as their metrics say, relative to the others; those without
@@ -165,7 +165,7 @@ def since_last_look(counted: Counted, pods: Sequence[PodView], seconds: float) -
     for pod in pods:
         before = counted.seen.get(pod.uid)
         if before is not None and before.at_seconds != counted.updated_seconds:
-            continue  # it was not among those asked at the last look: what it did since then cannot be told
+            continue  # it was not among those asked at the last sample: what it did since then cannot be told
         # A server that says how long its queue is, and of no execution, has executed nothing.
         answered = bool(pod.batch_statistics) or pod.queue is not None
         if pod.settings is None or not answered or (before is None and pod.ready_seconds > seconds):

@@ -66,7 +66,7 @@ def _larger_batch(
     smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
     has learned.
     """
-    demand, known, size = ctx.demand, ctx.memory.known, ctx.settings.max_batch_size
+    demand, known, size = ctx.demand, ctx.state.known, ctx.settings.max_batch_size
     most = ctx.view.spec.batching.max_batch_size.max
     if demand is None or known is None or demand.mean_batch is None or not ctx.short:
         return None
@@ -90,7 +90,7 @@ def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> Prop
     would get more by it and open-loop arrivals no less: which of them it is cannot be told of every load, and no model
     is reloaded for it.
     """
-    demand, known, instances = ctx.demand, ctx.memory.known, ctx.settings.instances
+    demand, known, instances = ctx.demand, ctx.state.known, ctx.settings.instances
     if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:
         return None
     target = ctx.settings.model_copy(update={"instances": instances + 1})

@@ -20,7 +20,7 @@ from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
 from throughline.domain.control import closed_loop, observations, scaling
 from throughline.domain.control.context import (
-    LOOK_SECONDS,
+    SAMPLE_INTERVAL_SECONDS,
     bias_is_kept,
     default_bias,
     provided,
@@ -77,8 +77,8 @@ class Held(NamedTuple):
     means_us: Mapping[int, float]  # of an execution, by batch size
 
 
-def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
-    """What the fast path may conclude after this pass, which ends with `memory`; None: the next must be full, too."""
+def hold(ctx: Context, state: ControllerState, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
+    """What the fast path may conclude after this pass, which ends with `state`; None: the next must be full, too."""
     view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
     if decision.records or decision.reloads or batch.changed or scale.changed or batch.trial is not None:
         return None
@@ -90,11 +90,11 @@ def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleSt
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
     moving = (
-        memory.shortfall_since is not None
-        or memory.unloaded_since
-        or memory.waiting_looks
-        or (memory.growth is not None and memory.growth.moves(view.replicas))
-        or memory.ordered_seconds is not None
+        state.shortfall_since is not None
+        or state.unloaded_since
+        or state.closed_loop_samples
+        or (state.growth is not None and state.growth.moves(view.replicas))
+        or state.ordered_seconds is not None
         or not ctx.soak_elapsed
         or ctx.warming_up
         or not ctx.rollout_complete
@@ -124,7 +124,7 @@ def hold(ctx: Context, memory: ControllerState, batch: BatchStep, scale: ScaleSt
         least=ctx.min_replicas,
         means_us={
             batch: total.mean_us
-            for (k, batch), total in ctx.memory.learner.totals.items()
+            for (k, batch), total in ctx.state.estimator.totals.items()
             if k == ctx.settings.instances
         },
     )
@@ -138,38 +138,38 @@ def _due(view: ServiceView) -> float:
     return view.now_seconds + WHOLE_SECONDS - (view.now_seconds - own) % WHOLE_SECONDS
 
 
-def glance(view: ServiceView, memory: ControllerState) -> tuple[Decision, ControllerState] | None:
+def glance(view: ServiceView, state: ControllerState) -> tuple[Decision, ControllerState] | None:
     """The held decision, where a full pass would come to it again; None: a full pass is needed."""
-    held = memory.held
-    if held is None or not _same(view, held, memory):
+    held = state.held
+    if held is None or not _same(view, held, state):
         return None
     slo_us = held.problem.slo_us
     serving = view.serving
     demand = measure(view, slo_us, serving)
     if demand is None or not _calm(demand, slo_us):
         return None
-    since, counters = _count(serving, held, memory.counted, view.now_seconds)
+    since, counters = _count(serving, held, state.counted, view.now_seconds)
     if since is None:
         return None
-    queue = observations.queue(view, serving, memory.queue_seen, demand)
-    seconds = view.now_seconds - memory.counted.updated_seconds
+    queue = observations.queue(view, serving, state.queue_seen, demand)
+    seconds = view.now_seconds - state.counted.updated_seconds
     arrivals = observations.arrived(since, seconds, demand, queue, recently_started=False)
-    seen_looks = observations.with_look(memory.looks, view.now_seconds, seconds, arrivals)
-    wanted = _wanted(view, held, memory, seen_looks, demand)
+    samples = observations.with_sample(state.samples, view.now_seconds, seconds, arrivals)
+    wanted = _wanted(view, held, state, samples, demand)
     if wanted is None:
         return None
-    asked, in_flight = observations.look_seconds(view), memory.in_flight
-    biases: Biases | None = memory.biases
-    if asked != memory.metrics_time_seconds:
+    asked, in_flight = observations.sampled_seconds(view), state.in_flight
+    biases: Biases | None = state.biases
+    if asked != state.metrics_time_seconds:
         in_flight = observations.smoothed(in_flight, demand.in_flight, held.replicas)
-        biases = _biases(held, memory, demand, asked - (memory.metrics_time_seconds or asked), seen_looks)
+        biases = _biases(held, state, demand, asked - (state.metrics_time_seconds or asked), samples)
     if biases is None or not _same_load(held, demand, in_flight):
         return None
     enough = scaling.enough(held.capacity_per_second, wanted, held.least)
     needed = needed_since(
-        memory.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
+        state.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
     )
-    if needed[0][1] < held.replicas and scaling.scale_down_floor(memory, view.now_seconds, wanted) < held.replicas:
+    if needed[0][1] < held.replicas and scaling.scale_down_floor(state, view.now_seconds, wanted) < held.replicas:
         return None  # fewer may do
     decision = held.decision
     slo = slo_status(view.status.slo, demand, held.problem.price_per_hour * held.replicas)
@@ -177,20 +177,20 @@ def glance(view: ServiceView, memory: ControllerState) -> tuple[Decision, Contro
         decision = replace(decision, slo=slo)
         held = held._replace(decision=decision)
     counted = Counted(counters, view.now_seconds)
-    return decision, memory.looked(counted, needed, asked, seen_looks, queue, biases, in_flight, held)
+    return decision, state.after_fast_path(counted, needed, asked, samples, queue, biases, in_flight, held)
 
 
-def _same(view: ServiceView, held: Held, memory: ControllerState) -> bool:
+def _same(view: ServiceView, held: Held, state: ControllerState) -> bool:
     """Whether all that was decided upon is as it was, but for what is measured."""
     return (
         view.now_seconds < held.until_seconds
-        and view.now_seconds - memory.counted.updated_seconds >= observations.MIN_LOOK_SECONDS
+        and view.now_seconds - state.counted.updated_seconds >= observations.MIN_SAMPLE_SECONDS
         and view.metrics_unavailable is None
         and not view.refused_settings
         and view.failed_proof is None
         and view.proven_batch <= view.status.control.proven_batch
         and view.replicas == held.replicas
-        and view.model_hash == memory.model_hash
+        and view.model_hash == state.model_hash
         and view.metrics_window_seconds == held.window_seconds
         and view.memory_limited == held.memory_limited
         and view.settings == held.settings
@@ -217,7 +217,7 @@ def _calm(demand: Demand, slo_us: float) -> bool:
 def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is half of the fast path
     serving: Sequence[PodView], held: Held, counted: Counted, now_seconds: float
 ) -> tuple[Since | None, Mapping[str, Seen]]:
-    """(what came since the last sample, as `since_last_look` says; the counters of this one). None where another pod
+    """(what came since the last sample, as `since_last_sample` says; the counters of this one). None where another pod
     serves, counters have begun anew, batches of a new size have come, or executions take another time than learned.
     """
     nothing: tuple[None, Mapping[str, Seen]] = None, {}
@@ -278,15 +278,15 @@ def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
 
 
 def _biases(
-    held: Held, memory: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
+    held: Held, state: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
 ) -> Biases | None:
     """The measured biases with this sample; None where that makes it another problem."""
-    problem, settings, known, biases = held.problem, held.settings, memory.known, memory.biases
+    problem, settings, known, biases = held.problem, held.settings, state.known, state.biases
     if known is None:
         return None
     if not tells_of_bias(demand, problem.slo_us):
         return biases  # most often
-    before = memory.bias_of(settings)
+    before = state.bias_of(settings)
     bias = default_bias(biases, known) if before is None else before
     after = update_bias(
         bias, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds,
@@ -306,7 +306,7 @@ def _biases(
 
 
 def _wanted(
-    view: ServiceView, held: Held, memory: ControllerState, seen: tuple[ArrivalSample, ...], demand: Demand
+    view: ServiceView, held: Held, state: ControllerState, seen: tuple[ArrivalSample, ...], demand: Demand
 ) -> float | None:
     """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
     problem = held.problem
@@ -314,7 +314,13 @@ def _wanted(
         return None
     floor = float(view.spec.slo.throughput_per_second or 0)
     _, wanted = provided(
-        demand, seen, memory.season, memory.start_seconds + LOOK_SECONDS, floor, scaling=False, budget=memory.budget
+        demand,
+        seen,
+        state.season,
+        state.start_seconds + SAMPLE_INTERVAL_SECONDS,
+        floor,
+        scaling=False,
+        budget=state.budget,
     )
     if not held.demand[0] <= quantised(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
         return None

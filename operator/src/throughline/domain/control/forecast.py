@@ -1,6 +1,6 @@
 """Where the demand is going: what comes now, how sure that is, and what is to be expected when a new replica is ready.
 
-Everything is read from the looks, the mean arrivals between one look at the servers' own counters and the next.
+Everything is read from the samples, the mean arrivals between one reading of the servers' own counters and the next.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 LEVEL_SECONDS = 180.0
 # A trend is read from so long, and believed when it is this many times its standard error.
 TREND_SECONDS = 240.0
-TREND_LOOKS = 6
+TREND_SAMPLES = 6
 TREND_SURE = 4.0
 # Where the last third differs from the first by fewer standard errors than this, no line through all is that sure.
 TREND_MAYBE = 2.0
-# Two looks in a row are of two levels, not of one with noise, when they are so many of Poisson's standard deviations
+# Two samples in a row are of two levels, not of one with noise, when they are so many of Poisson's standard deviations
 # and this share apart.
 JUMP_SIGMAS = 4.0
 JUMP_SHARE = 0.12
 # Demand is provided for up to so many standard errors of its mean above it.
 SURE_SIGMAS = 2.0
 # A forecast is never above so many times what was seen; the second where it has jumped up more than once of late, the
-# third at the first look that is so many times all that was seen before, which no burst of the usual kind is.
+# third at the first sample that is so many times all that was seen before, which no burst of the usual kind is.
 MOST_GROWTH = 1.5
 MOST_GROWTH_AGAIN = 2.0
 MOST_GROWTH_UNSEEN = 4.0
 UNSEEN = 1.5
 AGAIN_SECONDS = 30.0
-LOOKS_KEPT = 64
+SAMPLES_KEPT = 64
 MAX_DISPERSION = 8.0
-# From look to look of a calm service.
+# From sample to sample of a calm service.
 USUAL_SECONDS = 10.0
-# The estimate from the looks that are kept errs by about a fifth.
+# The estimate from the samples that are kept errs by about a fifth.
 DISPERSION_STAYS = (0.75, 0.25)  # at least so much, or this share
 _AT = itemgetter(0)
 
@@ -47,23 +47,23 @@ _AT = itemgetter(0)
 class ArrivalSample(NamedTuple):
     """Arrivals (items per second) over the `seconds` before `at_seconds` (Unix time), made by `follow`.
 
-    `sum_*`: over this look and all before it, so that what many looks say is a difference of two.
+    `sum_*`: over this sample and all before it, so that what many samples say is a difference of two.
     """
 
     at_seconds: float
     seconds: float
     per_second: float
-    level_looks: int = 1  # how many looks, with this one, have come since the last jump
+    level_samples: int = 1  # how many samples, with this one, have come since the last jump
     sum_seconds: float = 0.0
     sum_items: float = 0.0
-    # Of the squared differences from the look before that are no jumps, in variances of Poisson's per unit of the mean.
+    # Of the squared differences from the last sample that are no jumps, in variances of Poisson's per unit of the mean.
     sum_squares: float = 0.0
     sum_pairs: int = 0
 
     @property
     def jumped(self) -> bool:
         """Whether it is of another level than the one before; also of the very first."""
-        return self.level_looks == 1
+        return self.level_samples == 1
 
 
 class Forecast(NamedTuple):
@@ -78,10 +78,10 @@ class Forecast(NamedTuple):
 
 
 def follow(before: ArrivalSample | None, at_seconds: float, seconds: float, per_second: float) -> ArrivalSample:
-    """The look after `before`, linked to it."""
+    """The sample after `before`, linked to it."""
     if before is None:
         return ArrivalSample(at_seconds, seconds, per_second, 1, seconds, per_second * seconds)
-    _, old_seconds, old_per_second, level_looks, sum_seconds, sum_items, sum_squares, sum_pairs = before
+    _, old_seconds, old_per_second, level_samples, sum_seconds, sum_items, sum_squares, sum_pairs = before
     both, items = old_seconds + seconds, per_second * seconds
     mean = (old_per_second * old_seconds + items) / both
     square = (per_second - old_per_second) ** 2
@@ -92,22 +92,22 @@ def follow(before: ArrivalSample | None, at_seconds: float, seconds: float, per_
             at_seconds, seconds, per_second, 1, sum_seconds + seconds, sum_items + items, sum_squares, sum_pairs
         )
     return ArrivalSample(
-        at_seconds, seconds, per_second, level_looks + 1, sum_seconds + seconds, sum_items + items,
+        at_seconds, seconds, per_second, level_samples + 1, sum_seconds + seconds, sum_items + items,
         sum_squares + square * old_seconds * seconds / both, sum_pairs + 1,
     )  # fmt: skip
 
 
-def dispersion(looks: Sequence[ArrivalSample], before: float = 0.0, begin: int = 0) -> float:
-    """Variance over mean of the arrivals in a look, from differences of neighbours of one level, so that neither a
+def dispersion(samples: Sequence[ArrivalSample], before: float = 0.0, begin: int = 0) -> float:
+    """Variance over mean of the arrivals in a sample, from differences of neighbours of one level, so that neither a
     trend nor a jump is taken for variability; 1 is Poisson's, and the least. Whole; and
-    as `before` while it is near that. Of the looks from number `begin` on: a slice would touch all of them.
+    as `before` while it is near that. Of the samples from number `begin` on: a slice would touch all of them.
     """
-    if len(looks) - begin <= TREND_LOOKS:
+    if len(samples) - begin <= TREND_SAMPLES:
         return 1.0
-    first, last = looks[begin], looks[-1]
+    first, last = samples[begin], samples[-1]
     pairs = last.sum_pairs - first.sum_pairs
     mean, _ = _mean(first, last)
-    if pairs < TREND_LOOKS or mean <= 0:
+    if pairs < TREND_SAMPLES or mean <= 0:
         return 1.0
     measured = min(MAX_DISPERSION, max(1.0, (last.sum_squares - first.sum_squares) / pairs / mean))
     least, share = DISPERSION_STAYS
@@ -115,34 +115,34 @@ def dispersion(looks: Sequence[ArrivalSample], before: float = 0.0, begin: int =
 
 
 def _mean(first: ArrivalSample, last: ArrivalSample) -> tuple[float, float]:
-    """(items per second, seconds) of the looks from the first to the last."""
+    """(items per second, seconds) of the samples from the first to the last."""
     _, first_seconds, first_per_second, _, before_seconds, before_items, _, _ = first
     seconds = last.sum_seconds - before_seconds + first_seconds
     return (last.sum_items - before_items + first_per_second * first_seconds) / seconds, seconds
 
 
-def _moves(looks: Sequence[ArrivalSample]) -> bool:
-    """Whether there may be a trend: by sums, without a walk over the looks."""
-    first, last, third = looks[0], looks[-1], len(looks) // 3
+def _moves(samples: Sequence[ArrivalSample]) -> bool:
+    """Whether there may be a trend: by sums, without a walk over the samples."""
+    first, last, third = samples[0], samples[-1], len(samples) // 3
     pairs = last.sum_pairs - first.sum_pairs
-    if pairs < TREND_LOOKS - 1:
+    if pairs < TREND_SAMPLES - 1:
         return True
-    early, early_seconds = _mean(first, looks[third - 1])
-    late, late_seconds = _mean(looks[-third], last)
+    early, early_seconds = _mean(first, samples[third - 1])
+    late, late_seconds = _mean(samples[-third], last)
     per_second = (last.sum_squares - first.sum_squares) / pairs  # variance of a rate, times its seconds
     variance = per_second * (1.0 / early_seconds + 1.0 / late_seconds)
     return (late - early) ** 2 > TREND_MAYBE * TREND_MAYBE * variance
 
 
-def _slope(looks: Sequence[ArrivalSample]) -> float:
-    """Items per second, per second, where it is beyond doubt; else 0. Least squares over the looks' middles."""
-    n = len(looks)
-    if n < TREND_LOOKS or not _moves(looks):
+def _slope(samples: Sequence[ArrivalSample]) -> float:
+    """Items per second, per second, where it is beyond doubt; else 0. Least squares over the samples' middles."""
+    n = len(samples)
+    if n < TREND_SAMPLES or not _moves(samples):
         return 0.0
-    at, rate = looks[-1].at_seconds, looks[-1].per_second  # sums of small numbers lose nothing
+    at, rate = samples[-1].at_seconds, samples[-1].per_second  # sums of small numbers lose nothing
     st = sr = stt = str_ = srr = 0.0
-    for look in looks:
-        t, r = look[0] - look[1] / 2 - at, look[2] - rate
+    for sample in samples:
+        t, r = sample[0] - sample[1] / 2 - at, sample[2] - rate
         st += t
         sr += r
         stt += t * t
@@ -154,49 +154,49 @@ def _slope(looks: Sequence[ArrivalSample]) -> float:
     return slope if abs(slope) > TREND_SURE * math.sqrt(residual / spread) else 0.0
 
 
-def _recent(looks: Sequence[ArrivalSample]) -> tuple[float, float, float]:
-    """(items per second, seconds, standard error) of the last third; infinite error where too few looks tell it."""
-    first, last = looks[0], looks[-1]
+def _recent(samples: Sequence[ArrivalSample]) -> tuple[float, float, float]:
+    """(items per second, seconds, standard error) of the last third; infinite error where too few samples tell it."""
+    first, last = samples[0], samples[-1]
     pairs = last.sum_pairs - first.sum_pairs
-    recent, seconds = _mean(looks[-(len(looks) // 3)], last)
-    if pairs < TREND_LOOKS - 1:
+    recent, seconds = _mean(samples[-(len(samples) // 3)], last)
+    if pairs < TREND_SAMPLES - 1:
         return recent, seconds, math.inf
     return recent, seconds, math.sqrt((last.sum_squares - first.sum_squares) / pairs / seconds)
 
 
-def _within(looks: Sequence[ArrivalSample], seconds: float, begin: int = 0) -> int:
+def _within(samples: Sequence[ArrivalSample], seconds: float, begin: int = 0) -> int:
     """The number of the first, from `begin` on, that is not older than so long before the newest."""
-    bound = looks[-1].at_seconds - seconds
-    # With a look every ten seconds it is this one: two are read instead of half a dozen, all out of the caches.
-    guess = len(looks) - int(seconds / USUAL_SECONDS)
-    if guess > begin and looks[guess - 1][0] <= bound < looks[guess][0]:
+    bound = samples[-1].at_seconds - seconds
+    # With a sample every ten seconds it is this one: two are read instead of half a dozen, all out of the caches.
+    guess = len(samples) - int(seconds / USUAL_SECONDS)
+    if guess > begin and samples[guess - 1][0] <= bound < samples[guess][0]:
         return guess
-    return begin if looks[begin][0] > bound else bisect_right(looks, bound, begin, key=_AT)
+    return begin if samples[begin][0] > bound else bisect_right(samples, bound, begin, key=_AT)
 
 
-def forecast(looks: Sequence[ArrivalSample], ahead_seconds: float, believable: float = math.inf) -> Forecast:
-    """What comes now and in `ahead_seconds`. Raises ValueError without a look. `believable`: items per second, the
+def forecast(samples: Sequence[ArrivalSample], ahead_seconds: float, believable: float = math.inf) -> Forecast:
+    """What comes now and in `ahead_seconds`. Raises ValueError without a sample. `believable`: items per second, the
     most by the past: a jump is taken to go on above that only where it is above it already.
     """
-    if not looks:
-        raise ValueError("no look")
-    newest = looks[-1]
-    if newest.jumped and len(looks) > 1 and newest.per_second > looks[-2].per_second:
-        # It has just begun to grow, and goes on as it went from the look before to this one.
-        growth = (newest.per_second - looks[-2].per_second) / newest.seconds * ahead_seconds
-        lately = looks[_within(looks, AGAIN_SECONDS) :]
+    if not samples:
+        raise ValueError("no sample")
+    newest = samples[-1]
+    if newest.jumped and len(samples) > 1 and newest.per_second > samples[-2].per_second:
+        # It has just begun to grow, and goes on as it went from the sample before to this one.
+        growth = (newest.per_second - samples[-2].per_second) / newest.seconds * ahead_seconds
+        lately = samples[_within(samples, AGAIN_SECONDS) :]
         jumps = sum(b.jumped and b.per_second > a.per_second for a, b in pairwise(lately))
         most = MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH
-        highest = max(look.per_second for look in looks[:-1])
-        if jumps == 1 and len(looks) > TREND_LOOKS and newest.per_second > UNSEEN * highest:
+        highest = max(sample.per_second for sample in samples[:-1])
+        if jumps == 1 and len(samples) > TREND_SAMPLES and newest.per_second > UNSEEN * highest:
             most = MOST_GROWTH_UNSEEN
         limit = most * newest.per_second
         if newest.per_second <= believable:
             limit = min(limit, believable)
         return Forecast(newest.per_second, min(newest.per_second + growth, limit))
-    begin = max(0, len(looks) - newest.level_looks)
-    mean, seconds = _mean(looks[_within(looks, LEVEL_SECONDS, begin)], newest)
-    lately = looks[_within(looks, TREND_SECONDS, begin) :]
+    begin = max(0, len(samples) - newest.level_samples)
+    mean, seconds = _mean(samples[_within(samples, LEVEL_SECONDS, begin)], newest)
+    lately = samples[_within(samples, TREND_SECONDS, begin) :]
     slope = _slope(lately)
     # The mean is of the middle of its window.
     now = max(0.0, mean + slope * seconds / 2)
@@ -208,6 +208,6 @@ def forecast(looks: Sequence[ArrivalSample], ahead_seconds: float, believable: f
             now, mean, seconds, slope = recent, recent, recent_seconds, 0.0
         elif slope < 0.0:
             now = max(now, recent - SURE_SIGMAS * error)  # what falls on is less in a moment; what does not is in use
-    # Few looks are no reason to ask for more.
-    sure = SURE_SIGMAS * math.sqrt(dispersion(looks, begin=begin) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
+    # Few samples are no reason to ask for more.
+    sure = SURE_SIGMAS * math.sqrt(dispersion(samples, begin=begin) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
     return Forecast(now, min(now + max(0.0, slope) * ahead_seconds, MOST_GROWTH * max(now, mean)) + sure)

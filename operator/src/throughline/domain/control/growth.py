@@ -70,7 +70,7 @@ def awaited(ctx: Context) -> bool:
     """Whether added replicas serve and are not judged yet: meanwhile none is to follow, and settings stay, as what
     either does could not be told. Those that start change nothing yet, and what is ordered besides is for more demand.
     """
-    growth = ctx.memory.growth
+    growth = ctx.state.growth
     return growth is not None and not growth.futile and len(ctx.serving) > growth.replicas and pressed(ctx)
 
 
@@ -80,7 +80,7 @@ def overflows(demand: Demand) -> bool:
 
 
 def _served(ctx: Context, demand: Demand) -> float:
-    """Items per second by the metrics window, or by the last looks, where load has come since the window began: what
+    """Items per second by the metrics window, or by the last samples, where load has come since the window began: what
     arrives, as far as the servers can serve it.
     """
     if ctx.forecast is None or ctx.curve is None:
@@ -94,15 +94,15 @@ def _more_in_flight(demand: Demand, before: float) -> bool:
 
 
 def _rises(ctx: Context) -> bool:
-    """Whether more arrives than all that came when the last change of settings had just been made: a look shows it
+    """Whether more arrives than all that came when the last change of settings had just been made: a sample shows it
     before the metrics window does.
     """
-    looks, changed = ctx.memory.looks, ctx.control.last_batch_change
-    if changed is None or not looks:
+    samples, changed = ctx.state.samples, ctx.control.last_batch_change
+    if changed is None or not samples:
         return False
     shown = unix_seconds(changed) + SHOWN_SECONDS
-    newest = looks[-1]
-    early = [look.per_second for look in looks if shown - SHOWN_SECONDS < look.at_seconds <= shown]
+    newest = samples[-1]
+    early = [sample.per_second for sample in samples if shown - SHOWN_SECONDS < sample.at_seconds <= shown]
     if not early or newest.at_seconds - newest.seconds < shown:
         return False
     return newest.per_second > (1.0 + MORE_IN_FLIGHT) * max(early)
@@ -154,28 +154,28 @@ def _judge(ctx: Context, demand: Demand, growth: Growth) -> Growth | None:
 
 def judged(ctx: Context) -> Context:
     """The context, with what is known of the last growth now."""
-    before = ctx.memory.growth
+    before = ctx.state.growth
     if before is None or ctx.demand is None:
         return ctx
-    return ctx._replace(memory=ctx.memory._replace(growth=_judge(ctx, ctx.demand, before)))
+    return ctx._replace(state=ctx.state._replace(growth=_judge(ctx, ctx.demand, before)))
 
 
 def futile(ctx: Context, replicas: int) -> Growth | None:
     """The growth that is to be given back, of so many replicas."""
-    last = ctx.memory.growth
+    last = ctx.state.growth
     return last if last is not None and last.paused(ctx.now) and replicas > last.replicas else None
 
 
 def blocked_by(ctx: Context, trial: Trial | None) -> str | None:
     """Why no replica is to be added for what comes now or for latency; None: nothing speaks against it."""
-    demand, growth = ctx.demand, ctx.memory.growth
+    demand, growth = ctx.demand, ctx.state.growth
     if demand is None or not pressed(ctx):
         return None
     if growth is not None and growth.paused(ctx.now):
         return f"more replicas did not help: {growth.found}"
     if awaited(ctx):
         return "the replicas that were added last are still being judged"
-    before = ctx.memory.changed_in_flight
+    before = ctx.state.changed_in_flight
     # Served better, closed-loop clients send more, but no more of it is in flight.
     more = before is None or _more_in_flight(demand, before) or overflows(demand)
     if trial is not None and not (more or _rises(ctx)):

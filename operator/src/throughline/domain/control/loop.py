@@ -77,15 +77,15 @@ def _control(
     )
 
 
-def decide(view: ServiceView, memory: ControllerState) -> tuple[Decision, ControllerState]:
-    """The decision for this view. Pure: the same view and memory give the same decision.
+def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, ControllerState]:
+    """The decision for this view. Pure: the same view and state give the same decision.
 
     Without metrics everything is held as it is and the conditions say so; nothing is ever taken for zero.
     """
-    again = glance(view, memory)
+    again = glance(view, state)
     if again is not None:
         return again
-    ctx, learned = build_context(view, memory)
+    ctx, learned = build_context(view, state)
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
     place = pools.step(ctx, batch, scale)
@@ -118,18 +118,18 @@ def decide(view: ServiceView, memory: ControllerState) -> tuple[Decision, Contro
         recommended_settings=batching.advised(ctx, batch),
         requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
     )
-    memory = scale.memory.with_judged(batch.judged)
-    if place.pending_move != memory.pending_move:
-        memory = memory._replace(pending_move=place.pending_move)
-    if batch.saving != (memory.saving_since is not None):
-        memory = memory._replace(saving_since=ctx.now if batch.saving else None)
+    state = scale.state.with_judged(batch.judged)
+    if place.pending_move != state.pending_move:
+        state = state._replace(pending_move=place.pending_move)
+    if batch.saving != (state.saving_since is not None):
+        state = state._replace(saving_since=ctx.now if batch.saving else None)
     if batch.worse is not None:
-        known = memory.bias_of(batch.worse)
+        known = state.bias_of(batch.worse)
         worse = WORSE_BIAS * (1.0 if known is None else max(1.0, known))
-        memory = memory._replace(biases=with_bias(memory.biases, batch.worse, worse))
+        state = state._replace(biases=with_bias(state.biases, batch.worse, worse))
     if batch.changed:
         was, trial = ctx.control.trial, batch.trial
         passed = was is not None and trial is not None and trial.settings == was.settings  # and is given to all pods
         in_flight = None if ctx.demand is None else ctx.demand.in_flight
-        memory = memory.with_batch_change(ctx.now, in_flight, new=not passed)
-    return decision, memory._replace(held=hold(ctx, memory, batch, scale, decision))
+        state = state.with_batch_change(ctx.now, in_flight, new=not passed)
+    return decision, state._replace(held=hold(ctx, state, batch, scale, decision))

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control import failures
-from throughline.domain.control.counters import Counted, Seen, failed_since, growth, since_last_look
+from throughline.domain.control.counters import Counted, Seen, failed_since, growth, since_last_sample
 from throughline.domain.control.failures import MIN_FAILED
-from throughline.domain.control.forecast import LOOKS_KEPT, ArrivalSample, follow
+from throughline.domain.control.forecast import SAMPLES_KEPT, ArrivalSample, follow
 from throughline.domain.control.season import learn
 from throughline.domain.control.service_time import MIN_EXECUTIONS, observe
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SUMMARY_SECONDS = 60.0
 SMOOTHING = 0.3
 # Two samples nearer than this are one.
-MIN_LOOK_SECONDS = 4.0
+MIN_SAMPLE_SECONDS = 4.0
 # Instances that are busy for less than this share of the time wait for requests, not for their server.
 KEPT_BUSY = 0.7
 START_BOUNDS_SECONDS = (5.0, 600.0)
@@ -42,7 +42,7 @@ class Queue(NamedTuple):
     growth_per_second: float  # since the scrape before
 
 
-def look_seconds(view: ServiceView) -> float:
+def sampled_seconds(view: ServiceView) -> float:
     """When Prometheus was asked for what is seen here."""
     return view.metrics_time_seconds if view.metrics_time_seconds is not None else view.now_seconds
 
@@ -56,8 +56,8 @@ def queue(view: ServiceView, serving: Sequence[PodView], before: Queue | None, d
             age = min(age, metrics.age_seconds)
             waiting += metrics.pending
             growth += metrics.pending_growth_rate
-    scraped = look_seconds(view) - (age if age < math.inf else 0.0)
-    if before is not None and scraped - before[0] < MIN_LOOK_SECONDS:
+    scraped = sampled_seconds(view) - (age if age < math.inf else 0.0)
+    if before is not None and scraped - before[0] < MIN_SAMPLE_SECONDS:
         return before
     if before is None:
         return Queue(scraped, waiting, growth if demand.saturated else 0.0)
@@ -70,10 +70,10 @@ def recently_started(serving: Sequence[PodView]) -> bool:
     return len(serving) > 1 and any(p.ready_seconds < RECENTLY_STARTED_SECONDS for p in serving)
 
 
-def with_look(
-    looks: tuple[ArrivalSample, ...], at_seconds: float, seconds: float, arrivals: float
+def with_sample(
+    samples: tuple[ArrivalSample, ...], at_seconds: float, seconds: float, arrivals: float
 ) -> tuple[ArrivalSample, ...]:
-    return (*looks[1 - LOOKS_KEPT :], follow(looks[-1] if looks else None, at_seconds, seconds, arrivals))
+    return (*samples[1 - SAMPLES_KEPT :], follow(samples[-1] if samples else None, at_seconds, seconds, arrivals))
 
 
 def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, recently_started: bool) -> float:
@@ -86,43 +86,43 @@ def arrived(since: Since, seconds: float, demand: Demand, waiting: Queue, *, rec
     return max(0.0, since.executed_items / seconds + unserved * demand.items_per_request)
 
 
-def _left_share(serving: int, open_pods: int, memory: ControllerState) -> float:
+def _left_share(serving: int, open_pods: int, state: ControllerState) -> float:
     """The share of the arrivals since the last sample that may have gone to pods that leave, or have left.
 
     Clients keep their connections until a server ends, so that one that drains still serves its part; then they go to
     the others. Neither is a change of the demand.
     """
-    pods = max(memory.open_pods, open_pods)
+    pods = max(state.open_pods, open_pods)
     return 1.0 - serving / pods if pods else 0.0
 
 
-def _looked(
-    view: ServiceView, serving: Sequence[PodView], open_pods: int, memory: ControllerState, demand: Demand,
+def _with_new_sample(
+    view: ServiceView, serving: Sequence[PodView], open_pods: int, state: ControllerState, demand: Demand,
     waiting: Queue,
 ) -> tuple[ArrivalSample, ...]:  # fmt: skip
     """Add what has come since the last sample: what the servers' counters say was served, and what the queue grew."""
-    counted, looks = memory.counted, memory.looks
+    counted, samples = state.counted, state.samples
     seconds = view.now_seconds - counted.updated_seconds
-    since = since_last_look(counted, serving, seconds) if counted.updated_seconds else None
+    since = since_last_sample(counted, serving, seconds) if counted.updated_seconds else None
     if since is None:
-        recent = looks and view.now_seconds - looks[-1].at_seconds < SUMMARY_SECONDS
-        if recent or look_seconds(view) == memory.metrics_time_seconds:
-            return looks
+        recent = samples and view.now_seconds - samples[-1].at_seconds < SUMMARY_SECONDS
+        if recent or sampled_seconds(view) == state.metrics_time_seconds:
+            return samples
         arrivals, seconds = demand.arrivals_per_second, view.metrics_window_seconds
-    elif seconds < MIN_LOOK_SECONDS:
-        return looks
+    elif seconds < MIN_SAMPLE_SECONDS:
+        return samples
     else:
         arrivals = arrived(since, seconds, demand, waiting, recently_started=recently_started(serving))
-        left = _left_share(len(serving), open_pods, memory)
+        left = _left_share(len(serving), open_pods, state)
         # Nearer to what those that stay would be counted to serve than to all: then as much as before is taken to come.
-        if left and looks and arrivals < (1.0 - left / 2) * looks[-1].per_second:
-            arrivals = looks[-1].per_second
-    return with_look(looks, view.now_seconds, seconds, arrivals)
+        if left and samples and arrivals < (1.0 - left / 2) * samples[-1].per_second:
+            arrivals = samples[-1].per_second
+    return with_sample(samples, view.now_seconds, seconds, arrivals)
 
 
-def _started(view: ServiceView, ready: int, memory: ControllerState) -> tuple[float | None, float]:
+def _started(view: ServiceView, ready: int, state: ControllerState) -> tuple[float | None, float]:
     """(`ordered_seconds`, `start_seconds`): learn how long replicas take from their order until they serve."""
-    ordered, start = memory.ordered_seconds, memory.start_seconds
+    ordered, start = state.ordered_seconds, state.start_seconds
     if view.replicas is not None and ready < view.replicas:
         return view.now_seconds if ordered is None else ordered, start
     if ordered is None:
@@ -138,14 +138,14 @@ def smoothed(before: float | None, in_flight: float, ready: int) -> float:
 
 
 def _inter_execution_idle_us(
-    view: ServiceView, serving: Sequence[PodView], memory: ControllerState, demand: Demand | None
+    view: ServiceView, serving: Sequence[PodView], state: ControllerState, demand: Demand | None
 ) -> float:
     """`ControllerState.inter_execution_idle_us` with this sample: while the servers have all the work they can do, and
     their queues neither grow nor shrink, what an instance is not busy is the time between two of its executions.
     """
-    known, before = memory.inter_execution_idle_us, memory.counted
+    known, before = state.inter_execution_idle_us, state.counted
     seconds = view.now_seconds - before.updated_seconds
-    if demand is None or not (demand.saturated and demand.still) or seconds < MIN_LOOK_SECONDS:
+    if demand is None or not (demand.saturated and demand.still) or seconds < MIN_SAMPLE_SECONDS:
         return known
     idle_us = executions = 0.0
     devices = view.devices
@@ -180,7 +180,7 @@ def _failing(view: ServiceView, pods: Sequence[PodView], failed: Mapping[str, Fa
 def update(
     view: ServiceView,
     serving: tuple[PodView, ...],
-    memory: ControllerState,
+    state: ControllerState,
     demand: Demand | None,
     settings: BatchSettings,
 ) -> ControllerState:
@@ -189,42 +189,42 @@ def update(
     # An overloaded pod's latency tells how long it has been overloaded, nothing of the settings.
     calm = demand is not None and not demand.overloaded
     in_force = calm and bool(serving) and all(p.settings == settings for p in serving)
-    since = memory.settings_since
+    since = state.settings_since
     if not in_force:
         since = None
     elif since is None or since[0] != key:
         since = (key, view.now_seconds)
-    ordered, start = _started(view, len(serving), memory)
+    ordered, start = _started(view, len(serving), state)
     here = serving
     if any(p.elsewhere for p in serving):
         here = tuple(p for p in serving if not p.elsewhere)  # others tell of other hardware
-    failed = failed_since(memory.counted, serving, view.now_seconds)
-    learner = observe(memory.learner, here, view.now_seconds, _failing(view, here, failed))
+    failed = failed_since(state.counted, serving, view.now_seconds)
+    estimator = observe(state.estimator, here, view.now_seconds, _failing(view, here, failed))
     open_pods = len(serving) + sum(p.terminating for p in view.pods)
-    looks, queue_seen, in_flight = memory.looks, memory.queue_seen, memory.in_flight
-    unloaded, metrics_time = memory.unloaded_since, memory.metrics_time_seconds
+    samples, queue_seen, in_flight = state.samples, state.queue_seen, state.in_flight
+    unloaded, metrics_time = state.unloaded_since, state.metrics_time_seconds
     if demand is not None:
         queue_seen = queue(view, serving, queue_seen, demand)
-        looks = _looked(view, serving, open_pods, memory, demand, queue_seen)
+        samples = _with_new_sample(view, serving, open_pods, state, demand, queue_seen)
         if (
-            look_seconds(view) != metrics_time
+            sampled_seconds(view) != metrics_time
         ):  # woken by something else: the same sample twice is no second observation
-            metrics_time = look_seconds(view)
+            metrics_time = sampled_seconds(view)
             unloaded = {name: unloaded.get(name, view.now_seconds) for name in demand.unloaded}
             in_flight = smoothed(in_flight, demand.in_flight, len(serving))
-    return memory._replace(
-        learner=learner,
-        counted=Counted(learner.seen, learner.updated_seconds),
+    return state._replace(
+        estimator=estimator,
+        counted=Counted(estimator.seen, estimator.updated_seconds),
         model_hash=view.model_hash,
         settings_since=since,
-        since_seconds=view.now_seconds if memory.since_seconds is None else memory.since_seconds,
+        since_seconds=view.now_seconds if state.since_seconds is None else state.since_seconds,
         ordered_seconds=ordered,
         start_seconds=start,
-        looks=looks,
-        season=learn(memory.season, looks),
+        samples=samples,
+        season=learn(state.season, samples),
         queue_seen=queue_seen,
         in_flight=in_flight,
-        inter_execution_idle_us=_inter_execution_idle_us(view, serving, memory, demand),
+        inter_execution_idle_us=_inter_execution_idle_us(view, serving, state, demand),
         open_pods=open_pods,
         unloaded_since=unloaded,
         metrics_time_seconds=metrics_time,

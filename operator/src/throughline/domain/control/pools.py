@@ -93,7 +93,7 @@ def _place(ctx: Context, problem: Problem, pool: PoolView, known: ServiceTime | 
         max_replicas=max(most, 1),
         min_replicas=ctx.min_replicas,
     )
-    seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
+    seen = ctx.state.known.largest_batch if ctx.state.known else 0
     if known is not None:
         curve, seen = ServiceTimeModel.of(known, devices), known.largest_batch
         there = there._replace(curve=curve, biases=(), default_bias=max(1.0, known.error_permille / 1000))
@@ -117,7 +117,7 @@ def _still(ctx: Context, batch: BatchStep, scale: ScaleStep) -> bool:
 
 def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> PlaceStep:
     """Whether to move in this pass."""
-    view, problem, demand, memory = ctx.view, ctx.problem, ctx.demand, ctx.memory
+    view, problem, demand, state = ctx.view, ctx.problem, ctx.demand, ctx.state
     spec = view.spec
     if view.pool is None or len(view.pools) < 2 or spec.placement.strategy is not PlacementStrategy.CHEAPEST:
         return PlaceStep()
@@ -139,7 +139,7 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> PlaceStep:
         return PlaceStep()  # something else is amiss, and another pool may have it, too
     else:
         since = ctx.now - PEAK_SECONDS
-        peak = max((look.per_second for look in memory.looks if look.at_seconds > since), default=0.0)
+        peak = max((sample.per_second for sample in state.samples if sample.at_seconds > since), default=0.0)
         now = now._replace(demand_per_second=max(peak, now.demand_per_second))
         here = _place(ctx, now, view.pool, None)
         roomy = now._replace(demand_per_second=ROOM * now.demand_per_second)
@@ -150,7 +150,7 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> PlaceStep:
     if target is None:
         return PlaceStep()
     name = target.pool.name
-    pending = memory.pending_move
+    pending = state.pending_move
     if pending is None or pending[0] != name:
         pending = (name, ctx.now)
     lasts, pause = (LACKING_SECONDS, LACKING_COOL_DOWN_SECONDS) if lacks else (SAVING_SECONDS, COOL_DOWN_SECONDS)

@@ -57,7 +57,7 @@ class ScaleStep(NamedTuple):
     """`replicas` None: leave the count alone."""
 
     replicas: int | None
-    memory: ControllerState
+    state: ControllerState
     records: tuple[DecisionRecord, ...] = ()
     changed: bool = False
     recommended: int | None = None
@@ -89,12 +89,12 @@ def _hold(ctx: Context, current: int, needed: int | None = None, message: str = 
     # More than the pool can hold is never asked for; what already runs is not taken away for that.
     bounded = min(bounded, max(current, ctx.max_replicas))
     if bounded == current:
-        return ScaleStep(current, ctx.memory, needed=needed, message=message)
+        return ScaleStep(current, ctx.state, needed=needed, message=message)
     reason, text = "BoundsChanged", f"spec.scaling now asks for {low} to {high}"
     if ctx.schedule is not None and bounded == ctx.schedule.min_replicas:
         reason, text = "Scheduled", f"schedule {ctx.schedule.name} asks for at least {bounded}"
     line = record(ctx.now, Action.SCALE, reason, f"{current} → {bounded} replicas: {text}", replicas=bounded)
-    return ScaleStep(bounded, ctx.memory, (line,), changed=True, needed=needed)
+    return ScaleStep(bounded, ctx.state, (line,), changed=True, needed=needed)
 
 
 def _requested(ctx: Context, current: int, replicas: int | None) -> DecisionRecord:
@@ -119,7 +119,7 @@ def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | 
     demand = ctx.demand
     if ctx.forecast is None and ctx.scaling and demand is not None and demand.saturated:
         return "the last step is still settling, and a saturated server does not show what arrives"
-    seen = ctx.memory.known.largest_batch if ctx.memory.known else 0
+    seen = ctx.state.known.largest_batch if ctx.state.known else 0
     if batch.coming is not None and batch.coming.replicas <= current and not ctx.slo_violated:
         return "better batch settings are about to come, with which these are enough"
     trial, problem = batch.trial, ctx.problem
@@ -194,22 +194,22 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         return _hold(ctx, current, needed=current + 1)
     text = f"{current} → {target} replicas: latency is over the SLO and the service time is not known"
     line = _line(ctx, batch, "LatencyOverSLO", text, target, Action.SCALE)
-    memory = ctx.memory._replace(growth=growth.ordered(ctx, ctx.memory.growth, current))
-    return ScaleStep(target, memory, (line,), changed=True, needed=target)
+    state = ctx.state._replace(growth=growth.ordered(ctx, ctx.state.growth, current))
+    return ScaleStep(target, state, (line,), changed=True, needed=target)
 
 
-def _flapped(memory: ControllerState, now: float, wanted: float, target: int) -> ControllerState:
+def _flapped(state: ControllerState, now: float, wanted: float, target: int) -> ControllerState:
     """Remember when what was removed is asked for again without more demand."""
-    down = memory.last_down
+    down = state.last_down
     if down is None or now - down[0] > FLAP_WINDOW_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
-        return memory
-    wait = min(MAX_KEEP_SECONDS, 2.0 * memory.keep.wait_seconds) if memory.keep else KEEP_SECONDS
-    return memory._replace(keep=ScaleDownFloor(min(target, down[1]), now + wait, wanted, wait), last_down=None)
+        return state
+    wait = min(MAX_KEEP_SECONDS, 2.0 * state.keep.wait_seconds) if state.keep else KEEP_SECONDS
+    return state._replace(keep=ScaleDownFloor(min(target, down[1]), now + wait, wanted, wait), last_down=None)
 
 
-def scale_down_floor(memory: ControllerState, now: float, wanted: float) -> int:
+def scale_down_floor(state: ControllerState, now: float, wanted: float) -> int:
     """Replicas that are not to be removed, as fewer were not enough."""
-    keep = memory.keep
+    keep = state.keep
     if keep is None or now > keep.until_seconds or wanted < (1.0 - SAME_DEMAND) * keep.demand_per_second:
         return 1
     return keep.replicas
@@ -226,32 +226,32 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     up, sufficient = _needed(ctx, batch, current, carried)
     futile = growth.futile(ctx, current)
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
-    memory = ctx.memory.with_needed(ctx.now, sufficient, window)
+    state = ctx.state.with_needed(ctx.now, sufficient, window)
     if up > current:
         reason = _scale_up_blocked_by(ctx, batch, current)
         if reason is not None:
-            return _hold(ctx, current, up, reason)._replace(memory=memory)
-        since = memory.shortfall_since if memory.shortfall_since is not None else ctx.now
-        memory = memory._replace(shortfall_since=since)
+            return _hold(ctx, current, up, reason)._replace(state=state)
+        since = state.shortfall_since if state.shortfall_since is not None else ctx.now
+        state = state._replace(shortfall_since=since)
         little = not ctx.slo_violated and needs(carried, wanted, 1.0 - SMALL_LACK) <= current
         if little and ctx.now - since < SMALL_LACK_SECONDS:
-            return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(memory=memory)
+            return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(state=state)
         target = bounded(
             ctx, min(needs(carried, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))
         )
         if target <= current:
-            return _hold(ctx, current, up)._replace(memory=memory)
+            return _hold(ctx, current, up)._replace(state=state)
         if not _scale_up_reduces_latency(ctx, batch, current, target):
             text = "latency is over what the prediction explains, and more replicas are predicted to change little"
-            return _hold(ctx, current, current, text)._replace(memory=memory)
+            return _hold(ctx, current, current, text)._replace(state=state)
         text = f"{current} → {target} replicas: target demand {target_demand(ctx)}, one replica carries {rate(carried)}"
         line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
-        memory = _flapped(memory, ctx.now, wanted, target)
-        memory = memory._replace(growth=growth.ordered(ctx, ctx.memory.growth, current))
-        return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    memory = memory._replace(shortfall_since=None) if memory.shortfall_since is not None else memory
-    lowest = max(scale_down_floor(memory, ctx.now, wanted), *(n for _, n in memory.needed))
-    judged = memory.since_seconds is not None and ctx.now - memory.since_seconds >= window
+        state = _flapped(state, ctx.now, wanted, target)
+        state = state._replace(growth=growth.ordered(ctx, ctx.state.growth, current))
+        return ScaleStep(target, state, (line,), changed=True, needed=up)
+    state = state._replace(shortfall_since=None) if state.shortfall_since is not None else state
+    lowest = max(scale_down_floor(state, ctx.now, wanted), *(n for _, n in state.needed))
+    judged = state.since_seconds is not None and ctx.now - state.since_seconds >= window
     started = min(current, len(view.started))
     calm = (
         judged
@@ -272,10 +272,10 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         if started < current:
             reason, why = "NeverStarted", f"{count(current - target, 'replica')} never started, and {why}"
         else:
-            memory = memory._replace(last_down=(ctx.now, current, wanted) if futile is None else None)
+            state = state._replace(last_down=(ctx.now, current, wanted) if futile is None else None)
         line = _line(ctx, batch, reason, f"{current} → {target} replicas: {why}", target, Action.SCALE)
-        return ScaleStep(target, memory, (line,), changed=True, needed=up)
-    return _hold(ctx, current, up)._replace(memory=memory)
+        return ScaleStep(target, state, (line,), changed=True, needed=up)
+    return _hold(ctx, current, up)._replace(state=state)
 
 
 def step(ctx: Context, batch: BatchStep) -> ScaleStep:
@@ -286,11 +286,11 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     if view.replicas is None:
         # A new Deployment starts with the count that was set, with what it had before, or with the least.
         first = bounded(ctx, max(ctx.min_replicas, view.status.replicas.desired))
-        return ScaleStep(first if requested is None else requested, ctx.memory)
+        return ScaleStep(first if requested is None else requested, ctx.state)
     changed = requested is not None and requested != view.replicas
     if mode is ScalingMode.OFF:
         lines = (_requested(ctx, view.replicas, requested),) if changed else ()
-        return ScaleStep(requested, ctx.memory, lines, changed=changed, message="spec.scaling.mode is Off")
+        return ScaleStep(requested, ctx.state, lines, changed=changed, message="spec.scaling.mode is Off")
     if ctx.cold and ctx.demand is not None and not ctx.demand.idle:
         text = "the model is warming up: its first executions do not tell how fast it is"
         result = _hold(ctx, view.replicas, message=text)
@@ -306,7 +306,7 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     )
     return ScaleStep(
         requested,
-        result.memory._replace(growth=None),
+        result.state._replace(growth=None),
         (*news, _requested(ctx, view.replicas, requested)) if changed else news,
         changed=changed,
         recommended=recommended,

@@ -47,15 +47,15 @@ class Season(NamedTuple):
     seen_seconds: float = 0.0
 
 
-def learn(season: Season, looks: Sequence[ArrivalSample]) -> Season:
-    """With the looks that came since the newest that it has seen."""
-    for look in looks[bisect_right(looks, season.seen_seconds, key=_AT) :]:
-        season = observe(season, look.at_seconds, look.seconds, look.per_second)
+def learn(season: Season, samples: Sequence[ArrivalSample]) -> Season:
+    """With the samples that came since the newest that it has seen."""
+    for sample in samples[bisect_right(samples, season.seen_seconds, key=_AT) :]:
+        season = observe(season, sample.at_seconds, sample.seconds, sample.per_second)
     return season
 
 
 def observe(season: Season, at_seconds: float, seconds: float, per_second: float) -> Season:
-    """With the arrivals of the `seconds` before `at_seconds`. A gap in the looks begins the past anew."""
+    """With the arrivals of the `seconds` before `at_seconds`. A gap in the samples restarts the past."""
     number = int(at_seconds // BIN_SECONDS)
     missed = number - season.newest
     if not season.bins or missed < 0 or (missed - 1) * BIN_SECONDS > seconds:

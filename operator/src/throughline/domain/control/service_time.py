@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 HALF_LIFE_SECONDS = 240.0
 # What the present settings do not show is not forgotten so soon, or it would be tried again and again.
 UNSEEN_HALF_LIFE_SECONDS = 3600.0
-# Where executions on some number of instances take longer than was learned by more than this share and chance, at two
-# looks in a row, and the node's speed does not explain it (another replica on the same cores, instances that meet more
-# often), what was before says little.
+# Where executions on some number of instances take longer than was learned by more than this share and chance, in two
+# samples in a row, and the node's speed does not explain it (another replica on the same cores, instances that overlap
+# more often), what was before says little.
 DEARER = 0.2
 DEARER_HALF_LIFE_SECONDS = 5.0
 # Below this many executions a row's mean is too noisy to be believed.
@@ -72,12 +72,12 @@ class ServiceTimeEstimator(NamedTuple):
     speed: Speed = Speed()
 
 
-def _samples(learner: ServiceTimeEstimator, grown: Sums, seconds: float) -> dict[int, Sample]:
+def _samples(estimator: ServiceTimeEstimator, grown: Sums, seconds: float) -> dict[int, Sample]:
     """By instances, what has come of batch sizes that are known."""
     work = sum(total.compute_us for total in grown.values()) / max(seconds, 1e-6)
     samples: dict[int, Sample] = {}
     for key, total in grown.items():
-        old = learner.totals.get(key)
+        old = estimator.totals.get(key)
         if old is not None and old.executions >= MIN_EXECUTIONS:
             n, took_us, known_us, _ = samples.get(key[0], (0.0, 0.0, 0.0, 0.0))
             known_us += total.executions * old.mean_us
@@ -101,7 +101,7 @@ def _dearer(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
 
 
 def _faded(
-    learner: ServiceTimeEstimator, grown: Sums, seconds: float, changed: frozenset[int]
+    estimator: ServiceTimeEstimator, grown: Sums, seconds: float, changed: frozenset[int]
 ) -> dict[tuple[int, int], BatchTimeSum]:
     """The sums, decayed over `seconds`: fast where new executions may show something else, slowly elsewhere, and at
     once on as many instances as `changed` names.
@@ -112,7 +112,7 @@ def _faded(
     shown, hidden = 0.5 ** (seconds / HALF_LIFE_SECONDS), 0.5 ** (seconds / UNSEEN_HALF_LIFE_SECONDS)
     over = 0.5 ** (seconds / DEARER_HALF_LIFE_SECONDS)
     totals = {}
-    for key, (executions, compute_us) in learner.totals.items():
+    for key, (executions, compute_us) in estimator.totals.items():
         fade = over if key[0] in changed else shown if key[1] <= largest.get(key[0], 0) else hidden
         if executions * fade >= 1.0:
             totals[key] = BatchTimeSum(executions * fade, compute_us * fade)
@@ -120,39 +120,39 @@ def _faded(
 
 
 def _warm_up(
-    learner: ServiceTimeEstimator, before: Seen | None, look: Seen, grown: Rows
+    estimator: ServiceTimeEstimator, before: Seen | None, observation: Seen, grown: Rows
 ) -> warmup.WarmUp | warmup.Warm | None:
-    """The pod's warm-up after this look, or its end; None: it is warm, and what it has executed may be learned."""
-    executions = sum(row.executions for row in look.statistics)
-    same = before is not None and before.settings == look.settings and bool(before.statistics)
-    if before is None or not same or restarted(before, look):
+    """The pod's warm-up after this observation, or its end; None: it is warm, so its executions may be learned."""
+    executions = sum(row.executions for row in observation.statistics)
+    same = before is not None and before.settings == observation.settings and bool(before.statistics)
+    if before is None or not same or restarted(before, observation):
         # Rows that fewer executions have grown than there are were there before the change: an instance was added.
-        in_place = before is not None and bool(before.statistics) and not restarted(before, look)
+        in_place = before is not None and bool(before.statistics) and not restarted(before, observation)
         began = -math.inf if before is None else before.at_seconds
         return warmup.begin(
-            grown, look.at_seconds, began, executions=executions if in_place else 0, whole_load=not in_place
+            grown, observation.at_seconds, began, executions=executions if in_place else 0, whole_load=not in_place
         )
     if before.warm_up is None:
         return None
     return warmup.follow(
-        before.warm_up, grown, _expected(learner, look), executions, look.settings.instances, look.at_seconds,
-        look.at_seconds - before.at_seconds,
+        before.warm_up, grown, _expected(estimator, observation), executions, observation.settings.instances,
+        observation.at_seconds, observation.at_seconds - before.at_seconds,
     )  # fmt: skip
 
 
-def _expected(learner: ServiceTimeEstimator, look: Seen) -> dict[int, tuple[float, float]]:
+def _expected(estimator: ServiceTimeEstimator, observation: Seen) -> dict[int, tuple[float, float]]:
     """(executions, compute µs) by batch size, as far as they are known on as many instances; where nothing is, at most
     in proportion to what is on others. Sizes beyond are on the line, where several tell of it.
     """
-    groups, instances = _by_instances(learner), look.settings.instances
+    groups, instances = _by_instances(estimator), observation.settings.instances
     known = {k: {b: t for b, t in rows.items() if t.executions >= MIN_EXECUTIONS} for k, rows in groups.items()}
     base = min((k for k, rows in known.items() if rows), key=lambda k: (k != instances, k), default=None)
     if base is None:
         return {}
-    rows, longer = known[base], max(1.0, instances / base) * learner.speed.slowdown
+    rows, longer = known[base], max(1.0, instances / base) * estimator.speed.slowdown
     found = {b: (t.executions, longer * t.compute_us) for b, t in rows.items()}
     if (line := _fit(rows, 0.0)) is not None and line.spread > 0.0:
-        for b in {row.batch_size for row in look.statistics}:
+        for b in {row.batch_size for row in observation.statistics}:
             if not min(rows) <= b <= max(rows):
                 found[b] = (MIN_EXECUTIONS, MIN_EXECUTIONS * longer * line.at(b))
     return found
@@ -167,29 +167,29 @@ def _unasked(before: Seen, pod: PodView, now_seconds: float) -> Seen:
 
 
 def _executed(
-    learner: ServiceTimeEstimator, pods: Iterable[PodView], now_seconds: float, failing: Container[str]
+    estimator: ServiceTimeEstimator, pods: Iterable[PodView], now_seconds: float, failing: Container[str]
 ) -> tuple[dict[str, Seen], dict[tuple[int, int], BatchTimeSum], float | None]:
-    """What the pods tell now, what warm ones have executed since the last look, and what the last load cost."""
+    """What the pods tell now, what warm ones have executed since the last observation, and what the last load cost."""
     seen: dict[str, Seen] = {}
     grown: dict[tuple[int, int], BatchTimeSum] = {}
-    cost = learner.warm_up_seconds
+    cost = estimator.warm_up_seconds
     for pod in pods:
-        before = learner.seen.get(pod.uid)
+        before = estimator.seen.get(pod.uid)
         if pod.settings is None or not pod.batch_statistics:
             if before is not None:
                 seen[pod.uid] = _unasked(before, pod, now_seconds)
             continue
-        look = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
-        rows = () if pod.uid in failing else warmup.sample(growth(before, look))
-        phase = _warm_up(learner, before, look, rows)
+        observation = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
+        rows = () if pod.uid in failing else warmup.sample(growth(before, observation))
+        phase = _warm_up(estimator, before, observation, rows)
         if isinstance(phase, warmup.WarmUp):
-            seen[pod.uid] = look._replace(warm_up=phase)
+            seen[pod.uid] = observation._replace(warm_up=phase)
             continue
         since = before.warm_since if before is not None else -math.inf
         if phase is not None:
             rows, since = phase.rows, phase.since_seconds
             cost = cost if phase.cost_seconds is None else phase.cost_seconds
-        seen[pod.uid] = look._replace(warm_since=since)
+        seen[pod.uid] = observation._replace(warm_since=since)
         for batch, executions, compute_us in rows:
             key = (pod.settings.instances, batch)
             n, took_us = grown.get(key, (0.0, 0.0))
@@ -198,20 +198,20 @@ def _executed(
 
 
 def observe(
-    learner: ServiceTimeEstimator, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()
+    estimator: ServiceTimeEstimator, pods: Iterable[PodView], now_seconds: float, failing: Container[str] = ()
 ) -> ServiceTimeEstimator:
     """Add what warm pods, but for `failing` ones (uids), have executed since; a pod's first sample is its start."""
-    seen, grown, cost = _executed(learner, pods, now_seconds, failing)
-    seconds = max(0.0, now_seconds - learner.updated_seconds)
-    speed, slowdown = _speed(learner, seen, now_seconds), 1.0
-    samples = _samples(learner, grown, seconds)
+    seen, grown, cost = _executed(estimator, pods, now_seconds, failing)
+    seconds = max(0.0, now_seconds - estimator.updated_seconds)
+    speed, slowdown = _speed(estimator, seen, now_seconds), 1.0
+    samples = _samples(estimator, grown, seconds)
     common = _common(samples)
     if common is not None:
         speed = speed.after(common, seconds, now_seconds)
     if speed.slowed:
         slowdown = max(1.0, common.ratio) if common is not None else speed.slowdown
     dearer = _dearer(samples, slowdown)
-    totals = _faded(learner, grown, seconds, dearer & learner.dearer)
+    totals = _faded(estimator, grown, seconds, dearer & estimator.dearer)
     for key, total in grown.items():
         executions, compute_us = totals.get(key, (0.0, 0.0))
         totals[key] = BatchTimeSum(executions + total.executions, compute_us + total.compute_us / slowdown)
@@ -221,10 +221,10 @@ def observe(
     return ServiceTimeEstimator(totals, seen, now_seconds, dearer, cost, speed)
 
 
-def _speed(learner: ServiceTimeEstimator, seen: Mapping[str, Seen], now_seconds: float) -> Speed:
-    """The speed before this look, with when the last pod has come."""
-    come = bool(learner.seen) and not seen.keys() <= learner.seen.keys()
-    return learner.speed._replace(pod_seconds=now_seconds) if come else learner.speed
+def _speed(estimator: ServiceTimeEstimator, seen: Mapping[str, Seen], now_seconds: float) -> Speed:
+    """The speed before this observation, with when the last pod has come."""
+    come = bool(estimator.seen) and not seen.keys() <= estimator.seen.keys()
+    return estimator.speed._replace(pod_seconds=now_seconds) if come else estimator.speed
 
 
 class _Line(NamedTuple):
@@ -295,16 +295,16 @@ def _fit(rows: Mapping[int, BatchTimeSum], slope_share: float) -> _Line | None:
     return _lines(rows, _believed(rows), (math.inf,), slope_share)[-1]
 
 
-def _by_instances(learner: ServiceTimeEstimator) -> dict[int, dict[int, BatchTimeSum]]:
+def _by_instances(estimator: ServiceTimeEstimator) -> dict[int, dict[int, BatchTimeSum]]:
     groups: dict[int, dict[int, BatchTimeSum]] = {}
-    for (instances, batch), total in learner.totals.items():
+    for (instances, batch), total in estimator.totals.items():
         groups.setdefault(instances, {})[batch] = total
     return groups
 
 
-def with_segments(learner: ServiceTimeEstimator, curve: ServiceTimeModel) -> ServiceTimeModel:
+def with_segments(estimator: ServiceTimeEstimator, curve: ServiceTimeModel) -> ServiceTimeModel:
     """The curve with the lines of its smaller batches, where these are known and say something else."""
-    groups = _by_instances(learner)
+    groups = _by_instances(estimator)
     if not groups:
         return curve
     base = next(iter(groups))
@@ -400,9 +400,9 @@ def _contention(groups: Mapping[int, Mapping[int, BatchTimeSum]], base: int, cur
     return min(max(0.0, mean), MAX_CONTENTION)
 
 
-def estimate(learner: ServiceTimeEstimator, known: ServiceTime | None) -> ServiceTime | None:
+def estimate(estimator: ServiceTimeEstimator, known: ServiceTime | None) -> ServiceTime | None:
     """The curve that fits what was observed; `known` fills in what was not. None: nothing is known yet."""
-    groups = _by_instances(learner)
+    groups = _by_instances(estimator)
     share = 1.0 - PRIOR_ALPHA_SHARE
     if known and known.largest_batch > 1 and known.alpha_microseconds + known.beta_microseconds > 0:
         share = known.beta_microseconds / (known.alpha_microseconds + known.beta_microseconds)

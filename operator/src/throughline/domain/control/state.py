@@ -66,27 +66,27 @@ class ControllerState(NamedTuple):
     times as long.
     """
 
-    # What every sample changes, in the order of `looked`.
-    counted: Counted = Counted()  # the servers' counters in the last sample; the learner's are of the last full pass
+    # What every sample changes, in the order of `after_fast_path`.
+    counted: Counted = Counted()  # the servers' counters in the last sample; the estimator's are of the last full pass
     # (Unix time, replicas that were needed then): of the window of the scale-down stabilization what can still be its
     # most, so that fewer were needed at each later time
     needed: tuple[tuple[float, int], ...] = ()
     metrics_time_seconds: float | None = None  # of the last sample of the metrics
-    looks: tuple[ArrivalSample, ...] = ()  # arrivals from sample to sample, oldest first
+    samples: tuple[ArrivalSample, ...] = ()  # arrivals from sample to sample, oldest first
     queue_seen: Queue | None = None
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
     biases: Biases = ()
     in_flight: float | None = None  # smoothed
     held: Held | None = None  # what the fast path may conclude again; None: only a full pass can tell
     # What only a full pass changes.
-    learner: ServiceTimeEstimator = ServiceTimeEstimator()
+    estimator: ServiceTimeEstimator = ServiceTimeEstimator()
     known: ServiceTime | None = None  # the newest estimate; status.control has the last one worth writing
     model_hash: str = ""
     pool: str = ""
     # (pool to move to, since when without a break that has been worth it)
     pending_move: tuple[str, float] | None = None
     open_pods: int = 0  # that requests may have gone to in the last sample: those that served, and those that left
-    since_seconds: float | None = None  # when this memory began; a window is judged only once it is full
+    since_seconds: float | None = None  # when this state began; a window is judged only once it is full
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
     season: Season = Season()  # what of them comes again; as of the last full pass
     budget: Budget = Budget()  # of late requests; as of the last full pass
@@ -100,7 +100,7 @@ class ControllerState(NamedTuple):
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
     inter_execution_idle_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
-    waiting_looks: int = 0  # samples in a row in which the load was that of closed-loop clients
+    closed_loop_samples: int = 0  # samples in a row in which the load was that of closed-loop clients
     callers: float = 0.0  # items in flight when last seen to be of closed-loop clients; 0: they are not
     load: Load | None = None  # when its queue last stood still
     load_before: Load | None = None  # the same under the settings, or on the pods, before
@@ -112,25 +112,25 @@ class ControllerState(NamedTuple):
     failed: Mapping[str, Failed] = MappingProxyType({})  # of the last observation, by pod uid
     problem: Problem | None = None  # the last one: its rounded numbers stay until the measured ones have left them
 
-    def looked(
+    def after_fast_path(
         self,
         counted: Counted,
         needed: tuple[tuple[float, int], ...],
         metrics_time_seconds: float | None,
-        looks: tuple[ArrivalSample, ...],
+        samples: tuple[ArrivalSample, ...],
         queue_seen: Queue,
         biases: Biases,
         in_flight: float | None,
         held: Held,
     ) -> ControllerState:
         """After the fast path. As `_replace`, which takes four times as long: it asks for each of the thirty fields."""
-        new = (counted, needed, metrics_time_seconds, looks, queue_seen, biases, in_flight, held)
+        new = (counted, needed, metrics_time_seconds, samples, queue_seen, biases, in_flight, held)
         return ControllerState._make(new + self[len(new) :])
 
     def moved(self, pool: str) -> ControllerState:
         """On another pool. What comes, and how long a replica takes to come, is known; how it is served is not."""
         return ControllerState(
-            pool=pool, model_hash=self.model_hash, looks=self.looks, season=self.season, budget=self.budget,
+            pool=pool, model_hash=self.model_hash, samples=self.samples, season=self.season, budget=self.budget,
             since_seconds=self.since_seconds, metrics_time_seconds=self.metrics_time_seconds,
             calm_per_second=self.calm_per_second, start_seconds=self.start_seconds,
         )  # fmt: skip
