@@ -55,7 +55,7 @@ def test_on_one_that_runs_two_they_do_so_too_and_stay():
     assert share_of_the_best(world) >= 0.95
     world.run(300)
     assert len(world.changes) == changes
-    assert world.state.callers > 0
+    assert world.state.clients_in_flight > 0
 
 
 def test_after_a_stream_they_get_it_without_a_replica_more():
@@ -82,11 +82,11 @@ def test_an_instance_more_is_not_given_to_a_device_that_one_keeps_busy():
 def test_they_are_no_longer_taken_for_such_when_they_are_gone():
     world = CallersWorld(BATCHES.slower(4), callers=CALLERS, spec=spec(1, 1, 400), start_seconds=3.0)
     world.run(240)
-    assert world.state.callers > 0
+    assert world.state.clients_in_flight > 0
     world.call(0)
     world.rate = 100
     world.run(40)
-    assert world.state.callers == 0
+    assert world.state.clients_in_flight == 0
 
 
 def test_the_gap_between_two_executions_is_learned_while_there_is_enough_to_do():

@@ -79,6 +79,6 @@ def test_idle_is_when_nothing_comes_and_nothing_waits():
 
 
 def test_a_queue_that_neither_grows_nor_shrinks_is_still():
-    assert measure(view(pod("a", full(pending=64, growth=2))), SLO_US).still
-    assert not measure(view(pod("a", full(pending=64, growth=100))), SLO_US).still
+    assert measure(view(pod("a", full(pending=64, growth=2))), SLO_US).queue_stationary
+    assert not measure(view(pod("a", full(pending=64, growth=100))), SLO_US).queue_stationary
     assert measure(view(pod("a", metrics(100, batch=4.0))), SLO_US).mean_batch == pytest.approx(4.0)

@@ -1,4 +1,4 @@
-"""A glance concludes what a whole pass would, or nothing; and breaking it shows."""
+"""The fast path decides what a full pass would, or nothing; and breaking it shows."""
 
 import dataclasses
 import functools
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import fast_path
-from throughline.domain.control.fast_path import COST_DIFFERS, WHOLE_SECONDS, glance
+from throughline.domain.control.fast_path import COST_DIFFERS, WHOLE_SECONDS
 from throughline.domain.control.loop import ControllerState, decide
 from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
 from world import World, linear
@@ -33,14 +33,14 @@ def calm(rate=60.0, alpha=40, beta=2):
     for _ in range(60):
         world.run(5, deciding=False)
         view = world.view()
-        if glance(view, world.state) is not None:
+        if fast_path.fast_path(view, world.state) is not None:
             return view, world.state
         world.decide()
     raise AssertionError("it does not come to rest")
 
 
-def whole(view, state):
-    return decide(view, state._replace(held=None))
+def full_pass(view, state):
+    return decide(view, state._replace(stable=None))
 
 
 def told(decision):
@@ -85,10 +85,10 @@ def executed(view, state, share, cost=1.0):
     return dataclasses.replace(view, pods=tuple(pods))
 
 
-def test_a_calm_service_is_decided_at_a_glance():
+def test_a_calm_service_is_decided_on_the_fast_path():
     view, state = calm()
     decision, after = decide(view, state)
-    assert decision is state.held.decision
+    assert decision is state.stable.decision
     assert after.estimator is state.estimator
     assert len(after.samples) == min(64, len(state.samples) + 1)
 
@@ -98,7 +98,7 @@ def test_a_calm_service_is_decided_at_a_glance():
     st.floats(0.0, 4.0), st.floats(0.2, 4.0), st.floats(0.05, 6.0), st.floats(0, 40), st.floats(-5, 5),
     st.floats(0.0, 2.0), st.floats(4, 70), st.booleans(), st.sampled_from([40.0, 60.0, 120.0]),
 )  # fmt: skip
-def test_a_glance_concludes_what_a_whole_pass_does(share, traffic, late, pending, growth, cancelled, later, even, rate):
+def test_the_fast_path_decides_as_a_full_pass_does(share, traffic, late, pending, growth, cancelled, later, even, rate):
     view, state = calm(rate)
     first = view.pods[0].metrics
 
@@ -120,16 +120,16 @@ def test_a_glance_concludes_what_a_whole_pass_does(share, traffic, late, pending
     queue = LiveQueue(round(pending), round(cancelled)) if even else None
     pods = tuple(dataclasses.replace(p, queue=queue) for p in seen.pods)
     seen = dataclasses.replace(seen, pods=pods, now_seconds=state.counted.updated_seconds + later)
-    at_a_glance = glance(seen, state)
-    decision, after = whole(seen, state)
-    if at_a_glance is not None:
-        assert told(at_a_glance[0]) == told(decision)
-        held = at_a_glance[1]
-        assert held.samples == after.samples
-        assert held.needed == after.needed
-        assert held.in_flight == pytest.approx(after.in_flight)
-        assert [s for s, _ in held.biases] == [s for s, _ in after.biases]
-        assert [e for _, e in held.biases] == pytest.approx([e for _, e in after.biases], rel=0.02)
+    found = fast_path.fast_path(seen, state)
+    decision, after = full_pass(seen, state)
+    if found is not None:
+        assert told(found[0]) == told(decision)
+        stable = found[1]
+        assert stable.samples == after.samples
+        assert stable.needed == after.needed
+        assert stable.in_flight == pytest.approx(after.in_flight)
+        assert [s for s, _ in stable.biases] == [s for s, _ in after.biases]
+        assert [e for _, e in stable.biases] == pytest.approx([e for _, e in after.biases], rel=0.02)
 
 
 def _pods(view, **values):
@@ -177,22 +177,22 @@ DEPARTURES = {
 
 
 @pytest.mark.parametrize("what", DEPARTURES)
-def test_what_departs_is_for_a_whole_pass(what):
+def test_what_departs_is_for_a_full_pass(what):
     view, state = calm()
     other = DEPARTURES[what](view, state)
-    assert glance(other, state) is None
-    assert told(decide(other, state)[0]) == told(whole(other, state)[0])
+    assert fast_path.fast_path(other, state) is None
+    assert told(decide(other, state)[0]) == told(full_pass(other, state)[0])
 
 
-def test_it_is_not_held_while_something_is_under_way():
+def test_it_is_not_stable_while_something_is_under_way():
     world = World(linear(40, 2), 60.0, minReplicas=2)
     for _ in range(60):
         world.run(5)
         if world.status.control.trial is not None or any(c.reason == "Converging" for c in world.decision.conditions):
-            assert world.state.held is None
+            assert world.state.stable is None
 
 
-def test_what_was_not_learned_at_a_glance_is_learned_by_the_next_whole_pass():
+def test_what_the_fast_path_did_not_learn_is_learned_by_the_next_full_pass():
     view, state = calm()
     _, after = decide(view, state)
     later = dataclasses.replace(view, now_seconds=view.now_seconds + WHOLE_SECONDS)
@@ -217,24 +217,24 @@ def test_the_fast_path_changes_its_fields_and_leaves_the_rest():
 # ---------------------------------------------------------------------------- broken on purpose
 
 
-def test_a_glance_that_does_not_look_at_latency_is_seen(monkeypatch):
+def test_a_fast_path_that_ignores_latency_is_seen(monkeypatch):
     view, state = calm()
     slow = DEPARTURES["p99 over the SLO"](view, state)
     monkeypatch.setattr(fast_path, "_calm", lambda *_: True)
     monkeypatch.setattr(fast_path, "_biases", lambda *_: state.biases)  # which sees it, too
-    assert told(decide(slow, state)[0]) != told(whole(slow, state)[0])
+    assert told(decide(slow, state)[0]) != told(full_pass(slow, state)[0])
 
 
-def test_a_glance_that_does_not_look_at_the_spec_is_seen(monkeypatch):
+def test_a_fast_path_that_ignores_the_spec_is_seen(monkeypatch):
     view, state = calm()
     scaling = view.spec.scaling.model_copy(update={"min_replicas": 4})
     other = dataclasses.replace(view, spec=view.spec.model_copy(update={"scaling": scaling}))
     monkeypatch.setattr(fast_path, "_same", lambda *_: True)
-    assert told(decide(other, state)[0]) != told(whole(other, state)[0])
+    assert told(decide(other, state)[0]) != told(full_pass(other, state)[0])
 
 
-def test_a_glance_that_does_not_ask_for_the_demand_is_seen(monkeypatch):
+def test_a_fast_path_that_ignores_the_demand_is_seen(monkeypatch):
     view, state = calm()
     crowd = executed(view, state, 400.0)
-    monkeypatch.setattr(fast_path, "_wanted", lambda *_: 1.0)
-    assert told(decide(crowd, state)[0]) != told(whole(crowd, state)[0])
+    monkeypatch.setattr(fast_path, "_target_demand", lambda *_: 1.0)
+    assert told(decide(crowd, state)[0]) != told(full_pass(crowd, state)[0])

@@ -64,7 +64,7 @@ def test_batches_of_before_a_change_tell_nothing():
     demand = Demand(
         arrivals_per_second=800.0, wanted_per_second=800.0, served_per_second=800.0, requests_per_second=800.0,
         failures_per_second=0.0, cancelled_per_second=0.0, items_per_request=1.0, in_flight=9.0, mean_us=11_000.0,
-        p99_us=None, saturated=False, overloaded=False, still=True, mean_batch=40.0, skew=1.0, unloaded=(),
+        p99_us=None, saturated=False, overloaded=False, queue_stationary=True, mean_batch=40.0, skew=1.0, unloaded=(),
     )  # fmt: skip
     settings = BatchSettings(max_batch_size=64, max_queue_delay_microseconds=0, instances=2)
     told = [closed_loop.wait(demand, ServiceTimeModel(4600, 375), settings, 3, mixed=mixed) for mixed in (False, True)]
@@ -79,7 +79,7 @@ def test_callers_whose_batches_are_as_a_streams_are_told_by_their_answer_to_batc
     """64 callers on two instances are 20 a batch, of a stream it would be 15."""
     world = CallersWorld(GPU.slower(4), callers=CALLERS, spec=one_replica(400), start_seconds=3.0)
     world.run(120)
-    assert world.state.callers == pytest.approx(CALLERS, rel=0.15)
+    assert world.state.clients_in_flight == pytest.approx(CALLERS, rel=0.15)
     assert world.state.problem.closed_loop
 
 
@@ -107,11 +107,11 @@ def test_a_trial_on_one_pod_that_takes_from_its_peer_is_taken_back():
     assert "served to closed-loop clients" in back
     assert "CanaryPassed" not in {d.reason for d in world.status.decisions}  # it never came to both
     assert world.durable.instances == 1
-    assert world.state.callers == pytest.approx(CALLERS / 2, rel=0.15)
+    assert world.state.clients_in_flight == pytest.approx(CALLERS / 2, rel=0.15)
 
 
 def test_a_stream_that_is_batched_at_last_is_none():
     world = CallersWorld(GPU.slower(4), rate=60, spec=one_replica(400), start_seconds=3.0)
     world.run(200)
     assert world.durable.max_batch_size > 1
-    assert world.state.callers == 0
+    assert world.state.clients_in_flight == 0

@@ -10,7 +10,7 @@ from throughline.api.model import Probe
 from throughline.api.status import Action, BlockedBy, RejectedSettings, Trial
 from throughline.domain.control.blocked import Blocked, block_text, blocked, current
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
-from throughline.domain.control.demand import STILL_SHARE, measure
+from throughline.domain.control.demand import STATIONARY_SHARE, measure
 from throughline.domain.control.exploration import ProposedChange, exploration, memory_allows
 from throughline.domain.control.formatting import (
     alternative,
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
 
-# A change is worth its reload when the score grows by this factor; a little less when the SLO is missed.
-WORTH = 1.2
-WORTH_WHEN_SLOW = 1.15
+# A change pays for its reload when the score grows by this factor; a little less when the SLO is missed.
+MIN_IMPROVEMENT = 1.2
+MIN_IMPROVEMENT_SLO_VIOLATED = 1.15
 # Closed-loop clients get the throughput itself, where others only get room for bursts; and what they get is measured,
 # so that a change that does not pay is rolled back.
-WORTH_TO_CALLERS = 1.03
+MIN_IMPROVEMENT_CLOSED_LOOP = 1.03
 # A saving of replicas that would not be one with so much more demand must have been there for so long without a break.
 SAVING_MARGIN = 1.05
 SAVING_SECONDS = 60.0
 # A change that is not urgent waits so long after the one before, twice as long after each further one of the last hour:
-# where two settings are as good as each other, noise would move the service between them for ever.
+# where two settings are as good as each other, noise would move the service between them endlessly.
 COOL_DOWN_SECONDS = 60.0
 CHANGES_SECONDS = 3600.0
 FREE_URGENT_CHANGES = 4
-SUPERSEDE_SECONDS = 9.0
-REJECTED_SECONDS = 1800.0
+PREEMPT_SECONDS = 9.0
+BLOCKED_SECONDS = 1800.0
 # Where a load costs much, no change is made for so long after a rollback, so that there is no second one.
 ROLLBACK_SECONDS = 3600.0
 # And a change that is not urgent, only where loads take no larger share of the time than this.
 LOAD_SHARE = 0.1
-# What is measured tells of a demand up to so many times as high.
+# A measurement is valid for a demand up to so many times as high.
 SAME_DEMAND = 1.05
 
 
@@ -108,7 +108,7 @@ def _backlog(ctx: Context) -> bool:
     demand = ctx.demand
     return (
         ctx.costly and demand is not None and demand.overloaded
-        and demand.arrivals_per_second < (1.0 - STILL_SHARE) * demand.served_per_second
+        and demand.arrivals_per_second < (1.0 - STATIONARY_SHARE) * demand.served_per_second
     )  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def _with_verdict(
     """The blocked settings with those that are rolled back. Where requests failed because batches are larger, still
     larger ones would fail, too; where no proof can be had, that is all that will be known of this revision.
     """
-    until = rfc3339(ctx.now + REJECTED_SECONDS)
+    until = rfc3339(ctx.now + BLOCKED_SECONDS)
     if not verdict.failing or trial.settings.max_batch_size <= trial.previous.max_batch_size:
         return blocked(rejected, trial.settings, BlockedBy.WORSE, verdict.message, until)
     settings = BatchSettings(max_batch_size=trial.settings.max_batch_size)
@@ -216,9 +216,15 @@ def exceeds_switching_cost(ctx: Context, problem: Problem, best: Candidate, curr
         return False  # what meets the SLO is not left for what is predicted to be slower
     if best.settings.instances < current.settings.instances and best.score >= current.score:
         return True  # an instance that does no good holds memory
-    worth = WORTH_TO_CALLERS if problem.closed_loop else WORTH_WHEN_SLOW if ctx.slo_violated else WORTH
-    return best.score >= worth * max(current.score, 1e-9) or (
-        not best.feasible and best.p99_us < current.p99_us / WORTH
+    min_improvement = (
+        MIN_IMPROVEMENT_CLOSED_LOOP
+        if problem.closed_loop
+        else MIN_IMPROVEMENT_SLO_VIOLATED
+        if ctx.slo_violated
+        else MIN_IMPROVEMENT
+    )
+    return best.score >= min_improvement * max(current.score, 1e-9) or (
+        not best.feasible and best.p99_us < current.p99_us / MIN_IMPROVEMENT
     )
 
 
@@ -283,9 +289,9 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
 
 def _gain_text(weighed: ProposedChange) -> str:
     best, current = weighed.best, weighed.current
-    if weighed.untried:
+    if weighed.larger_batch:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
-    if weighed.one_more:
+    if weighed.one_more_instance:
         gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
         return f"{number(gain)}× the throughput of closed-loop clients, no less for others"
     if best.replicas != current.replicas or not current.feasible:
@@ -339,10 +345,10 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slo_violated or not current.feasible or current.replicas > (view.replicas or 0)
     large = problem.closed_loop and not ctx.costly
-    if pause_seconds is None and large and best.closed_per_second >= WORTH * current.closed_per_second:
+    if pause_seconds is None and large and best.closed_per_second >= MIN_IMPROVEMENT * current.closed_per_second:
         pause_seconds = max(ctx.observe_seconds, COOL_DOWN_SECONDS)  # that much is no noise, and it will be measured
     if pause_seconds is None:
-        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more else 1)
+        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more_instance else 1)
     if not ctx.rollout_complete or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         saving = reduces_replicas(best, current)
@@ -378,9 +384,9 @@ def _preempt(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...])
     if ctx.costly:
         return None
     learned = ctx.state.known is not None and ctx.state.known.largest_batch > 1
-    if not (ctx.slo_violated and learned and ctx.seconds_since(trial.started) >= SUPERSEDE_SECONDS):
+    if not (ctx.slo_violated and learned and ctx.seconds_since(trial.started) >= PREEMPT_SECONDS):
         return None
-    step = _choose(ctx, rejected, pause_seconds=SUPERSEDE_SECONDS)
+    step = _choose(ctx, rejected, pause_seconds=PREEMPT_SECONDS)
     return step if step.changed else None
 
 

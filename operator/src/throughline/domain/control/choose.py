@@ -31,7 +31,7 @@ MAX_DELAY_SHARE = 0.1
 # Batches further than this beyond the largest one seen are extrapolation.
 MAX_BATCH_GROWTH = 8
 # Settings whose score is this near to the best are as good, and the smaller of them need less memory.
-AS_GOOD = 0.98
+TIE_TOLERANCE = 0.98
 # The prediction must leave this part of the SLO unused.
 SLO_HEADROOM = 0.06
 # Share of the closed-loop throughput in the score, by the kind of client.
@@ -87,7 +87,7 @@ class Candidate(NamedTuple):
         return self.needed is not None and self.needed <= self.replicas
 
 
-def answers_callers(problem: Problem, settings: BatchSettings, closed_per_second: float) -> bool:
+def answers_clients(problem: Problem, settings: BatchSettings, closed_per_second: float) -> bool:
     """Whether the replicas that serve now are enough under these settings, since the clients are closed-loop and have
     their answers within the SLO. Such clients send what they get: served faster they ask for more, and open-loop
     arrivals of that much would need more replicas, which would be asked for more again.
@@ -186,7 +186,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
         problem.curve, settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
     )
     weight = CLOSED_WEIGHT if problem.closed_loop else OPEN_WEIGHT
-    answered = needed is not None and needed > problem.replicas and answers_callers(problem, settings, closed)
+    answered = needed is not None and needed > problem.replicas and answers_clients(problem, settings, closed)
     if answered:
         needed = max(problem.replicas, problem.min_replicas)
     replicas = min(problem.max_replicas, needed if needed is not None else problem.max_replicas)
@@ -232,7 +232,7 @@ class _Best:
             return True
         if self.replicas == math.inf:
             return not self.waived and most < self.most  # others carry more and are still too few
-        return fewest == self.replicas and most ** (1.0 - self.weight) * closed**self.weight < AS_GOOD * self.top
+        return fewest == self.replicas and most ** (1.0 - self.weight) * closed**self.weight < TIE_TOLERANCE * self.top
 
     def must_carry(self, fewest: float, closed: float) -> float:
         """Items per second that one replica must carry for the option to be chosen; negative where nothing is asked."""
@@ -242,7 +242,7 @@ class _Best:
             return self.most
         as_many = 0.0 if self.waived else self.wanted / (self.replicas + _WHOLE)
         if self.top > 0:
-            score = (AS_GOOD * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
+            score = (TIE_TOLERANCE * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
             as_many = max(as_many, score)
         fewer = self.wanted / (self.replicas - 1 + _WHOLE) if fewest < self.replicas else math.inf
         return min(as_many, fewer)
@@ -308,4 +308,4 @@ def choose(options: Sequence[Candidate]) -> Candidate:
     fewest = min(o.replicas for o in feasible if o.cost_per_hour <= cheapest)
     best = [o for o in feasible if o.cost_per_hour <= cheapest and o.replicas == fewest]
     top = max(o.score for o in best)
-    return min((o for o in best if o.score >= AS_GOOD * top), key=lambda o: _size(o.settings))
+    return min((o for o in best if o.score >= TIE_TOLERANCE * top), key=lambda o: _size(o.settings))

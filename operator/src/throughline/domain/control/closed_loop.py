@@ -20,7 +20,7 @@ MIN_TELLING_BATCH = 16.0
 TOGETHER = 3.0
 # Open-loop arrivals are not served beyond this share of the saturation throughput; and so many times what they leave in
 # flight at their p99 is a queue of closed-loop clients.
-STREAM_UTILIZATION = 0.95
+OPEN_LOOP_UTILIZATION = 0.95
 STANDING = 1.25
 # As much in flight as so lately under other settings, or on other pods, while so many times as much is served or so
 # many times less; of at least so many, as chance moves few. The second where it goes against the change: less is served
@@ -29,8 +29,8 @@ STANDING = 1.25
 RESPONDED = 1.5
 RESPONDED_AGAINST = 1.2
 RESPONSE_SECONDS = 120.0
-SAME_UNDER_WAY = 0.1
-MIN_UNDER_WAY = 8.0
+SAME_IN_FLIGHT = 0.1
+MIN_IN_FLIGHT = 8.0
 CLOSED_LOOP_SAMPLES = 3
 # Closed-loop clients are still the same while what they have in flight is between these shares of what it was.
 # Open-loop arrivals have less in flight when their latency falls, as settings or replicas have become better, and more
@@ -57,8 +57,8 @@ def wait(demand: Demand, curve: ServiceTimeModel, settings: BatchSettings, ready
     if ready == 0:
         return False
     per_replica = demand.served_per_second / ready
-    if demand.saturated and demand.still:
-        steady = min(per_replica, STREAM_UTILIZATION * saturation_per_second(curve, settings))
+    if demand.saturated and demand.queue_stationary:
+        steady = min(per_replica, OPEN_LOOP_UTILIZATION * saturation_per_second(curve, settings))
         most = per_replica * p99_us(curve, settings, steady) / 1e6
         if demand.in_flight / ready > STANDING * most:
             return True
@@ -72,11 +72,11 @@ def responded(before: Load | None, now: Load) -> bool:
     """Whether as much is in flight as before a change, though it is served much faster, or slower. Of open-loop
     arrivals as much would come as before, and less of it be in flight.
     """
-    if before is None or before.per_second <= 0 or now.per_second <= 0 or before.in_flight < MIN_UNDER_WAY:
+    if before is None or before.per_second <= 0 or now.per_second <= 0 or before.in_flight < MIN_IN_FLIGHT:
         return False
     if now.at_seconds - before.at_seconds > RESPONSE_SECONDS:
         return False
-    if abs(now.in_flight - before.in_flight) > SAME_UNDER_WAY * before.in_flight:
+    if abs(now.in_flight - before.in_flight) > SAME_IN_FLIGHT * before.in_flight:
         return False
     times = now.per_second / before.per_second
     against = now.pods < before.pods if times > 1.0 else now.pods >= before.pods
@@ -95,17 +95,24 @@ def update(
     if since is None or since[0] != served_by:
         since = (served_by, now_seconds if since is not None else -math.inf)
     seen = wait(demand, curve, settings, ready, mixed=now_seconds - since[1] < window_seconds)
-    if demand.still and ready:
+    if demand.queue_stationary and ready:
         now = Load(now_seconds, *served_by, demand.in_flight, demand.served_per_second)
         if load is not None and (load.settings, load.pods) != served_by:
             before = load
         load = now
         seen = seen or responded(before, now)
-    same = FEWEST_SAME * state.callers <= demand.in_flight <= MOST_SAME * state.callers and state.callers > 0
+    same = (
+        FEWEST_SAME * state.clients_in_flight <= demand.in_flight <= MOST_SAME * state.clients_in_flight
+        and state.clients_in_flight > 0
+    )
     samples = state.closed_loop_samples + 1 if seen or same else 0
-    callers = state.callers if samples else 0.0
+    clients_in_flight = state.clients_in_flight if samples else 0.0
     if seen and samples >= CLOSED_LOOP_SAMPLES:
-        callers = demand.in_flight
+        clients_in_flight = demand.in_flight
     return state._replace(
-        closed_loop_samples=samples, callers=callers, load=load, load_before=before, served_since=since
+        closed_loop_samples=samples,
+        clients_in_flight=clients_in_flight,
+        load=load,
+        load_before=before,
+        served_since=since,
     )

@@ -17,7 +17,7 @@ from throughline.domain.control.demand import Demand, measure
 from throughline.domain.control.forecast import USUAL_SECONDS, ArrivalSample, Forecast, dispersion, forecast
 from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.control.observations import SUMMARY_SECONDS, recently_started, sampled_seconds, update
-from throughline.domain.control.quantise import CALLERS_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised, rounded
+from throughline.domain.control.quantise import CLOSED_LOOP_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised, rounded
 from throughline.domain.control.queueing import capacity_per_second, p99_us
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 UNLOADED_SECONDS = 45.0
 # What closed-loop clients are to be given of what they get, by the prediction, which may be wrong by as much.
-CALLERS_KEEP = 0.75
+CLOSED_LOOP_KEEP = 0.75
 # In-flight requests have converged when they are this near to their smoothed mean.
 CONVERGED = 0.2
 MIN_REQUESTS_JUDGED = 100.0
@@ -52,7 +52,7 @@ BIAS_NOISE = 0.15
 RELEVANT_SHARES = (0.4, 0.8)
 # Arrivals this near to those of calm times are open-loop, which no latency holds back; so are those of which more than
 # this share is given up, since who waits for an answer before the next request does not give up and come again.
-SAME_STREAM = 0.1
+SAME_OPEN_LOOP = 0.1
 GIVEN_UP = 0.02
 # A load whose slow executions cost more is made alone: it is judged before the next, and on one pod before the others.
 COSTLY_SECONDS = 5.0
@@ -351,9 +351,9 @@ def provided(
     if seen is not None:
         # A backlog, and clients held back by latency, are not in the arrivals. Replicas that were just ordered are for
         # those; what still arrives beyond is measured.
-        unmoved = calm_per_second is not None and abs(seen.now - calm_per_second) <= SAME_STREAM * calm_per_second
+        unmoved = calm_per_second is not None and abs(seen.now - calm_per_second) <= SAME_OPEN_LOOP * calm_per_second
         given_up = demand.cancelled_per_second > GIVEN_UP * demand.requests_per_second
-        open_loop = demand.still and (unmoved or given_up)
+        open_loop = demand.queue_stationary and (unmoved or given_up)
         coming = seen.ahead + (0.0 if scaling or open_loop else held_back)
     # Pods that have just come, or a queue, make the load look uneven.
     skew = 1.0 if scaling or demand.saturated else demand.skew
@@ -391,7 +391,7 @@ def _build_problem(
         demand, state.samples, state.season, horizon_seconds, floor,
         scaling=context.scaling, calm_per_second=state.calm_per_second, budget=None if waiting else state.budget,
     )  # fmt: skip
-    least = max(floor * demand.items_per_request, CALLERS_KEEP * demand.served_per_second)
+    least = max(floor * demand.items_per_request, CLOSED_LOOP_KEEP * demand.served_per_second)
     calm = state.calm_per_second if seen is None or demand.saturated else seen.now
     old_biases = dict(before.biases) if before else {}
     problem = Problem(
@@ -400,7 +400,7 @@ def _build_problem(
         demand_per_second=quantised(ahead, DEMAND_GRID, before.demand_per_second if before else 0.0),
         in_flight_per_replica=quantised(
             max(1.0, demand.in_flight / max(1, ready) if waiting else state.in_flight or 1.0),
-            CALLERS_GRID if waiting else IN_FLIGHT_GRID,
+            CLOSED_LOOP_GRID if waiting else IN_FLIGHT_GRID,
             before.in_flight_per_replica if before else 0.0,
         ),
         biases=tuple((s, quantised(e, before=old_biases.get(s, 0.0))) for s, e in biases),

@@ -24,7 +24,7 @@ DRAIN_SECONDS = 20.0
 # A full queue that neither grows nor shrinks by more than this share of the rate is that of closed-loop clients. What
 # they would send if latency were within the SLO follows from Little's law; one step may not more than triple the
 # measured rate.
-STILL_SHARE = 0.05
+STATIONARY_SHARE = 0.05
 MAX_LATENT_GROWTH = 3.0
 MAX_SKEW = 1.5
 EVEN_SKEW = 1.1  # chance makes one of many pods busier by so much
@@ -46,7 +46,7 @@ class Demand(NamedTuple):
     p99_us: float | None  # mean of the pods', by traffic
     saturated: bool
     overloaded: bool  # saturated, and a queue has made latency unbearable: what is measured is how long that has lasted
-    still: bool  # the queue neither grows nor shrinks
+    queue_stationary: bool  # the queue neither grows nor shrinks
     mean_batch: float | None  # items per execution
     skew: float  # busiest pod over the mean, 1 when even
     unloaded: tuple[str, ...]  # names of pods that get no share of the load in this window
@@ -143,13 +143,13 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     mean_us = request_us / requests if requests > 0 else None
     p99 = p99_sum / p99_weight if p99_weight > 0 else None
     slow = (p99 is not None and p99 > slo_us) or (mean_us is not None and mean_us > slo_us)
-    still = abs(growth) < STILL_SHARE * max(requests, 1.0)
+    queue_stationary = abs(growth) < STATIONARY_SHARE * max(requests, 1.0)
     wanted = arrivals
     if saturated and slow:
         # What is being worked off already, fast enough, needs no further replica: a queue stays on the pod it is in.
         backlog = max(0.0, pending / DRAIN_SECONDS + min(0.0, growth)) * per_request
         wanted = arrivals + backlog
-        if still:
+        if queue_stationary:
             held_back = in_flight * per_request / (slo_us / 1e6)
             wanted = max(wanted, min(held_back, arrivals * MAX_LATENT_GROWTH))
     unloaded, skew = _spread(judged, (requests + failures) / count) if judged and count > 1 else ((), 1.0)
@@ -167,8 +167,8 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         saturated=saturated,
         overloaded=saturated
         and mean_us is not None
-        and mean_us > (OVERLOAD_SHARE if still or growth <= 0 else GROWING_OVERLOAD_SHARE) * slo_us,
-        still=still,
+        and mean_us > (OVERLOAD_SHARE if queue_stationary or growth <= 0 else GROWING_OVERLOAD_SHARE) * slo_us,
+        queue_stationary=queue_stationary,
         mean_batch=items / executions if executions > 0 else None,
         skew=skew,
         unloaded=unloaded,

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.choose import AS_GOOD, evaluate
+from throughline.domain.control.choose import TIE_TOLERANCE, evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from throughline.domain.control.context import Context
 
 # An instance more is no reload, and is only added where it costs nobody anything.
-WORTH_IN_PLACE = 1.05
+MIN_IMPROVEMENT_IN_PLACE = 1.05
 # Batches that are so full on a saturated server would be larger if they could; so many times as large are tried then.
 FULL = 0.8
-UNTRIED_GROWTH = 4
+LARGER_BATCH_FACTOR = 4
 # Share of the memory that a reload, which holds the old and the new model at once, may fill.
 MEMORY_LIMIT = 0.95
 
@@ -55,8 +55,8 @@ class ProposedChange:
     best: Candidate
     current: Candidate
     options: Sequence[Candidate]
-    untried: bool = False  # what it is worth will be seen
-    one_more: bool = False  # an instance, in place
+    larger_batch: bool = False  # what it is worth will be seen
+    one_more_instance: bool = False  # an instance, in place
 
 
 def _larger_batch(
@@ -72,7 +72,7 @@ def _larger_batch(
         return None
     if size >= most or known.largest_batch > size or demand.mean_batch < FULL * size:
         return None
-    larger = min(most, UNTRIED_GROWTH * size)
+    larger = min(most, LARGER_BATCH_FACTOR * size)
     target = ctx.settings.model_copy(update={"max_batch_size": larger})
     while target in blocked and larger > 2 * size:
         larger //= 2
@@ -80,9 +80,9 @@ def _larger_batch(
     if target in blocked or not memory_allows(ctx, target):
         return None
     current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
-    if (current.feasible and not option.feasible) or option.score < AS_GOOD * current.score:
+    if (current.feasible and not option.feasible) or option.score < TIE_TOLERANCE * current.score:
         return None
-    return ProposedChange(option, current, options, untried=True)
+    return ProposedChange(option, current, options, larger_batch=True)
 
 
 def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> ProposedChange | None:
@@ -97,10 +97,10 @@ def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> Prop
     if instances >= ctx.view.spec.batching.instances.max or target in blocked:
         return None
     current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
-    gains = option.closed_per_second >= WORTH_IN_PLACE * current.closed_per_second
+    gains = option.closed_per_second >= MIN_IMPROVEMENT_IN_PLACE * current.closed_per_second
     if not gains or option.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
         return None
-    return ProposedChange(option, current, (), one_more=True)
+    return ProposedChange(option, current, (), one_more_instance=True)
 
 
 def exploration(

@@ -57,7 +57,7 @@ WHOLE_SECONDS = 180.0
 COST_DIFFERS = 0.1
 
 
-class Held(NamedTuple):
+class Stable(NamedTuple):
     """A decision to do nothing, and all that it rests on."""
 
     decision: Decision
@@ -77,8 +77,10 @@ class Held(NamedTuple):
     means_us: Mapping[int, float]  # of an execution, by batch size
 
 
-def hold(ctx: Context, state: ControllerState, batch: BatchStep, scale: ScaleStep, decision: Decision) -> Held | None:
-    """What the fast path may conclude after this pass, which ends with `state`; None: the next must be full, too."""
+def stable(
+    ctx: Context, state: ControllerState, batch: BatchStep, scale: ScaleStep, decision: Decision
+) -> Stable | None:
+    """What the fast path may decide after this pass, which ends with `state`; None: the next must be full, too."""
     view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
     if decision.records or decision.reloads or batch.changed or scale.changed or batch.trial is not None:
         return None
@@ -107,7 +109,7 @@ def hold(ctx: Context, state: ControllerState, batch: BatchStep, scale: ScaleSte
     )
     if moving or not _calm(demand, ctx.slo_us):
         return None
-    return Held(
+    return Stable(
         decision=decision,
         until_seconds=min((_due(view), *(unix_seconds(r.until) for r in batch.rejected if r.until))),
         spec=view.spec,
@@ -138,65 +140,65 @@ def _due(view: ServiceView) -> float:
     return view.now_seconds + WHOLE_SECONDS - (view.now_seconds - own) % WHOLE_SECONDS
 
 
-def glance(view: ServiceView, state: ControllerState) -> tuple[Decision, ControllerState] | None:
-    """The held decision, where a full pass would come to it again; None: a full pass is needed."""
-    held = state.held
-    if held is None or not _same(view, held, state):
+def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, ControllerState] | None:
+    """The stable decision, where a full pass would reach it again; None: a full pass is needed."""
+    stable = state.stable
+    if stable is None or not _same(view, stable, state):
         return None
-    slo_us = held.problem.slo_us
+    slo_us = stable.problem.slo_us
     serving = view.serving
     demand = measure(view, slo_us, serving)
     if demand is None or not _calm(demand, slo_us):
         return None
-    since, counters = _count(serving, held, state.counted, view.now_seconds)
+    since, counters = _count(serving, stable, state.counted, view.now_seconds)
     if since is None:
         return None
     queue = observations.queue(view, serving, state.queue_seen, demand)
     seconds = view.now_seconds - state.counted.updated_seconds
     arrivals = observations.arrived(since, seconds, demand, queue, recently_started=False)
     samples = observations.with_sample(state.samples, view.now_seconds, seconds, arrivals)
-    wanted = _wanted(view, held, state, samples, demand)
+    wanted = _target_demand(view, stable, state, samples, demand)
     if wanted is None:
         return None
     asked, in_flight = observations.sampled_seconds(view), state.in_flight
     biases: Biases | None = state.biases
     if asked != state.metrics_time_seconds:
-        in_flight = observations.smoothed(in_flight, demand.in_flight, held.replicas)
-        biases = _biases(held, state, demand, asked - (state.metrics_time_seconds or asked), samples)
-    if biases is None or not _same_load(held, demand, in_flight):
+        in_flight = observations.smoothed(in_flight, demand.in_flight, stable.replicas)
+        biases = _biases(stable, state, demand, asked - (state.metrics_time_seconds or asked), samples)
+    if biases is None or not _same_load(stable, demand, in_flight):
         return None
-    enough = scaling.enough(held.capacity_per_second, wanted, held.least)
+    enough = scaling.enough(stable.capacity_per_second, wanted, stable.least)
     needed = needed_since(
         state.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
     )
-    if needed[0][1] < held.replicas and scaling.scale_down_floor(state, view.now_seconds, wanted) < held.replicas:
+    if needed[0][1] < stable.replicas and scaling.scale_down_floor(state, view.now_seconds, wanted) < stable.replicas:
         return None  # fewer may do
-    decision = held.decision
-    slo = slo_status(view.status.slo, demand, held.problem.price_per_hour * held.replicas)
+    decision = stable.decision
+    slo = slo_status(view.status.slo, demand, stable.problem.price_per_hour * stable.replicas)
     if slo is not decision.slo and slo != decision.slo:
         decision = replace(decision, slo=slo)
-        held = held._replace(decision=decision)
+        stable = stable._replace(decision=decision)
     counted = Counted(counters, view.now_seconds)
-    return decision, state.after_fast_path(counted, needed, asked, samples, queue, biases, in_flight, held)
+    return decision, state.after_fast_path(counted, needed, asked, samples, queue, biases, in_flight, stable)
 
 
-def _same(view: ServiceView, held: Held, state: ControllerState) -> bool:
+def _same(view: ServiceView, stable: Stable, state: ControllerState) -> bool:
     """Whether all that was decided upon is as it was, but for what is measured."""
     return (
-        view.now_seconds < held.until_seconds
+        view.now_seconds < stable.until_seconds
         and view.now_seconds - state.counted.updated_seconds >= observations.MIN_SAMPLE_SECONDS
         and view.metrics_unavailable is None
         and not view.refused_settings
         and view.failed_proof is None
         and view.proven_batch <= view.status.control.proven_batch
-        and view.replicas == held.replicas
+        and view.replicas == stable.replicas
         and view.model_hash == state.model_hash
-        and view.metrics_window_seconds == held.window_seconds
-        and view.memory_limited == held.memory_limited
-        and view.settings == held.settings
-        and (view.spec is held.spec or view.spec == held.spec)
-        and (view.pool is held.pool or view.pool == held.pool)
-        and view.status.control == held.decision.control
+        and view.metrics_window_seconds == stable.window_seconds
+        and view.memory_limited == stable.memory_limited
+        and view.settings == stable.settings
+        and (view.spec is stable.spec or view.spec == stable.spec)
+        and (view.pool is stable.pool or view.pool == stable.pool)
+        and view.status.control == stable.decision.control
     )
 
 
@@ -215,20 +217,20 @@ def _calm(demand: Demand, slo_us: float) -> bool:
 
 
 def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is half of the fast path
-    serving: Sequence[PodView], held: Held, counted: Counted, now_seconds: float
+    serving: Sequence[PodView], stable: Stable, counted: Counted, now_seconds: float
 ) -> tuple[Since | None, Mapping[str, Seen]]:
     """(what came since the last sample, as `since_last_sample` says; the counters of this one). None where another pod
     serves, counters have begun anew, batches of a new size have come, or executions take another time than learned.
     """
     nothing: tuple[None, Mapping[str, Seen]] = None, {}
-    if len(serving) != len(held.pods):
+    if len(serving) != len(stable.pods):
         return nothing
-    settings, means_us, seen_before = held.settings, held.means_us, counted.seen
+    settings, means_us, seen_before = stable.settings, stable.means_us, counted.seen
     seen: dict[str, Seen] = {}
     items = executions = compute_ns = 0
     expected_us = asked = total = queued = 0.0
     told = True
-    for pod, uid in zip(serving, held.pods, strict=True):
+    for pod, uid in zip(serving, stable.pods, strict=True):
         metrics = pod.metrics
         if pod.uid != uid or pod.settings != settings or metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
             return nothing
@@ -269,19 +271,19 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
     return Since(items / share, queued / share if told else None), seen
 
 
-def _same_load(held: Held, demand: Demand, in_flight: float | None) -> bool:
-    """Whether as much is under way as when it was weighed, of callers of the same kind."""
-    known = held.problem.in_flight_per_replica
+def _same_load(stable: Stable, demand: Demand, in_flight: float | None) -> bool:
+    """Whether as much is in flight as in the full pass, from clients of the same kind."""
+    known = stable.problem.in_flight_per_replica
     return quantised(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not closed_loop.wait(
-        demand, held.problem.curve, held.settings, held.replicas
+        demand, stable.problem.curve, stable.settings, stable.replicas
     )
 
 
 def _biases(
-    held: Held, state: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
+    stable: Stable, state: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
 ) -> Biases | None:
     """The measured biases with this sample; None where that makes it another problem."""
-    problem, settings, known, biases = held.problem, held.settings, state.known, state.biases
+    problem, settings, known, biases = stable.problem, stable.settings, state.known, state.biases
     if known is None:
         return None
     if not tells_of_bias(demand, problem.slo_us):
@@ -289,7 +291,7 @@ def _biases(
     before = state.bias_of(settings)
     bias = default_bias(biases, known) if before is None else before
     after = update_bias(
-        bias, demand, problem.slo_us, held.fitted, settings, problem.dispersion, held.replicas, since_last_seconds,
+        bias, demand, problem.slo_us, stable.fitted, settings, problem.dispersion, stable.replicas, since_last_seconds,
         seen,
     )  # fmt: skip
     if after == bias:
@@ -300,16 +302,16 @@ def _biases(
         before is not None
         and quantised(after, before=rounded) == rounded
         and quantised(usual, before=problem.default_bias) == problem.default_bias
-        and bias_is_kept(held.decision.control.service_time, after)
+        and bias_is_kept(stable.decision.control.service_time, after)
     )
     return biases if same else None
 
 
-def _wanted(
-    view: ServiceView, held: Held, state: ControllerState, seen: tuple[ArrivalSample, ...], demand: Demand
+def _target_demand(
+    view: ServiceView, stable: Stable, state: ControllerState, seen: tuple[ArrivalSample, ...], demand: Demand
 ) -> float | None:
     """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
-    problem = held.problem
+    problem = stable.problem
     if dispersion(seen, problem.dispersion) != problem.dispersion:
         return None
     floor = float(view.spec.slo.throughput_per_second or 0)
@@ -322,6 +324,6 @@ def _wanted(
         scaling=False,
         budget=state.budget,
     )
-    if not held.demand[0] <= quantised(wanted, DEMAND_GRID, problem.demand_per_second) <= held.demand[1]:
+    if not stable.demand[0] <= quantised(wanted, DEMAND_GRID, problem.demand_per_second) <= stable.demand[1]:
         return None
-    return wanted if scaling.needs(held.capacity_per_second, wanted, scaling.UP_MARGIN) <= held.replicas else None
+    return wanted if scaling.needs(stable.capacity_per_second, wanted, scaling.UP_MARGIN) <= stable.replicas else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from throughline.api.status import Action, ControlStatus, SLOStatus
 from throughline.domain.control import batching, conditions, pools, repair, scaling
 from throughline.domain.control.context import COSTLY_SECONDS, Context, build_context, kept
-from throughline.domain.control.fast_path import glance, hold
+from throughline.domain.control.fast_path import fast_path, stable
 from throughline.domain.control.formatting import record, rfc3339, slo_status
 from throughline.domain.control.state import ControllerState, with_bias
 from throughline.domain.decision import Decision
@@ -82,7 +82,7 @@ def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, Control
 
     Without metrics everything is held as it is and the conditions say so; nothing is ever taken for zero.
     """
-    again = glance(view, state)
+    again = fast_path(view, state)
     if again is not None:
         return again
     ctx, learned = build_context(view, state)
@@ -132,4 +132,4 @@ def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, Control
         passed = was is not None and trial is not None and trial.settings == was.settings  # and is given to all pods
         in_flight = None if ctx.demand is None else ctx.demand.in_flight
         state = state.with_batch_change(ctx.now, in_flight, new=not passed)
-    return decision, state._replace(held=hold(ctx, state, batch, scale, decision))
+    return decision, state._replace(stable=stable(ctx, state, batch, scale, decision))

@@ -145,7 +145,7 @@ def _inter_execution_idle_us(
     """
     known, before = state.inter_execution_idle_us, state.counted
     seconds = view.now_seconds - before.updated_seconds
-    if demand is None or not (demand.saturated and demand.still) or seconds < MIN_SAMPLE_SECONDS:
+    if demand is None or not (demand.saturated and demand.queue_stationary) or seconds < MIN_SAMPLE_SECONDS:
         return known
     idle_us = executions = 0.0
     devices = view.devices

@@ -1,4 +1,4 @@
-"""Quantise measurements with hysteresis, so that noise makes no new problem and predictions are found again."""
+"""Quantise measurements with hysteresis, so that noise makes no new problem and predictions can be reused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from throughline.domain.control.service_time_model import ServiceTimeModel
 GRID = 0.02
 DEMAND_GRID = 0.04
 IN_FLIGHT_GRID = 0.25
-CALLERS_GRID = 0.05  # what closed-loop clients have in flight hardly changes, and the best batch depends on it
+CLOSED_LOOP_GRID = 0.05  # what closed-loop clients have in flight hardly changes, and the best batch depends on it
 STAY = 0.75  # of a step: a rounded value stays until the measured one is so far from it
 
 

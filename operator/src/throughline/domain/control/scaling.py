@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.api.scaling import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control import growth
-from throughline.domain.control.choose import DEMAND_HEADROOM, answers_callers, evaluate
+from throughline.domain.control.choose import DEMAND_HEADROOM, answers_clients, evaluate
 from throughline.domain.control.formatting import inputs_text, predicted_text, record, target_demand
 from throughline.domain.control.queueing import (
     capacity_per_second,
@@ -42,12 +42,12 @@ HELPED_SHARE = 0.8
 # for this time, and twice as long each further time.
 FLAP_WINDOW_SECONDS = 7200.0
 SAME_DEMAND = 0.06
-KEEP_SECONDS = 7200.0
-MAX_KEEP_SECONDS = 24 * 3600.0
+FLOOR_SECONDS = 7200.0
+MAX_FLOOR_SECONDS = 24 * 3600.0
 # Replicas that carry all but this share of what is needed may be enough after all: noise of the demand and of the
 # measured bias is as much. It must last so long.
-SMALL_LACK = 0.05
-SMALL_LACK_SECONDS = 120.0
+TOLERATED_SHORTFALL = 0.05
+TOLERATED_SHORTFALL_SECONDS = 120.0
 # One step makes at most so many times as many, or adds so many.
 MAX_FACTOR = 4
 MAX_STEP = 8
@@ -148,7 +148,7 @@ def _answered(ctx: Context, batch: BatchStep) -> bool:
     closed = closed_loop_per_second(
         problem.curve, batch.settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
     )
-    return answers_callers(problem, batch.settings, closed)
+    return answers_clients(problem, batch.settings, closed)
 
 
 def enough(capacity_per_second: float, demand_per_second: float, least: int) -> int:
@@ -203,16 +203,20 @@ def _flapped(state: ControllerState, now: float, wanted: float, target: int) -> 
     down = state.last_down
     if down is None or now - down[0] > FLAP_WINDOW_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
         return state
-    wait = min(MAX_KEEP_SECONDS, 2.0 * state.keep.wait_seconds) if state.keep else KEEP_SECONDS
-    return state._replace(keep=ScaleDownFloor(min(target, down[1]), now + wait, wanted, wait), last_down=None)
+    wait = (
+        min(MAX_FLOOR_SECONDS, 2.0 * state.scale_down_floor.wait_seconds) if state.scale_down_floor else FLOOR_SECONDS
+    )
+    return state._replace(
+        scale_down_floor=ScaleDownFloor(min(target, down[1]), now + wait, wanted, wait), last_down=None
+    )
 
 
 def scale_down_floor(state: ControllerState, now: float, wanted: float) -> int:
     """Replicas that are not to be removed, as fewer were not enough."""
-    keep = state.keep
-    if keep is None or now > keep.until_seconds or wanted < (1.0 - SAME_DEMAND) * keep.demand_per_second:
+    floor = state.scale_down_floor
+    if floor is None or now > floor.until_seconds or wanted < (1.0 - SAME_DEMAND) * floor.demand_per_second:
         return 1
-    return keep.replicas
+    return floor.replicas
 
 
 def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
@@ -233,8 +237,8 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
             return _hold(ctx, current, up, reason)._replace(state=state)
         since = state.shortfall_since if state.shortfall_since is not None else ctx.now
         state = state._replace(shortfall_since=since)
-        little = not ctx.slo_violated and needs(carried, wanted, 1.0 - SMALL_LACK) <= current
-        if little and ctx.now - since < SMALL_LACK_SECONDS:
+        little = not ctx.slo_violated and needs(carried, wanted, 1.0 - TOLERATED_SHORTFALL) <= current
+        if little and ctx.now - since < TOLERATED_SHORTFALL_SECONDS:
             return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(state=state)
         target = bounded(
             ctx, min(needs(carried, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))

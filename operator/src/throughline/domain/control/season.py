@@ -28,7 +28,7 @@ VARIES = 0.25
 # The difference between the past and itself a period earlier, over what it would be by chance. Edges that fall into
 # the middle of a bin leave a few percent.
 UNEXPLAINED = 0.2
-AS_GOOD = 0.05
+TIE_TOLERANCE = 0.05
 # Looked for anew after so many bins.
 JUDGED_BINS = 10
 _AT = itemgetter(0)
@@ -86,7 +86,7 @@ def period_bins(bins: tuple[float, ...]) -> int | None:
     if min(left) > UNEXPLAINED:
         return None
     # Multiples of a period explain as well as itself, but for chance.
-    good_enough = min(left) + AS_GOOD
+    good_enough = min(left) + TIE_TOLERANCE
     for before, here, after, lag in zip([math.inf, *left], left, [*left[1:], math.inf], lags, strict=False):
         if here <= good_enough and before >= here <= after:
             # Slow change explains itself at every short lag; what repeats is another thing half a period away.

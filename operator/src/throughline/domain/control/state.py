@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.closed_loop import Load
     from throughline.domain.control.counters import Failed
-    from throughline.domain.control.fast_path import Held
+    from throughline.domain.control.fast_path import Stable
     from throughline.domain.control.forecast import ArrivalSample
     from throughline.domain.control.growth import Growth
     from throughline.domain.control.observations import Queue
@@ -77,7 +77,7 @@ class ControllerState(NamedTuple):
     # What p99 was measured to be over what was predicted, by settings: no two err alike.
     biases: Biases = ()
     in_flight: float | None = None  # smoothed
-    held: Held | None = None  # what the fast path may conclude again; None: only a full pass can tell
+    stable: Stable | None = None  # what the fast path may decide again; None: only a full pass may
     # What only a full pass changes.
     estimator: ServiceTimeEstimator = ServiceTimeEstimator()
     known: ServiceTime | None = None  # the newest estimate; status.control has the last one worth writing
@@ -94,14 +94,14 @@ class ControllerState(NamedTuple):
     changed_in_flight: float | None = None  # items, when settings were changed last
     saving_since: float | None = None  # since when other settings would have done with fewer replicas, without a break
     last_down: tuple[float, int, float] | None = None  # (when, replicas before, demand then) of the last removal
-    keep: ScaleDownFloor | None = None
+    scale_down_floor: ScaleDownFloor | None = None
     growth: Growth | None = None  # replicas that were added last, until they are found to help
     shortfall_since: float | None = None  # since when a little more has been needed than there is
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
     start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
     inter_execution_idle_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
     closed_loop_samples: int = 0  # samples in a row in which the load was that of closed-loop clients
-    callers: float = 0.0  # items in flight when last seen to be of closed-loop clients; 0: they are not
+    clients_in_flight: float = 0.0  # items in flight when last seen to be of closed-loop clients; 0: they are not
     load: Load | None = None  # when its queue last stood still
     load_before: Load | None = None  # the same under the settings, or on the pods, before
     served_since: tuple[Hashable, float] | None = None  # settings and pods, and since when these serve
@@ -121,10 +121,10 @@ class ControllerState(NamedTuple):
         queue_seen: Queue,
         biases: Biases,
         in_flight: float | None,
-        held: Held,
+        stable: Stable,
     ) -> ControllerState:
         """After the fast path. As `_replace`, which takes four times as long: it asks for each of the thirty fields."""
-        new = (counted, needed, metrics_time_seconds, samples, queue_seen, biases, in_flight, held)
+        new = (counted, needed, metrics_time_seconds, samples, queue_seen, biases, in_flight, stable)
         return ControllerState._make(new + self[len(new) :])
 
     def moved(self, pool: str) -> ControllerState:
@@ -145,7 +145,7 @@ class ControllerState(NamedTuple):
         futile = self.growth is not None and self.growth.futile
         changes = (*self.batch_changes, now_seconds)[-CHANGES_KEPT:] if new else self.batch_changes
         return self._replace(
-            batch_changes=changes, keep=None, last_down=None, growth=self.growth if futile else None,
+            batch_changes=changes, scale_down_floor=None, last_down=None, growth=self.growth if futile else None,
             changed_in_flight=in_flight,
         )  # fmt: skip
 

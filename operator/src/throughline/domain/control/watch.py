@@ -40,7 +40,7 @@ SIGMAS = 3.0
 LOAD_GROWTH = 1.1
 # Closed-loop clients ask for all that they get, so what they get judges the settings: as many clients, by this share,
 # must get all but so much of what they got; as much less is noise.
-SAME_CALLERS = 0.1
+SAME_CLIENTS = 0.1
 LESS = 0.02
 # On one pod of several it would be a part of that; pods that share a host may gain what their peers lose.
 LESS_BY_ONE = 0.05
@@ -127,14 +127,14 @@ def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
     )
 
 
-def _judge_callers(demand: Demand, trial: Trial, less: float) -> Verdict | None:
+def _judge_closed_loop(demand: Demand, trial: Trial, less: float) -> Verdict | None:
     """By what closed-loop clients get from all pods. None: they are not the same as before the change."""
     before_us, rate_before = trial.baseline_mean_microseconds, trial.baseline_rate_per_second
     if not before_us or not rate_before or demand.mean_us is None:
         return None
     # Little's law, of items before and now
     under_way_before, under_way = rate_before * before_us, demand.served_per_second * demand.mean_us
-    if abs(under_way - under_way_before) > SAME_CALLERS * under_way_before:
+    if abs(under_way - under_way_before) > SAME_CLIENTS * under_way_before:
         return None
     text = f"{rate(demand.served_per_second)} served to closed-loop clients, {rate(rate_before)} before the change"
     gained = demand.served_per_second >= (1.0 - less) * rate_before
@@ -152,9 +152,9 @@ def _judge_all(  # one check after another
         return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change", failing=True)
     if not same_speed:
         return Verdict(Outcome.WATCHING, "the node runs slower than usual: the settings are judged once it does not")
-    by_callers = _judge_callers(demand, trial, LESS) if closed_loop else None
-    if by_callers is not None:
-        return by_callers
+    by_clients = _judge_closed_loop(demand, trial, LESS) if closed_loop else None
+    if by_clients is not None:
+        return by_clients
     before, now = trial.baseline_mean_microseconds, demand.mean_us
     rate_before = trial.baseline_rate_per_second
     overloaded = before is not None and before > slo_us
@@ -241,9 +241,9 @@ def judge(
     if trial.pod is None and slow_only and backlog:
         return Verdict(Outcome.WATCHING, "what queued up while the model was warming up is being served")
     if trial.pod is not None:
-        by_callers = _judge_callers(demand, trial, LESS_BY_ONE) if closed_loop else None
-        if by_callers is not None and by_callers.outcome is Outcome.NO_GAIN:
-            return by_callers
+        by_clients = _judge_closed_loop(demand, trial, LESS_BY_ONE) if closed_loop else None
+        if by_clients is not None and by_clients.outcome is Outcome.NO_GAIN:
+            return by_clients
         return _judge_pod(view, trial, slo_us)
     verdict = _judge_all(view, demand, trial, slo_us, closed_loop=closed_loop, same_speed=same_speed)
     if verdict.outcome is not Outcome.PASSED:
