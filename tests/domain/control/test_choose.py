@@ -104,7 +104,7 @@ def test_the_choice_is_never_dearer_than_any_feasible_point(alpha, beta, demand)
         assert chosen.cost_per_hour == min(o.cost_per_hour for o in feasible)
 
 
-def test_for_callers_who_wait_a_batch_is_no_more_than_one_instance_gets_of_them():
+def test_for_closed_loop_clients_a_batch_is_no_more_than_one_instance_gets_of_them():
     p = problem(ServiceTimeModel(4000, 200), 2000, in_flight=60)._replace(closed_loop=True)
     space = candidates(Batching(), lower_bounds(Batching()), 64, p.slo_us)
     two = [s for s in space if s.instances == 2] or [
@@ -115,19 +115,19 @@ def test_for_callers_who_wait_a_batch_is_no_more_than_one_instance_gets_of_them(
 
 
 def calling(demand, in_flight, **more):
-    """64 callers, say, on one replica; `demand`: what they get."""
+    """64 clients, say, on one replica; `demand`: what they get."""
     more = {"closed_loop": True, "replicas": 1, **more}
     return problem(ServiceTimeModel(4000, 200), demand, in_flight=in_flight)._replace(**more)
 
 
-EIGHT = BatchSettings(max_batch_size=8, instances=1)  # 1,250 items per second of a stream at most
+EIGHT = BatchSettings(max_batch_size=8, instances=1)  # 1,250 items per second of open-loop arrivals at most
 
 
-def test_callers_whose_answers_come_in_time_need_no_further_replica_for_what_they_would_send_faster():
+def test_closed_loop_clients_answered_in_time_need_no_replica_for_what_they_would_send_faster():
     option = evaluate(calling(1400, 64), EIGHT)
     assert evaluate(calling(1400, 64, closed_loop=False), EIGHT).needed == 2
     assert (option.needed, option.feasible) == (1, True)
-    # 64 callers and 1,428 answers per second: 45 ms each.
+    # 64 clients and 1,428 answers per second: 45 ms each.
     assert option.p99_us == pytest.approx(2 * 64e6 / option.closed_per_second)
 
 

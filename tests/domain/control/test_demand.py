@@ -28,7 +28,7 @@ def test_a_growing_queue_takes_in_more_than_is_served():
     assert demand.saturated
 
 
-def test_callers_who_wait_for_their_answers_would_send_more():
+def test_closed_loop_clients_would_send_more():
     demand = measure(view(pod("a", full(pending=71, growth=0.0))), SLO_US)
     assert demand.arrivals_per_second == pytest.approx(240)
     # 72 in flight in 100 ms are 720 a second, which Little's law gives

@@ -3,7 +3,7 @@ import statistics
 
 import pytest
 from batcher import simulate
-from callers import Server, throughput
+from closed_loop_world import Server, throughput
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
@@ -83,9 +83,9 @@ def test_so_it_is_on_a_device_that_runs_one_execution_at_a_time(clients, point):
     assert predicted == pytest.approx(measured, rel=0.15)
 
 
-def test_groups_of_callers_merge_where_a_batch_may_hold_more_than_their_even_part():
+def test_groups_of_closed_loop_clients_merge_where_a_batch_may_hold_more_than_their_even_part():
     """On two instances: batches of at most their even part keep both busy, larger ones often do not. Which, depends on
-    how long callers take to come back.
+    how long clients take to come back.
     """
     curve, even, merged = ServiceTimeModel(4000, 200), settings(32, 0, 2), settings(64, 0, 2)
 

@@ -58,12 +58,12 @@ def test_under_overload_what_is_served_is_compared_not_how_long_the_queue_has_gr
     [
         (105, 9_500, Outcome.PASSED),
         (99, 10_100, Outcome.PASSED),  # noise
-        (90, 11_100, Outcome.NO_GAIN),  # as many callers get less, far within the SLO though it is
+        (90, 11_100, Outcome.NO_GAIN),  # as many clients get less, far within the SLO though it is
         (50, 10_000, Outcome.PASSED),  # half of them have gone
         (90, 90_000, Outcome.ROLLBACK),  # nine times as many, and slower than before
     ],
 )
-def test_for_callers_who_wait_what_they_get_is_compared(served, latency, expected):
+def test_for_closed_loop_clients_throughput_is_compared(served, latency, expected):
     seen = everywhere(metrics(served, latency_us=latency))
     change = trial(mean=10_000, rate=100)
     assert judge(seen, change, measure(seen, SLO_US), SLO_US, closed_loop=True).outcome is expected
@@ -94,7 +94,7 @@ def test_the_pod_under_trial_is_compared_with_its_peers():
         (100, 95, Outcome.COMMIT),  # noise
     ],
 )
-def test_on_one_pod_too_what_callers_get_from_all_is_compared(tried, others, expected):
+def test_for_a_canary_too_the_throughput_of_closed_loop_clients_is_compared(tried, others, expected):
     def of(served):  # as many under way on each pod
         return metrics(served, latency_us=1e6 / served)
 

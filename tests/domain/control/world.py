@@ -1,4 +1,4 @@
-"""A small world in virtual time: Poisson callers, pods with Triton's batcher, and metrics as a scrape shows them.
+"""A small world in virtual time: Poisson arrivals, pods with Triton's batcher, and metrics as a scrape shows them.
 
 It drives `decide` itself, so that the loop can be watched for minutes of traffic in a second of test.
 """

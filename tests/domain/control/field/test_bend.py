@@ -1,7 +1,7 @@
 """The cost of an item doubles beyond a batch of eight: the bend is seen, and what meets the SLO is kept (K15)."""
 
 import pytest
-from callers import CallersWorld, Server
+from closed_loop_world import ClosedLoopWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import Trial
 from throughline.domain.control import scaling
@@ -114,14 +114,14 @@ def test_replicas_are_not_removed_for_a_forecast_of_less_than_what_comes():
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_stream_of_what_one_replica_carries_is_served_by_one(seed):
+def test_open_loop_arrivals_that_one_replica_carries_are_served_by_one(seed):
     world = World(cost_us, 466, slo_ms=SLO_MS, seed=seed, maxReplicas=4)
     world.run(600)
     assert world.replicas == 1
     assert world.p99_ms(60) <= SLO_MS
 
 
-class Bent(CallersWorld):
+class Bent(ClosedLoopWorld):
     def device_us(self, batch):
         return cost_us(len(batch))
 
@@ -137,7 +137,7 @@ def test_clients_get_and_keep_settings_that_meet_the_slo():
     world = Bent(Server(1500, 1100, parallel=2, gap=200, back=500), 466, spec=spec, start_seconds=15.0)
     world.run(300)
     world.rate = 0
-    world.call(64)
+    world.set_clients(64)
     world.run(420)
     within = 0
     for _ in range(18):

@@ -5,7 +5,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from callers import CallersWorld, Server
+from closed_loop_world import ClosedLoopWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ControlStatus, InferenceServiceStatus, Trial
 from throughline.domain.control import exploration, service_time
@@ -171,7 +171,7 @@ def scene(kind):
     """K5's: 20 executions of 2 s after each load; else 400 requests a second or 64 closed-loop clients."""
     if kind == "open loop":
         return World(linear(4, 0.2), 400, slo_ms=100, cold=(20, 2.0))
-    return CallersWorld(Server(4000, 200, parallel=2), callers=64, slo_ms=100, cold=(20, 2.0))
+    return ClosedLoopWorld(Server(4000, 200, parallel=2), clients=64, slo_ms=100, cold=(20, 2.0))
 
 
 def run(world, seconds):

@@ -1,7 +1,7 @@
 """Replicas are judged by what they do, as settings are (K7)."""
 
 import pytest
-from callers import CallersWorld, HostWorld, Server
+from closed_loop_world import ClosedLoopWorld, HostWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import Trial
 from throughline.domain.control.context import build_context
@@ -39,7 +39,7 @@ def counts(world):
 
 
 def on_one_host(slo_ms, seed, **more):
-    return HostWorld(NETWORK, callers=CLIENTS, spec=spec(slo_ms, **more), seed=seed, start_seconds=8.0, window=WINDOW)
+    return HostWorld(NETWORK, clients=CLIENTS, spec=spec(slo_ms, **more), seed=seed, start_seconds=8.0, window=WINDOW)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -73,7 +73,7 @@ def test_batches_come_first_and_are_judged_before_a_replica_is_added():
 
 def test_where_nobody_is_in_a_hurry_one_pod_gets_the_settings_first():
     """K7: the SLO is met on two pods, and the prediction asks for other settings."""
-    world = CallersWorld(NETWORK, 3, spec=spec(8000, least=2, most=2), seed=1, start_seconds=3.0, window=20.0)
+    world = ClosedLoopWorld(NETWORK, 3, spec=spec(8000, least=2, most=2), seed=1, start_seconds=3.0, window=20.0)
     tried = {}
     for step in range(40):
         world.rate = 3 if step < 12 else 19

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from callers import CallersWorld, Server
+from closed_loop_world import ClosedLoopWorld, Server
 from throughline.domain.control.service_time import ServiceTimeEstimator, estimate, observe
 from throughline.domain.control.speed import LASTING_SECONDS
 from views import batch_pod
@@ -102,7 +102,7 @@ def settings_changes(world, since, until):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_stream_is_given_replicas_and_no_other_settings_while_a_neighbour_slows_the_node(seed):
+def test_open_loop_arrivals_get_replicas_and_no_other_settings_while_a_neighbour_slows_the_node(seed):
     world = World(None, 300, slo_ms=600, seed=seed, maxReplicas=4)
     begin, base = world.now, linear(40, 2, contention=0.1)
     world.service_us = lambda b, k: base(b, k) * within(begin, world, 2.0)
@@ -118,7 +118,7 @@ def test_a_stream_is_given_replicas_and_no_other_settings_while_a_neighbour_slow
     assert world.replicas == replicas
 
 
-class Neighboured(CallersWorld):
+class Neighboured(ClosedLoopWorld):
     def device_us(self, batch):
         return super().device_us(batch) * within(1_700_000_000.0, self, 2.0)
 
@@ -132,7 +132,7 @@ def test_closed_loop_clients_keep_their_settings_while_a_neighbour_slows_the_nod
         "scaling": {"minReplicas": 1, "maxReplicas": 4, "scaleDownStabilizationSeconds": 60},
         "batching": {"instances": {"min": 1, "max": 2}},
     }
-    world = Neighboured(server, callers=64, spec=spec, start_seconds=15.0)
+    world = Neighboured(server, clients=64, spec=spec, start_seconds=15.0)
     begin = world.now
     world.run(BEGINS)
     settings, replicas = world.durable, world.replicas

@@ -1,4 +1,4 @@
-"""The small world with callers that wait for their answers, and servers as they are: an execution has a part on the
+"""The small world with closed-loop clients, and servers as they are: an execution has a part on the
 host that others overlap with, a device that runs so many at a time, and a gap before its instance takes the next batch.
 """
 
@@ -21,7 +21,7 @@ class Server:
     host: float = 0.0  # of an execution, before it asks for the device
     host_item: float = 0.0
     gap: float = 0.0  # after an execution, before its instance takes the next batch; mean
-    back: float = 0.0  # from an answer to the caller's next request at the server; mean
+    back: float = 0.0  # from an answer to the client's next request at the server; mean
     launches: bool = False  # the host's part goes on while the device works: kernels are launched ahead
 
     def slower(self, factor):
@@ -31,34 +31,34 @@ class Server:
 
 
 @dataclass
-class CalledPod(Pod):
+class ClosedLoopPod(Pod):
     device: list = field(default_factory=list)  # when each of its slots is free
     closed: deque = field(default_factory=deque)  # the batch that takes no more and waits for an instance
     busy: int = 0
     scrapes: deque = field(default_factory=deque)  # (when, requests that waited)
 
 
-class CallersWorld(World):
-    """`callers` send again when they have their answer, from the pod that their connection leads to; connections are
-    renewed every five seconds, each to a pod by chance. Poisson arrivals of `rate` come besides, while there are not
-    `most` under way, as a load generator sends them.
+class ClosedLoopWorld(World):
+    """`clients` send again when they have their answer, from the pod that their connection leads to; connections are
+    renewed every five seconds, each to a pod by chance. Poisson arrivals of `rate` come besides, while fewer than
+    `most` are in flight, as a load generator sends them.
     """
 
     RENEWED_SECONDS = 5.0
 
-    def __init__(self, server, rate=0.0, *, callers=0, most=math.inf, **more):
+    def __init__(self, server, rate=0.0, *, clients=0, most=math.inf, **more):
         super().__init__(None, rate, **more)
-        self.server, self.callers, self.most = server, 0, most
+        self.server, self.clients, self.most = server, 0, most
         self.events, self.number = [], 0
         self.sent = self.answered = 0
-        self.homes = {}  # caller → (pod, until when)
-        self.call(callers)
+        self.homes = {}  # client → (pod, until when)
+        self.set_clients(clients)
 
-    def call(self, callers):
-        """From now on so many callers; those above are not heard of again after their answer."""
-        for caller in range(self.callers, callers):
-            self._push(self.now + self.rng.random() * 0.05, "send", caller)
-        self.callers = callers
+    def set_clients(self, clients):
+        """From now on so many clients; those above stop after their answer."""
+        for client in range(self.clients, clients):
+            self._push(self.now + self.rng.random() * 0.05, "send", client)
+        self.clients = clients
 
     def _push(self, at, kind, *what):
         self.number += 1
@@ -67,11 +67,11 @@ class CallersWorld(World):
     def _soon(self, mean_us):
         return mean_us / 1e6 * self.rng.uniform(0.5, 1.5)
 
-    def _home(self, caller, serving):
-        pod, until = self.homes.get(caller, (None, 0.0))
+    def _home(self, client, serving):
+        pod, until = self.homes.get(client, (None, 0.0))
         if until <= self.now or pod not in serving:
             pod = self.rng.choice(serving)
-            self.homes[caller] = (pod, self.now + self.RENEWED_SECONDS * self.rng.uniform(0.9, 1.1))
+            self.homes[client] = (pod, self.now + self.RENEWED_SECONDS * self.rng.uniform(0.9, 1.1))
         return pod
 
     # ------------------------------------------------------------------ the server
@@ -105,19 +105,19 @@ class CallersWorld(World):
     def _finish(self, pod, began, batch):
         now = self.now
         compute = (now - began) * 1e6
-        for i, (arrival, caller) in enumerate(batch):
+        for i, (arrival, client) in enumerate(batch):
             latency = (now - arrival) * 1e6
             pod.log.append((now, latency, (began - arrival) * 1e6, compute, i == 0))
             self.latencies.append((now, latency))
-            if caller is not None and caller < self.callers:
-                self._push(now + self._soon(self.server.back), "send", caller)
+            if client is not None and client < self.clients:
+                self._push(now + self._soon(self.server.back), "send", client)
         self.answered += len(batch)
         executions, total = pod.statistics.get(len(batch), (0, 0))
         pod.statistics[len(batch)] = (executions + 1, total + int(compute * 1000))
         self._push(now + self._soon(self.server.gap), "free", pod)
 
-    def _arrive(self, pod, caller):
-        pod.queue.append((self.now, caller))
+    def _arrive(self, pod, client):
+        pod.queue.append((self.now, client))
         self.sent += 1
         delay = pod.settings.max_queue_delay_microseconds
         if delay:
@@ -163,10 +163,10 @@ class CallersWorld(World):
             self._start(pod, self.now)
 
     def pod(self, name, start_seconds):
-        return CalledPod(name, self.now, self.now + start_seconds, self.durable)
+        return ClosedLoopPod(name, self.now, self.now + start_seconds, self.durable)
 
 
-class HostWorld(CallersWorld):
+class HostWorld(ClosedLoopWorld):
     """Pods on one host, where each execution takes all of its cores: n at a time take n times as long, and more."""
 
     LOST = 0.12  # for each further execution
@@ -187,10 +187,10 @@ class HostWorld(CallersWorld):
         return replace(found, pending_growth_rate=slope)
 
 
-def throughput(server, settings, replicas, callers, *, seconds=60.0, seed=1):
+def throughput(server, settings, replicas, clients, *, seconds=60.0, seed=1):
     """Answers per second on that many replicas, with nothing decided."""
-    world = CallersWorld(server, callers=callers, seed=seed)
-    world.pods = [CalledPod(f"p{i}", world.now, world.now, settings) for i in range(replicas)]
+    world = ClosedLoopWorld(server, clients=clients, seed=seed)
+    world.pods = [ClosedLoopPod(f"p{i}", world.now, world.now, settings) for i in range(replicas)]
     world.run(seconds / 4, seconds / 4, deciding=False)
     before = world.answered
     world.run(seconds, seconds, deciding=False)

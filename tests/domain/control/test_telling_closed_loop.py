@@ -1,8 +1,8 @@
-"""Callers who wait for their answers are told from a stream by how they answer to a change."""
+"""Closed-loop clients are told apart from open-loop arrivals by their response to a change."""
 
 import pytest
-from callers import CallersWorld, HostWorld, Server
-from test_callers import CALLERS, share_of_the_best, spec
+from closed_loop_world import ClosedLoopWorld, HostWorld, Server
+from test_closed_loop import CLIENTS, share_of_the_best, spec
 from throughline.api.batching import BatchSettings
 from throughline.domain.control import closed_loop
 from throughline.domain.control.closed_loop import Load, responded
@@ -29,7 +29,7 @@ HOST = Server(2200, 320, parallel=2, gap=300, back=1500)
         (300.0, 64.0, 2220.0, False),  # another hour's load
     ],
 )
-def test_as_many_under_way_while_much_more_is_served_are_callers(at_seconds, in_flight, per_second, told):
+def test_as_many_in_flight_while_much_more_is_served_are_closed_loop_clients(at_seconds, in_flight, per_second, told):
     assert responded(BEFORE, Load(at_seconds, "64/0×2", 1, in_flight, per_second)) is told
 
 
@@ -50,7 +50,7 @@ def test_what_goes_against_a_change_need_not_be_so_much(pods, per_second, told):
     assert responded(before, Load(125.0, "64/0×2", pods, 63.0, per_second)) is told
 
 
-def test_few_under_way_tell_nothing():
+def test_few_in_flight_tell_nothing():
     before = BEFORE._replace(in_flight=4.0)
     assert not responded(before, Load(125.0, "64/0×2", 1, 4.0, 2220.0))
 
@@ -59,8 +59,8 @@ def test_without_a_change_nothing_is_told():
     assert not responded(None, BEFORE)
 
 
-def test_batches_of_before_a_change_tell_nothing():
-    """A burst has filled batches of 40 on one pod; a stream of what is served now would make small ones."""
+def test_batches_from_before_a_change_tell_nothing():
+    """A burst has filled batches of 40 on one pod; open-loop arrivals of the present rate would make small ones."""
     demand = Demand(
         arrivals_per_second=800.0, wanted_per_second=800.0, served_per_second=800.0, requests_per_second=800.0,
         failures_per_second=0.0, cancelled_per_second=0.0, items_per_request=1.0, in_flight=9.0, mean_us=11_000.0,
@@ -75,17 +75,17 @@ def one_replica(slo_ms=100):
     return spec(1, 1, slo_ms) | {"batching": {"instances": {"min": 1, "max": 4}}}
 
 
-def test_callers_whose_batches_are_as_a_streams_are_told_by_their_answer_to_batching():
-    """64 callers on two instances are 20 a batch, of a stream it would be 15."""
-    world = CallersWorld(GPU.slower(4), callers=CALLERS, spec=one_replica(400), start_seconds=3.0)
+def test_closed_loop_clients_with_open_loop_batches_are_told_by_their_response():
+    """64 clients on two instances make batches of 20; open-loop arrivals would make 15."""
+    world = ClosedLoopWorld(GPU.slower(4), clients=CLIENTS, spec=one_replica(400), start_seconds=3.0)
     world.run(120)
-    assert world.state.clients_in_flight == pytest.approx(CALLERS, rel=0.15)
+    assert world.state.clients_in_flight == pytest.approx(CLIENTS, rel=0.15)
     assert world.state.problem.closed_loop
 
 
 def test_a_change_that_serves_them_less_is_taken_back():
     """One instance is predicted to do more than two, and does less."""
-    world = CallersWorld(GPU.slower(4), callers=CALLERS, spec=one_replica(400), start_seconds=3.0)
+    world = ClosedLoopWorld(GPU.slower(4), clients=CLIENTS, spec=one_replica(400), start_seconds=3.0)
     world.run(400)
     (rejected,) = world.status.control.rejected
     assert (rejected.settings.instances, world.durable.instances) == (1, 2)
@@ -101,17 +101,17 @@ def test_a_trial_on_one_pod_that_takes_from_its_peer_is_taken_back():
     for rate, seconds in ((700, 120), (1060, 120), (106, 90), (0, 20)):
         world.rate = rate
         world.run(seconds)
-    world.call(CALLERS // 2)
+    world.set_clients(CLIENTS // 2)
     world.run(150)
     back = next(d.message for d in world.status.decisions if d.reason == "RolledBack")
     assert "served to closed-loop clients" in back
     assert "CanaryPassed" not in {d.reason for d in world.status.decisions}  # it never came to both
     assert world.durable.instances == 1
-    assert world.state.clients_in_flight == pytest.approx(CALLERS / 2, rel=0.15)
+    assert world.state.clients_in_flight == pytest.approx(CLIENTS / 2, rel=0.15)
 
 
-def test_a_stream_that_is_batched_at_last_is_none():
-    world = CallersWorld(GPU.slower(4), rate=60, spec=one_replica(400), start_seconds=3.0)
+def test_open_loop_arrivals_that_are_batched_at_last_are_no_clients():
+    world = ClosedLoopWorld(GPU.slower(4), rate=60, spec=one_replica(400), start_seconds=3.0)
     world.run(200)
     assert world.durable.max_batch_size > 1
     assert world.state.clients_in_flight == 0

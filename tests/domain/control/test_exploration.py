@@ -33,14 +33,14 @@ def at_four(cost):
     return world
 
 
-def tries(world):
+def explored(world):
     return [d for d in world.status.decisions if "come full" in d.message]
 
 
 def test_what_smaller_batches_do_not_show_is_found_by_trying():
     world = at_four(pays_late)
     world.run(400)
-    assert tries(world)
+    assert explored(world)
     assert world.durable.max_batch_size >= 16
     assert world.p99_ms(60) < 1000
 
@@ -56,4 +56,4 @@ def test_without_the_trial_it_stays_where_it_has_learned(monkeypatch):
 def test_what_was_tried_in_vain_is_not_tried_again_and_again():
     world = at_four(never_pays)
     world.run(1200)
-    assert len(tries(world)) <= 3
+    assert len(explored(world)) <= 3
