@@ -47,16 +47,16 @@ def test_a_tight_slo_keeps_batches_small():
 
 
 def test_no_setting_meets_an_slo_below_one_execution():
-    option = best(ServiceTimeModel(50_000, 1000), 10, slo_ms=20)
-    assert option.needed is None
-    assert not option.feasible
+    candidate = best(ServiceTimeModel(50_000, 1000), 10, slo_ms=20)
+    assert candidate.needed is None
+    assert not candidate.feasible
 
 
 def test_where_replicas_lack_the_most_is_made_of_those_there_are():
-    option = best(ServiceTimeModel(4000, 200), 100_000, max_replicas=2)
-    assert not option.feasible
-    assert option.replicas == 2
-    assert option.capacity_per_second >= 3000
+    candidate = best(ServiceTimeModel(4000, 200), 100_000, max_replicas=2)
+    assert not candidate.feasible
+    assert candidate.replicas == 2
+    assert candidate.capacity_per_second >= 3000
 
 
 def test_instances_are_not_taken_where_they_do_not_help():
@@ -124,11 +124,11 @@ EIGHT = BatchSettings(max_batch_size=8, instances=1)  # 1,250 items per second o
 
 
 def test_closed_loop_clients_answered_in_time_need_no_replica_for_what_they_would_send_faster():
-    option = evaluate(calling(1400, 64), EIGHT)
+    candidate = evaluate(calling(1400, 64), EIGHT)
     assert evaluate(calling(1400, 64, closed_loop=False), EIGHT).needed == 2
-    assert (option.needed, option.feasible) == (1, True)
+    assert (candidate.needed, candidate.feasible) == (1, True)
     # 64 clients and 1,428 answers per second: 45 ms each.
-    assert option.p99_us == pytest.approx(2 * 64e6 / option.closed_per_second)
+    assert candidate.p99_us == pytest.approx(2 * 64e6 / candidate.closed_per_second)
 
 
 def test_they_do_where_their_answers_come_late():

@@ -309,7 +309,7 @@ def test_a_server_slower_than_predicted_gets_more_room_by_the_measured_error():
     plain = world.replicas
     slow = settle(World(spiky(0.05, 4), 200, slo_ms=400), 500)
     assert slow.replicas >= plain
-    assert slow.state.known.error_permille > world.state.known.error_permille
+    assert slow.state.estimate.error_permille > world.state.estimate.error_permille
 
 
 def test_latency_that_load_does_not_cause_buys_no_replicas():

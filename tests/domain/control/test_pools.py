@@ -8,8 +8,8 @@ from throughline.api.batching import BatchSettings
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import Action, ControlStatus, PoolKnowledge, ServiceTime
 from throughline.domain.control.choose import Candidate
-from throughline.domain.control.context import moved
-from throughline.domain.control.pools import COOL_DOWN_SECONDS, SAVES, Place, cheapest
+from throughline.domain.control.context import on_pool
+from throughline.domain.control.pools import COOL_DOWN_SECONDS, MIN_SAVINGS, PoolCandidate, cheapest
 from throughline.domain.observed import PoolView, Unavailable
 from world import Pod, World, linear
 
@@ -108,7 +108,7 @@ def test_it_does_not_come_and_go_at_constant_demand():
     assert all(b - a >= 300 for (a, _), (b, _) in zip(world.moves, world.moves[1:], strict=False))
 
 
-def test_a_full_pool_is_left_for_a_dearer_one_and_returned_to_when_there_is_room():
+def test_a_full_pool_is_left_for_a_costlier_one_and_returned_to_when_there_is_room():
     rate = [40.0]
     pools = [pool("cheap", 1, 2), pool("dear", 3, 20)]
     world = Pools(pools, lambda _: rate[0], speeds={"cheap": FAST, "dear": FAST})
@@ -153,32 +153,32 @@ def test_what_a_service_costs_is_near_to_the_better_pool_by_hindsight():
 prices = st.floats(0.1, 100.0)
 
 
-def place(name, cost, *, needed=1, most=10, measured=True):
-    option = Candidate(BatchSettings(max_batch_size=1), 10.0, needed, needed or most, 1e5, cost, 10.0, 10.0)
-    return Place(pool(name, 1), option, most, measured)
+def pool_candidate(name, cost, *, needed=1, most=10, measured=True):
+    candidate = Candidate(BatchSettings(max_batch_size=1), 10.0, needed, needed or most, 1e5, cost, 10.0, 10.0)
+    return PoolCandidate(pool(name, 1), candidate, most, measured)
 
 
 @settings(max_examples=500)
 @given(prices, st.lists(st.tuples(prices, st.sampled_from([1, 10, 11, None])), max_size=7), st.booleans())
-def test_never_a_dearer_pool_than_another_that_is_able(here_cost, others, room_lacks):
-    here = place("here", here_cost, needed=11 if room_lacks else 1)
-    places = [place(str(i), cost, needed=needed) for i, (cost, needed) in enumerate(others)]
-    able = [p.option.cost_per_hour for p in places if p.able]
-    target = cheapest(here, places, room_lacks=room_lacks)
+def test_never_a_costlier_pool_than_another_that_is_feasible(here_cost, others, infeasible_here):
+    here = pool_candidate("here", here_cost, needed=11 if infeasible_here else 1)
+    pool_candidates = [pool_candidate(str(i), cost, needed=needed) for i, (cost, needed) in enumerate(others)]
+    feasible = [p.best.cost_per_hour for p in pool_candidates if p.feasible]
+    target = cheapest(here, pool_candidates, infeasible_here=infeasible_here)
     if target is not None:
-        assert target.able
-        assert target.option.cost_per_hour == min(able)
-        assert room_lacks or target.option.cost_per_hour < here_cost
-    elif room_lacks:
-        assert not able
+        assert target.feasible
+        assert target.best.cost_per_hour == min(feasible)
+        assert infeasible_here or target.best.cost_per_hour < here_cost
+    elif infeasible_here:
+        assert not feasible
     else:
-        assert all(cost >= (1.0 - SAVES) * here_cost for cost in able)
+        assert all(cost >= (1.0 - MIN_SAVINGS) * here_cost for cost in feasible)
 
 
 @given(prices, prices)
 def test_what_is_moved_to_is_never_left_again_for_where_it_came_from(one, other):
-    a, b = place("a", one), place("b", other)
-    assert not (cheapest(a, [b], room_lacks=False) and cheapest(b, [a], room_lacks=False))
+    a, b = pool_candidate("a", one), pool_candidate("b", other)
+    assert not (cheapest(a, [b], infeasible_here=False) and cheapest(b, [a], infeasible_here=False))
 
 
 # ---------------------------------------------------------------------------- what is kept
@@ -188,23 +188,23 @@ LEARNED = ServiceTime(alpha_microseconds=4000, beta_microseconds=200, executions
 
 def test_what_was_learned_on_a_pool_is_known_again_when_it_is_returned_to():
     first = ControlStatus(pool="a", model_hash="r", service_time=LEARNED, last_move="2026-01-01T00:00:00Z")
-    there = moved(first, "b", assume=True)
+    there = on_pool(first, "b", assume=True)
     assert (there.pool, there.last_move) == ("b", first.last_move)
     assert there.service_time == LEARNED.model_copy(update={"executions": 0}), "as fast as before, of no execution"
-    back = moved(there, "a", assume=True)
+    back = on_pool(there, "a", assume=True)
     assert back.service_time == LEARNED
     assert back.pools == [], "an assumption is no experience"
 
 
 def test_without_the_strategy_nothing_is_assumed_of_another_pool():
     first = ControlStatus(pool="a", model_hash="r", service_time=LEARNED)
-    assert moved(first, "b", assume=False).service_time is None
+    assert on_pool(first, "b", assume=False).service_time is None
 
 
 def test_eight_pools_are_remembered_the_last_left():
     control = ControlStatus(pool="p0", model_hash="r", service_time=LEARNED)
     for i in range(1, 12):
-        control = moved(control, f"p{i}", assume=True).model_copy(update={"service_time": LEARNED})
+        control = on_pool(control, f"p{i}", assume=True).model_copy(update={"service_time": LEARNED})
     assert [k.name for k in control.pools] == [f"p{i}" for i in range(3, 11)]
     assert all(isinstance(k, PoolKnowledge) for k in control.pools)
 

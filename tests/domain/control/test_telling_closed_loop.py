@@ -67,7 +67,10 @@ def test_batches_from_before_a_change_tell_nothing():
         p99_us=None, saturated=False, overloaded=False, queue_stationary=True, mean_batch=40.0, skew=1.0, unloaded=(),
     )  # fmt: skip
     settings = BatchSettings(max_batch_size=64, max_queue_delay_microseconds=0, instances=2)
-    told = [closed_loop.wait(demand, ServiceTimeModel(4600, 375), settings, 3, mixed=mixed) for mixed in (False, True)]
+    told = [
+        closed_loop.is_closed_loop(demand, ServiceTimeModel(4600, 375), settings, 3, mixed=mixed)
+        for mixed in (False, True)
+    ]
     assert told == [True, False]
 
 

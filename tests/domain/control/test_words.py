@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GONE = Unavailable("PrometheusUnreachable", "Prometheus does not answer")
 
 
-def option(settings: BatchSettings, needed: int | None, replicas: int) -> Candidate:
+def candidate(settings: BatchSettings, needed: int | None, replicas: int) -> Candidate:
     return Candidate(settings, 100.0, needed, replicas, 5000.0, 1.0, 1.0, 90.0)
 
 
@@ -45,11 +45,11 @@ def test_a_hold_records_the_replicas_and_settings_that_are_held():
 
 
 def test_settings_that_no_number_of_replicas_could_serve_are_said_to_be_so():
-    best, current = option(BATCHED, 4, 4), option(UNBATCHED, None, 10)
+    best, current = candidate(BATCHED, 4, 4), candidate(UNBATCHED, None, 10)
     said = _gain_text(ProposedChange(best, current, (best, current)))
     assert said == "4 replicas suffice; with the settings in force no number of replicas meets the SLO"
     assert (
-        _gain_text(ProposedChange(option(BATCHED, 1, 1), option(UNBATCHED, 3, 3), ()))
+        _gain_text(ProposedChange(candidate(BATCHED, 1, 1), candidate(UNBATCHED, 3, 3), ()))
         == "1 replica suffices instead of 3"
     )
 

@@ -194,8 +194,8 @@ def test_each_load_is_judged_before_the_next_and_the_slo_is_met(kind):
     back = [d for d in world.status.decisions if d.action.value == "Rollback"]
     assert len(back) <= 1
     assert world.p99_ms(60) < 100
-    known = ServiceTimeModel.of(world.state.known, 1)
-    size = world.state.known.largest_batch
+    known = ServiceTimeModel.of(world.state.estimate, 1)
+    size = world.state.estimate.largest_batch
     assert known.service_us(size, 1) == pytest.approx(1000 * (4 + 0.2 * size), rel=0.2)
     for _, reason, message in texts:
         assert reason not in {"SLOInfeasible", "AtMaxReplicas", "NoEffectiveAction"}, message

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
 
-# A change pays for its reload when the score grows by this factor; a little less when the SLO is missed.
+# A change pays for its reload when the objective grows by this factor; a little less when the SLO is missed.
 MIN_IMPROVEMENT = 1.2
 MIN_IMPROVEMENT_SLO_VIOLATED = 1.15
 # Closed-loop clients get the throughput itself, where others only get room for bursts; and what they get is measured,
@@ -85,21 +85,21 @@ def alternatives(
     if current.settings != chosen.settings:
         rows.append(alternative(current, "in force"))
     shown = {chosen.settings, current.settings}
-    rest = sorted((o for o in options if o.settings not in shown), key=lambda o: (o.replicas, -o.score))
+    rest = sorted((o for o in options if o.settings not in shown), key=lambda o: (o.replicas, -o.objective))
     sizes = {chosen.settings.max_batch_size}
-    for option in rest:
-        if option.settings.max_batch_size in sizes:
+    for candidate in rest:
+        if candidate.settings.max_batch_size in sizes:
             continue
-        sizes.add(option.settings.max_batch_size)
-        if option.needed is None:
+        sizes.add(candidate.settings.max_batch_size)
+        if candidate.needed is None:
             verdict = f"p99 cannot be within {plain(ctx.slo_us / 1000, 6)} ms"
-        elif not option.feasible:
-            verdict = f"needs {count(option.needed, 'replica')}, {ctx.max_replicas} may run"
-        elif option.replicas > chosen.replicas:
+        elif not candidate.feasible:
+            verdict = f"needs {count(candidate.needed, 'replica')}, {ctx.max_replicas} may run"
+        elif candidate.replicas > chosen.replicas:
             verdict = "costs more"
         else:
             verdict = "less room for bursts"
-        rows.append(alternative(option, verdict))
+        rows.append(alternative(candidate, verdict))
     return rows
 
 
@@ -129,10 +129,10 @@ def _advance_rollout(ctx: Context, trial: Trial, rejected: tuple[RejectedSetting
         verdict = Verdict(Outcome.COMMIT, "not judged, as more arrives than is served")
 
     def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
-        line = record(
+        entry = record(
             ctx.now, action, reason, text, inputs=inputs_text(ctx), replicas=view.replicas or 0, settings=settings
         )
-        return (line,)
+        return (entry,)
 
     if verdict.outcome is Outcome.WATCHING:
         if trial.pod is None:
@@ -214,7 +214,7 @@ def exceeds_switching_cost(ctx: Context, problem: Problem, best: Candidate, curr
         return False
     if not best.feasible and best.p99_us > current.p99_us and _meets(ctx, problem):
         return False  # what meets the SLO is not left for what is predicted to be slower
-    if best.settings.instances < current.settings.instances and best.score >= current.score:
+    if best.settings.instances < current.settings.instances and best.objective >= current.objective:
         return True  # an instance that does no good holds memory
     min_improvement = (
         MIN_IMPROVEMENT_CLOSED_LOOP
@@ -223,7 +223,7 @@ def exceeds_switching_cost(ctx: Context, problem: Problem, best: Candidate, curr
         if ctx.slo_violated
         else MIN_IMPROVEMENT
     )
-    return best.score >= min_improvement * max(current.score, 1e-9) or (
+    return best.objective >= min_improvement * max(current.objective, 1e-9) or (
         not best.feasible and best.p99_us < current.p99_us / MIN_IMPROVEMENT
     )
 
@@ -245,7 +245,7 @@ def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...
         text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
         return BatchStep(ctx.settings, rejected=rejected, message=text)
     blocked_now = Blocked(rejected)
-    seen = ctx.state.known.largest_batch if ctx.state.known else 0
+    seen = ctx.state.estimate.largest_batch if ctx.state.estimate else 0
     meets = _meets(ctx, problem)
     situation = (problem._replace(demand_per_second=0.0), ctx.settings, blocked_now, seen, ctx.slo_violated, meets)
     demand = problem.demand_per_second
@@ -301,7 +301,7 @@ def _gain_text(weighed: ProposedChange) -> str:
         if current.needed is None:
             return f"{enough}; with the settings in force no number of replicas meets the SLO"
         return f"{enough} instead of {current.needed}"
-    return f"{number(min(best.score / max(current.score, 1e-9), 99))}× the headroom"
+    return f"{number(min(best.objective / max(current.objective, 1e-9), 99))}× the headroom"
 
 
 def _blocked_by(ctx: Context, problem: Problem, demand: Demand) -> str:
@@ -331,7 +331,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     rows = alternatives(ctx, options, best, current)
     why = f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {_gain_text(weighed)}"
 
-    def line(action: Action, reason: str, text: str) -> tuple[DecisionRecord, ...]:
+    def entry(action: Action, reason: str, text: str) -> tuple[DecisionRecord, ...]:
         return (
             record(
                 ctx.now, action, reason, text, inputs=inputs_text(ctx), predicted=predicted_text(best),
@@ -340,8 +340,10 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         )  # fmt: skip
 
     if view.spec.batching.mode is BatchingMode.RECOMMEND:
-        news = () if view.status.batch.recommended == best.settings else line(Action.RECOMMEND, "BetterSettings", why)
-        return BatchStep(ctx.settings, rejected=rejected, records=news, recommended=best.settings)
+        records = (
+            () if view.status.batch.recommended == best.settings else entry(Action.RECOMMEND, "BetterSettings", why)
+        )
+        return BatchStep(ctx.settings, rejected=rejected, records=records, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.slo_violated or not current.feasible or current.replicas > (view.replicas or 0)
     large = problem.closed_loop and not ctx.costly
@@ -368,11 +370,11 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         trial = trial.model_copy(update={"pod": pod.name})
         text = f"{why}; canary on pod {pod.name}"
         return BatchStep(
-            ctx.settings, {pod.uid: best.settings}, trial, rejected, line(Action.TRIAL, "CanaryStarted", text),
+            ctx.settings, {pod.uid: best.settings}, trial, rejected, entry(Action.TRIAL, "CanaryStarted", text),
             changed=True,
         )  # fmt: skip
     return BatchStep(
-        best.settings, trial=trial, rejected=rejected, records=line(Action.BATCH, "BetterSettings", why),
+        best.settings, trial=trial, rejected=rejected, records=entry(Action.BATCH, "BetterSettings", why),
         changed=True,
     )  # fmt: skip
 
@@ -383,7 +385,7 @@ def _preempt(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...])
     """
     if ctx.costly:
         return None
-    learned = ctx.state.known is not None and ctx.state.known.largest_batch > 1
+    learned = ctx.state.estimate is not None and ctx.state.estimate.largest_batch > 1
     if not (ctx.slo_violated and learned and ctx.seconds_since(trial.started) >= PREEMPT_SECONDS):
         return None
     step = _choose(ctx, rejected, pause_seconds=PREEMPT_SECONDS)
@@ -407,11 +409,11 @@ def _below(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep | 
     below = 2 ** ((by.settings.max_batch_size - 1).bit_length() - 1)  # the largest power of two that is smaller
     settings = ctx.settings.model_copy(update={"max_batch_size": max(least, below)})
     text = f"{settings_text(ctx.settings)} rolled back: {block_text(by.blocked_by, by.reason)}"
-    line = record(
+    entry = record(
         ctx.now, Action.ROLLBACK, "RolledBack", text, inputs=inputs_text(ctx), replicas=ctx.view.replicas or 0,
         settings=settings,
     )  # fmt: skip
-    return BatchStep(settings, rejected=rejected, records=(line,), changed=True, message=text, rolled_back=True)
+    return BatchStep(settings, rejected=rejected, records=(entry,), changed=True, message=text, rolled_back=True)
 
 
 def step(ctx: Context) -> BatchStep:

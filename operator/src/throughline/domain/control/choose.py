@@ -30,11 +30,11 @@ QUEUE_DELAYS_MICROSECONDS = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 MAX_DELAY_SHARE = 0.1
 # Batches further than this beyond the largest one seen are extrapolation.
 MAX_BATCH_GROWTH = 8
-# Settings whose score is this near to the best are as good, and the smaller of them need less memory.
+# Settings whose objective is this near to the best tie, and the smaller of them need less memory.
 TIE_TOLERANCE = 0.98
 # The prediction must leave this part of the SLO unused.
 SLO_HEADROOM = 0.06
-# Share of the closed-loop throughput in the score, by the kind of client.
+# Share of the closed-loop throughput in the objective, by the kind of client.
 CLOSED_WEIGHT = 0.9
 OPEN_WEIGHT = 0.05
 # And replicas this much above the demand.
@@ -79,7 +79,7 @@ class Candidate(NamedTuple):
     replicas: int  # `needed` within the bounds
     p99_us: float  # corrected, at the demand spread over `replicas`
     cost_per_hour: float
-    score: float
+    objective: float
     closed_per_second: float  # of one replica, from closed-loop clients
 
     @property
@@ -202,29 +202,29 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
         replicas=replicas,
         p99_us=problem.bias(settings) * p99,
         cost_per_hour=replicas * problem.price_per_hour,
-        score=capacity ** (1.0 - weight) * closed**weight,
+        objective=capacity ** (1.0 - weight) * closed**weight,
         closed_per_second=closed,
     )
 
 
 @dataclass(slots=True)
 class _Best:
-    """What an option must do to be chosen over those found so far."""
+    """What a candidate must do to be chosen over those found so far."""
 
     wanted: float
     weight: float
-    waived: bool = False  # closed-loop clients, so that an option may be chosen without carrying what is wanted
+    waived: bool = False  # closed-loop clients, so that a candidate may be chosen without carrying the demand
     replicas: float = math.inf  # of the best that is feasible
-    top: float = 0.0  # score of those with as many replicas
-    most: float = -1.0  # capacity of those that are able, though not with the replicas that may run; -1: there is none
+    top: float = 0.0  # objective of those with as many replicas
+    most: float = -1.0  # capacity of those that meet the SLO with more replicas than may run; -1: there is none
 
-    def add(self, option: Candidate) -> None:
-        if option.feasible and option.replicas < self.replicas:
-            self.replicas, self.top = option.replicas, option.score
-        elif option.feasible and option.replicas == self.replicas:
-            self.top = max(self.top, option.score)
-        if option.needed is not None:
-            self.most = max(self.most, option.capacity_per_second)
+    def add(self, candidate: Candidate) -> None:
+        if candidate.feasible and candidate.replicas < self.replicas:
+            self.replicas, self.top = candidate.replicas, candidate.objective
+        elif candidate.feasible and candidate.replicas == self.replicas:
+            self.top = max(self.top, candidate.objective)
+        if candidate.needed is not None:
+            self.most = max(self.most, candidate.capacity_per_second)
 
     def excludes(self, fewest: float, most: float, closed: float) -> bool:
         """Whether what carries at most `most`, so needs `fewest` at least, and `closed` in closed loop, loses."""
@@ -235,15 +235,15 @@ class _Best:
         return fewest == self.replicas and most ** (1.0 - self.weight) * closed**self.weight < TIE_TOLERANCE * self.top
 
     def must_carry(self, fewest: float, closed: float) -> float:
-        """Items per second that one replica must carry for the option to be chosen; negative where nothing is asked."""
+        """Items per second that one replica must carry for the candidate to be chosen; negative: any."""
         if self.waived and fewest < self.replicas:
             return -1.0
         if self.replicas == math.inf:
             return self.most
         as_many = 0.0 if self.waived else self.wanted / (self.replicas + _WHOLE)
         if self.top > 0:
-            score = (TIE_TOLERANCE * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
-            as_many = max(as_many, score)
+            objective = (TIE_TOLERANCE * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
+            as_many = max(as_many, objective)
         fewer = self.wanted / (self.replicas - 1 + _WHOLE) if fewest < self.replicas else math.inf
         return min(as_many, fewer)
 
@@ -282,9 +282,9 @@ def search(problem: Problem, space: Iterable[BatchSettings], current: Candidate)
                 problem.curve, plain, best.must_carry(fewest, closed), problem.limit_us(settings), problem.dispersion
             ):
                 continue
-            option = evaluate(problem, settings)
-            found.append(option)
-            best.add(option)
+            candidate = evaluate(problem, settings)
+            found.append(candidate)
+            best.add(candidate)
     return found
 
 
@@ -296,16 +296,16 @@ def _size(settings: BatchSettings) -> tuple[int, int, int]:
 def choose(options: Sequence[Candidate]) -> Candidate:
     """The cheapest that meets the SLO; where none does, the one that comes nearest to it.
 
-    Raises ValueError when there is no option.
+    Raises ValueError when there is no candidate.
     """
     feasible = [o for o in options if o.feasible]
     if not feasible:
-        able = [o for o in options if o.needed is not None]
-        if able:  # the replicas are what lacks: get the most out of those there are
-            return max(able, key=lambda o: (o.capacity_per_second, o.score, [-x for x in _size(o.settings)]))
+        attainable = [o for o in options if o.needed is not None]
+        if attainable:  # replicas are lacking: get the most out of those there are
+            return max(attainable, key=lambda o: (o.capacity_per_second, o.objective, [-x for x in _size(o.settings)]))
         return min(options, key=lambda o: (o.p99_us, _size(o.settings)))
     cheapest = min(o.cost_per_hour for o in feasible)
     fewest = min(o.replicas for o in feasible if o.cost_per_hour <= cheapest)
     best = [o for o in feasible if o.cost_per_hour <= cheapest and o.replicas == fewest]
-    top = max(o.score for o in best)
-    return min((o for o in best if o.score >= TIE_TOLERANCE * top), key=lambda o: _size(o.settings))
+    top = max(o.objective for o in best)
+    return min((o for o in best if o.objective >= TIE_TOLERANCE * top), key=lambda o: _size(o.settings))

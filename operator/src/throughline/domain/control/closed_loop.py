@@ -49,7 +49,9 @@ class Load(NamedTuple):
     per_second: float  # items
 
 
-def wait(demand: Demand, curve: ServiceTimeModel, settings: BatchSettings, ready: int, *, mixed: bool = False) -> bool:
+def is_closed_loop(
+    demand: Demand, curve: ServiceTimeModel, settings: BatchSettings, ready: int, *, mixed: bool = False
+) -> bool:
     """Whether the load is of closed-loop clients: more is in flight than open-loop arrivals of that rate would leave
     waiting, and yet no queue grows; or batches are larger than those would make them, since answered clients come back
     together. `mixed`: the batches are still those of before a change, too.
@@ -94,7 +96,7 @@ def update(
     since = state.served_since
     if since is None or since[0] != served_by:
         since = (served_by, now_seconds if since is not None else -math.inf)
-    seen = wait(demand, curve, settings, ready, mixed=now_seconds - since[1] < window_seconds)
+    seen = is_closed_loop(demand, curve, settings, ready, mixed=now_seconds - since[1] < window_seconds)
     if demand.queue_stationary and ready:
         now = Load(now_seconds, *served_by, demand.in_flight, demand.served_per_second)
         if load is not None and (load.settings, load.pods) != served_by:

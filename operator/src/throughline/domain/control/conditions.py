@@ -76,7 +76,7 @@ def _warm(ctx: Context) -> bool:
     """Whether what was measured is of a model that has been in use for a while: its first requests may take many times
     as long, and nobody is to change a spec for them.
     """
-    known = ctx.state.known
+    known = ctx.state.estimate
     return (
         any(p.ready_seconds >= WARM_SECONDS for p in ctx.serving)
         and not ctx.warming_up

@@ -258,7 +258,7 @@ def bias_is_kept(old: ServiceTime | None, bias: float) -> bool:
     return old is not None and not _differs(old.error_permille, round(1000 * bias), BIAS_NOISE)
 
 
-def kept(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None:
+def persisted(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None:
     """What to persist: the old line while the new one says the same."""
     if old is None or new is None:
         return new
@@ -274,7 +274,7 @@ def kept(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None
     return new
 
 
-def moved(control: ControlStatus, pool: str, *, assume: bool) -> ControlStatus:
+def on_pool(control: ControlStatus, pool: str, *, assume: bool) -> ControlStatus:
     """What is known on another pool: what was learned there before. `assume`: a pool that was never tried is taken to
     be as fast as the one before, of no execution, until it has shown.
     """
@@ -299,12 +299,12 @@ def build_context(view: ServiceView, state: ControllerState) -> tuple[Context, S
     if state.model_hash != view.model_hash:
         state = ControllerState()
     if state.pool != pool_name:
-        state = state.moved(pool_name) if state.pool else state._replace(pool=pool_name)
+        state = state.on_pool(pool_name) if state.pool else state._replace(pool=pool_name)
     if control.model_hash != view.model_hash:
         # Another model: what was learned does not hold, what is in force still does.
         control = ControlStatus(pool=pool_name, model_hash=view.model_hash)
     elif control.pool != pool_name:
-        control = moved(control, pool_name, assume=view.spec.placement.strategy is PlacementStrategy.CHEAPEST)
+        control = on_pool(control, pool_name, assume=view.spec.placement.strategy is PlacementStrategy.CHEAPEST)
     batching = view.spec.batching
     if batching.mode == "Fixed" and batching.fixed is not None:
         settings = batching.fixed
@@ -317,7 +317,7 @@ def build_context(view: ServiceView, state: ControllerState) -> tuple[Context, S
     state = update(view, serving, state, demand, settings)
     state = state._replace(budget=spend(state.budget, demand, slo_us, view.now_seconds))
     # `update` may have learned from this sample already; the persisted line fills in what it has not seen.
-    learned = estimate(state.estimator, state.known or control.service_time)
+    learned = estimate(state.estimator, state.estimate or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
         max_replicas = min(max_replicas, max(view.pool.capacity_replicas, view.held, 1))
@@ -327,11 +327,11 @@ def build_context(view: ServiceView, state: ControllerState) -> tuple[Context, S
         view, state, control, demand, None, None, settings, slo_us, max_replicas, price, serving, schedule=schedule
     )
     if learned is None or demand is None:
-        return context._replace(state=state._replace(known=learned)), learned
+        return context._replace(state=state._replace(estimate=learned)), learned
     return _build_problem(context, demand, learned, since_last)
 
 
-def provided(
+def forecast_demand(
     demand: Demand, samples: Sequence[ArrivalSample], season: Season, horizon_seconds: float, floor_per_second: float,
     *, scaling: bool, calm_per_second: float | None = None, budget: Budget | None = None,
 ) -> tuple[Forecast | None, float]:  # fmt: skip
@@ -387,7 +387,7 @@ def _build_problem(
     waiting = state.closed_loop_samples >= closed_loop.CLOSED_LOOP_SAMPLES
     horizon_seconds = 0.0 if recently_started(context.serving) else state.start_seconds + SAMPLE_INTERVAL_SECONDS
     floor = float(view.spec.slo.throughput_per_second or 0)
-    seen, ahead = provided(
+    seen, ahead = forecast_demand(
         demand, state.samples, state.season, horizon_seconds, floor,
         scaling=context.scaling, calm_per_second=state.calm_per_second, budget=None if waiting else state.budget,
     )  # fmt: skip
@@ -418,7 +418,7 @@ def _build_problem(
         floor_per_second=quantised(least, DEMAND_GRID, before.floor_per_second if before else 0.0) if waiting else 0.0,
     )
     state = state._replace(
-        known=learned,
+        estimate=learned,
         biases=biases,
         problem=problem,
         calm_per_second=calm,

@@ -1,5 +1,5 @@
-"""Exploration: changes that are tried although nothing is better by the score, where only a trial shows their worth or
-they cost nobody anything.
+"""Exploration: changes that are tried although no candidate has a better objective, where only a trial can show their
+gain, or where they cost nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _larger_batch(
     smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
     has learned.
     """
-    demand, known, size = ctx.demand, ctx.state.known, ctx.settings.max_batch_size
+    demand, known, size = ctx.demand, ctx.state.estimate, ctx.settings.max_batch_size
     most = ctx.view.spec.batching.max_batch_size.max
     if demand is None or known is None or demand.mean_batch is None or not ctx.short:
         return None
@@ -79,10 +79,10 @@ def _larger_batch(
         target = ctx.settings.model_copy(update={"max_batch_size": larger})
     if target in blocked or not memory_allows(ctx, target):
         return None
-    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
-    if (current.feasible and not option.feasible) or option.score < TIE_TOLERANCE * current.score:
+    current, candidate = evaluate(problem, ctx.settings), evaluate(problem, target)
+    if (current.feasible and not candidate.feasible) or candidate.objective < TIE_TOLERANCE * current.objective:
         return None
-    return ProposedChange(option, current, options, larger_batch=True)
+    return ProposedChange(candidate, current, options, larger_batch=True)
 
 
 def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> ProposedChange | None:
@@ -90,21 +90,21 @@ def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> Prop
     would get more by it and open-loop arrivals no less: which of them it is cannot be told of every load, and no model
     is reloaded for it.
     """
-    demand, known, instances = ctx.demand, ctx.state.known, ctx.settings.instances
+    demand, known, instances = ctx.demand, ctx.state.estimate, ctx.settings.instances
     if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:
         return None
     target = ctx.settings.model_copy(update={"instances": instances + 1})
     if instances >= ctx.view.spec.batching.instances.max or target in blocked:
         return None
-    current, option = evaluate(problem, ctx.settings), evaluate(problem, target)
-    gains = option.closed_per_second >= MIN_IMPROVEMENT_IN_PLACE * current.closed_per_second
-    if not gains or option.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
+    current, candidate = evaluate(problem, ctx.settings), evaluate(problem, target)
+    gains = candidate.closed_per_second >= MIN_IMPROVEMENT_IN_PLACE * current.closed_per_second
+    if not gains or candidate.capacity_per_second < current.capacity_per_second or not memory_allows(ctx, target):
         return None
-    return ProposedChange(option, current, (), one_more_instance=True)
+    return ProposedChange(candidate, current, (), one_more_instance=True)
 
 
 def exploration(
     ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Candidate]
 ) -> ProposedChange | None:
-    """A change that may be tried although nothing is better by the score."""
+    """A change that may be tried although no candidate has a better objective."""
     return _larger_batch(ctx, problem, blocked, options) or _one_more_instance(ctx, problem, blocked)

@@ -23,7 +23,7 @@ from throughline.domain.control.context import (
     SAMPLE_INTERVAL_SECONDS,
     bias_is_kept,
     default_bias,
-    provided,
+    forecast_demand,
     tells_of_bias,
     update_bias,
 )
@@ -274,7 +274,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
 def _same_load(stable: Stable, demand: Demand, in_flight: float | None) -> bool:
     """Whether as much is in flight as in the full pass, from clients of the same kind."""
     known = stable.problem.in_flight_per_replica
-    return quantised(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not closed_loop.wait(
+    return quantised(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not closed_loop.is_closed_loop(
         demand, stable.problem.curve, stable.settings, stable.replicas
     )
 
@@ -283,7 +283,7 @@ def _biases(
     stable: Stable, state: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
 ) -> Biases | None:
     """The measured biases with this sample; None where that makes it another problem."""
-    problem, settings, known, biases = stable.problem, stable.settings, state.known, state.biases
+    problem, settings, known, biases = stable.problem, stable.settings, state.estimate, state.biases
     if known is None:
         return None
     if not tells_of_bias(demand, problem.slo_us):
@@ -315,7 +315,7 @@ def _target_demand(
     if dispersion(seen, problem.dispersion) != problem.dispersion:
         return None
     floor = float(view.spec.slo.throughput_per_second or 0)
-    _, wanted = provided(
+    _, wanted = forecast_demand(
         demand,
         seen,
         state.season,

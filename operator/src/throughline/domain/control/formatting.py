@@ -93,20 +93,20 @@ def target_demand(ctx: Context) -> str:
     return f"{rate(ctx.target_demand)} (spec.slo.throughputPerSecond)"
 
 
-def predicted_text(option: Candidate) -> str:
+def predicted_text(candidate: Candidate) -> str:
     return (
-        f"p99 {duration(option.p99_us)}, capacity {rate(option.capacity_per_second * option.replicas)} "
-        f"on {count(option.replicas, 'replica')}, {money(option.cost_per_hour)} per hour"
+        f"p99 {duration(candidate.p99_us)}, capacity {rate(candidate.capacity_per_second * candidate.replicas)} "
+        f"on {count(candidate.replicas, 'replica')}, {money(candidate.cost_per_hour)} per hour"
     )
 
 
-def alternative(option: Candidate, verdict: str) -> Alternative:
+def alternative(candidate: Candidate, verdict: str) -> Alternative:
     return Alternative(
-        settings=option.settings,
-        replicas=option.replicas,
-        latency_p99=duration(option.p99_us),
-        capacity=rate(option.capacity_per_second * option.replicas),
-        cost_per_hour=money(option.cost_per_hour),
+        settings=candidate.settings,
+        replicas=candidate.replicas,
+        latency_p99=duration(candidate.p99_us),
+        capacity=rate(candidate.capacity_per_second * candidate.replicas),
+        cost_per_hour=money(candidate.cost_per_hour),
         verdict=verdict[:128],
     )
 

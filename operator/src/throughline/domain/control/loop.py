@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.status import Action, ControlStatus, SLOStatus
 from throughline.domain.control import batching, conditions, pools, repair, scaling
-from throughline.domain.control.context import COSTLY_SECONDS, Context, build_context, kept
+from throughline.domain.control.context import COSTLY_SECONDS, Context, build_context, persisted
 from throughline.domain.control.fast_path import fast_path, stable
 from throughline.domain.control.formatting import record, rfc3339, slo_status
 from throughline.domain.control.state import ControllerState, with_bias
@@ -15,7 +15,7 @@ from throughline.domain.decision import Decision
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
     from throughline.domain.control.batching import BatchStep
-    from throughline.domain.control.pools import PlaceStep
+    from throughline.domain.control.pools import MoveStep
     from throughline.domain.control.repair import RepairStep
     from throughline.domain.control.scaling import ScaleStep
     from throughline.domain.observed import ServiceView
@@ -39,11 +39,11 @@ def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
 
 
 def _control(
-    ctx: Context, batch: BatchStep, scale: ScaleStep, place: PlaceStep, repairs: RepairStep, learned: ServiceTime | None
+    ctx: Context, batch: BatchStep, scale: ScaleStep, move: MoveStep, repairs: RepairStep, learned: ServiceTime | None
 ) -> ControlStatus:
     """What is to be persisted; the same object while it says the same."""
     old = ctx.control
-    service_time = kept(old.service_time, learned)
+    service_time = persisted(old.service_time, learned)
     load_seconds = old.load_seconds
     if abs(ctx.load_seconds - load_seconds) > max(COSTLY_SECONDS, LOAD_NOISE * load_seconds):
         load_seconds = round(ctx.load_seconds)
@@ -57,7 +57,7 @@ def _control(
         and service_time is old.service_time
         and load_seconds == old.load_seconds
     )
-    changed = batch.changed or scale.changed or place.pool is not None
+    changed = batch.changed or scale.changed or move.pool is not None
     if same and not changed and old.model_hash == ctx.view.model_hash:
         return old
     return ControlStatus(
@@ -71,7 +71,7 @@ def _control(
         load_seconds=load_seconds,
         last_batch_change=rfc3339(ctx.now) if batch.changed else old.last_batch_change,
         last_scale_change=rfc3339(ctx.now) if scale.changed else old.last_scale_change,
-        last_move=rfc3339(ctx.now) if place.pool is not None else old.last_move,
+        last_move=rfc3339(ctx.now) if move.pool is not None else old.last_move,
         repairs=repaired,
         pools=old.pools,
     )
@@ -88,10 +88,10 @@ def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, Control
     ctx, learned = build_context(view, state)
     batch = batching.step(ctx)
     scale = scaling.step(ctx, batch)
-    place = pools.step(ctx, batch, scale)
+    move = pools.step(ctx, batch, scale)
     repairs = repair.step(ctx, batch)
-    control = _control(ctx, batch, scale, place, repairs, learned)
-    records = [*batch.records, *scale.records, *place.records, *repairs.records]
+    control = _control(ctx, batch, scale, move, repairs, learned)
+    records = [*batch.records, *scale.records, *move.records, *repairs.records]
     current = view.replicas or scale.replicas or 0
     if view.metrics_unavailable is not None:
         gone = view.metrics_unavailable
@@ -113,14 +113,14 @@ def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, Control
         records=tuple(records),
         slo=_slo_status(ctx, current),
         reloads=repairs.reloads,
-        pool=place.pool,
+        pool=move.pool,
         recommended_replicas=scale.recommended,
         recommended_settings=batching.advised(ctx, batch),
         requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
     )
     state = scale.state.with_judged(batch.judged)
-    if place.pending_move != state.pending_move:
-        state = state._replace(pending_move=place.pending_move)
+    if move.pending_move != state.pending_move:
+        state = state._replace(pending_move=move.pending_move)
     if batch.saving != (state.saving_since is not None):
         state = state._replace(saving_since=ctx.now if batch.saving else None)
     if batch.worse is not None:

@@ -11,7 +11,7 @@ GRID = 0.02
 DEMAND_GRID = 0.04
 IN_FLIGHT_GRID = 0.25
 CLOSED_LOOP_GRID = 0.05  # what closed-loop clients have in flight hardly changes, and the best batch depends on it
-STAY = 0.75  # of a step: a rounded value stays until the measured one is so far from it
+HYSTERESIS = 0.75  # of a step: a rounded value stays until the measured one is so far from it
 
 
 def quantised(value: float, step: float = GRID, before: float = 0.0) -> float:
@@ -20,7 +20,7 @@ def quantised(value: float, step: float = GRID, before: float = 0.0) -> float:
     """
     if value <= 0:
         return 0.0
-    if before > 0 and abs(math.log(value) - math.log(before)) <= STAY * step:
+    if before > 0 and abs(math.log(value) - math.log(before)) <= HYSTERESIS * step:
         return before
     return math.exp(round(math.log(value) / step) * step)
 

@@ -52,11 +52,11 @@ def step(ctx: Context, batch: BatchStep) -> RepairStep:
         return RepairStep(known, reloads)
     started = rfc3339(ctx.now)
     text = f"the model is loaded again on pod {pod}, which fails {_portion(ctx, pod)} of its requests"
-    line = record(
+    entry = record(
         ctx.now, Action.REPAIR, "ModelReloaded", text, inputs=inputs_text(ctx), replicas=ctx.view.replicas or 0,
         settings=batch.settings,
     )  # fmt: skip
-    return RepairStep((*known, Repair(pod=pod, started=started))[-MAX_REPAIRS:], reloads, (line,))
+    return RepairStep((*known, Repair(pod=pod, started=started))[-MAX_REPAIRS:], reloads, (entry,))
 
 
 def reloaded(ctx: Context) -> list[str]:

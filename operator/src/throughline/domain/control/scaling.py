@@ -93,8 +93,8 @@ def _hold(ctx: Context, current: int, needed: int | None = None, message: str = 
     reason, text = "BoundsChanged", f"spec.scaling now asks for {low} to {high}"
     if ctx.schedule is not None and bounded == ctx.schedule.min_replicas:
         reason, text = "Scheduled", f"schedule {ctx.schedule.name} asks for at least {bounded}"
-    line = record(ctx.now, Action.SCALE, reason, f"{current} → {bounded} replicas: {text}", replicas=bounded)
-    return ScaleStep(bounded, ctx.state, (line,), changed=True, needed=needed)
+    entry = record(ctx.now, Action.SCALE, reason, f"{current} → {bounded} replicas: {text}", replicas=bounded)
+    return ScaleStep(bounded, ctx.state, (entry,), changed=True, needed=needed)
 
 
 def _requested(ctx: Context, current: int, replicas: int | None) -> DecisionRecord:
@@ -102,7 +102,9 @@ def _requested(ctx: Context, current: int, replicas: int | None) -> DecisionReco
     return record(ctx.now, Action.SCALE, "ReplicasRequested", text, replicas=replicas or 0)
 
 
-def _line(ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int, action: Action) -> DecisionRecord:
+def _scale_record(
+    ctx: Context, batch: BatchStep, reason: str, text: str, replicas: int, action: Action
+) -> DecisionRecord:
     assert ctx.demand is not None  # noqa: S101 - every caller has measured
     predicted = ""
     if ctx.problem is not None:
@@ -119,7 +121,7 @@ def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | 
     demand = ctx.demand
     if ctx.forecast is None and ctx.scaling and demand is not None and demand.saturated:
         return "the last step is still settling, and a saturated server does not show what arrives"
-    seen = ctx.state.known.largest_batch if ctx.state.known else 0
+    seen = ctx.state.estimate.largest_batch if ctx.state.estimate else 0
     if batch.coming is not None and batch.coming.replicas <= current and not ctx.slo_violated:
         return "better batch settings are about to come, with which these are enough"
     trial, problem = batch.trial, ctx.problem
@@ -193,9 +195,9 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     if target <= current:
         return _hold(ctx, current, needed=current + 1)
     text = f"{current} → {target} replicas: latency is over the SLO and the service time is not known"
-    line = _line(ctx, batch, "LatencyOverSLO", text, target, Action.SCALE)
+    entry = _scale_record(ctx, batch, "LatencyOverSLO", text, target, Action.SCALE)
     state = ctx.state._replace(growth=growth.ordered(ctx, ctx.state.growth, current))
-    return ScaleStep(target, state, (line,), changed=True, needed=target)
+    return ScaleStep(target, state, (entry,), changed=True, needed=target)
 
 
 def _flapped(state: ControllerState, now: float, wanted: float, target: int) -> ControllerState:
@@ -249,10 +251,10 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
             text = "latency is over what the prediction explains, and more replicas are predicted to change little"
             return _hold(ctx, current, current, text)._replace(state=state)
         text = f"{current} → {target} replicas: target demand {target_demand(ctx)}, one replica carries {rate(carried)}"
-        line = _line(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
+        entry = _scale_record(ctx, batch, "DemandAboveCapacity", text, target, Action.SCALE)
         state = _flapped(state, ctx.now, wanted, target)
         state = state._replace(growth=growth.ordered(ctx, ctx.state.growth, current))
-        return ScaleStep(target, state, (line,), changed=True, needed=up)
+        return ScaleStep(target, state, (entry,), changed=True, needed=up)
     state = state._replace(shortfall_since=None) if state.shortfall_since is not None else state
     lowest = max(scale_down_floor(state, ctx.now, wanted), *(n for _, n in state.needed))
     judged = state.since_seconds is not None and ctx.now - state.since_seconds >= window
@@ -277,8 +279,8 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
             reason, why = "NeverStarted", f"{count(current - target, 'replica')} never started, and {why}"
         else:
             state = state._replace(last_down=(ctx.now, current, wanted) if futile is None else None)
-        line = _line(ctx, batch, reason, f"{current} → {target} replicas: {why}", target, Action.SCALE)
-        return ScaleStep(target, state, (line,), changed=True, needed=up)
+        entry = _scale_record(ctx, batch, reason, f"{current} → {target} replicas: {why}", target, Action.SCALE)
+        return ScaleStep(target, state, (entry,), changed=True, needed=up)
     return _hold(ctx, current, up)._replace(state=state)
 
 
@@ -303,15 +305,15 @@ def step(ctx: Context, batch: BatchStep) -> ScaleStep:
     if mode is ScalingMode.AUTO:
         return result
     recommended = result.replicas
-    news = tuple(
-        line.model_copy(update={"action": Action.RECOMMEND})
-        for line in result.records
+    records = tuple(
+        entry.model_copy(update={"action": Action.RECOMMEND})
+        for entry in result.records
         if view.status.replicas.recommended != recommended
     )
     return ScaleStep(
         requested,
         result.state._replace(growth=None),
-        (*news, _requested(ctx, view.replicas, requested)) if changed else news,
+        (*records, _requested(ctx, view.replicas, requested)) if changed else records,
         changed=changed,
         recommended=recommended,
         needed=result.needed,

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     Sums = Mapping[tuple[int, int], "BatchTimeSum"]  # by (instances, batch size)
 
 HALF_LIFE_SECONDS = 240.0
-# What the present settings do not show is not forgotten so soon, or it would be tried again and again.
+# What the present settings do not show decays more slowly, or it would be tried again and again.
 UNSEEN_HALF_LIFE_SECONDS = 3600.0
 # Where executions on some number of instances take longer than was learned by more than this share and chance, in two
 # samples in a row, and the node's speed does not explain it (another replica on the same cores, instances that overlap
 # more often), what was before says little.
-DEARER = 0.2
-DEARER_HALF_LIFE_SECONDS = 5.0
+CHANGE_POINT = 0.2
+CHANGE_POINT_HALF_LIFE_SECONDS = 5.0
 # Below this many executions a row's mean is too noisy to be believed.
 MIN_EXECUTIONS = 10.0
 # One row cannot outweigh all others however often it was seen: the line must fit small and large batches alike.
@@ -60,14 +60,14 @@ _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class ServiceTimeEstimator(NamedTuple):
-    """What has been observed, with decay. The times in `totals` are at speed 1. `dearer`: the numbers of instances
+    """What has been observed, with decay. The times in `totals` are at speed 1. `slower`: the numbers of instances
     on which executions took longer than known, beyond what `speed` explains, in the last sample.
     """
 
     totals: Sums = _NOTHING
     seen: Mapping[str, Seen] = _NOTHING
     updated_seconds: float = 0.0
-    dearer: frozenset[int] = frozenset()
+    slower: frozenset[int] = frozenset()
     warm_up_seconds: float | None = None  # what the last load that was seen cost in slow executions
     speed: Speed = Speed()
 
@@ -91,16 +91,16 @@ def _common(samples: Mapping[int, Sample]) -> Sample | None:
     return min(enough, key=lambda s: s.ratio) if enough else None
 
 
-def _dearer(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
-    """`ServiceTimeEstimator.dearer` of this sample. Only what takes longer: to be late in learning that is what costs
+def _slower(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
+    """`ServiceTimeEstimator.slower` of this sample. Only what takes longer: to be late in learning that is what costs
     the SLO, and executions that seldom meet another take less than those that will again.
     """
     return frozenset(
-        k for k, s in samples.items() if s.ratio > (1.0 + DEARER + 2.0 / math.sqrt(s.executions)) * slowdown
+        k for k, s in samples.items() if s.ratio > (1.0 + CHANGE_POINT + 2.0 / math.sqrt(s.executions)) * slowdown
     )
 
 
-def _faded(
+def _decayed(
     estimator: ServiceTimeEstimator, grown: Sums, seconds: float, changed: frozenset[int]
 ) -> dict[tuple[int, int], BatchTimeSum]:
     """The sums, decayed over `seconds`: fast where new executions may show something else, slowly elsewhere, and at
@@ -110,12 +110,12 @@ def _faded(
     for instances, batch in grown:
         largest[instances] = max(batch, largest.get(instances, 0))
     shown, hidden = 0.5 ** (seconds / HALF_LIFE_SECONDS), 0.5 ** (seconds / UNSEEN_HALF_LIFE_SECONDS)
-    over = 0.5 ** (seconds / DEARER_HALF_LIFE_SECONDS)
+    over = 0.5 ** (seconds / CHANGE_POINT_HALF_LIFE_SECONDS)
     totals = {}
     for key, (executions, compute_us) in estimator.totals.items():
-        fade = over if key[0] in changed else shown if key[1] <= largest.get(key[0], 0) else hidden
-        if executions * fade >= 1.0:
-            totals[key] = BatchTimeSum(executions * fade, compute_us * fade)
+        decay = over if key[0] in changed else shown if key[1] <= largest.get(key[0], 0) else hidden
+        if executions * decay >= 1.0:
+            totals[key] = BatchTimeSum(executions * decay, compute_us * decay)
     return totals
 
 
@@ -210,15 +210,15 @@ def observe(
         speed = speed.after(common, seconds, now_seconds)
     if speed.slowed:
         slowdown = max(1.0, common.ratio) if common is not None else speed.slowdown
-    dearer = _dearer(samples, slowdown)
-    totals = _faded(estimator, grown, seconds, dearer & estimator.dearer)
+    slower = _slower(samples, slowdown)
+    totals = _decayed(estimator, grown, seconds, slower & estimator.slower)
     for key, total in grown.items():
         executions, compute_us = totals.get(key, (0.0, 0.0))
         totals[key] = BatchTimeSum(executions + total.executions, compute_us + total.compute_us / slowdown)
     if common is not None and speed.lasting(now_seconds):
         totals = {key: BatchTimeSum(n, us * speed.slowdown) for key, (n, us) in totals.items()}
         speed = speed.absorbed()
-    return ServiceTimeEstimator(totals, seen, now_seconds, dearer, cost, speed)
+    return ServiceTimeEstimator(totals, seen, now_seconds, slower, cost, speed)
 
 
 def _speed(estimator: ServiceTimeEstimator, seen: Mapping[str, Seen], now_seconds: float) -> Speed:

@@ -80,7 +80,7 @@ class ControllerState(NamedTuple):
     stable: Stable | None = None  # what the fast path may decide again; None: only a full pass may
     # What only a full pass changes.
     estimator: ServiceTimeEstimator = ServiceTimeEstimator()
-    known: ServiceTime | None = None  # the newest estimate; status.control has the last one worth writing
+    estimate: ServiceTime | None = None  # the newest; status.control has the last one that was worth writing
     model_hash: str = ""
     pool: str = ""
     # (pool to move to, since when without a break that has been worth it)
@@ -127,7 +127,7 @@ class ControllerState(NamedTuple):
         new = (counted, needed, metrics_time_seconds, samples, queue_seen, biases, in_flight, stable)
         return ControllerState._make(new + self[len(new) :])
 
-    def moved(self, pool: str) -> ControllerState:
+    def on_pool(self, pool: str) -> ControllerState:
         """On another pool. What comes, and how long a replica takes to come, is known; how it is served is not."""
         return ControllerState(
             pool=pool, model_hash=self.model_hash, samples=self.samples, season=self.season, budget=self.budget,
