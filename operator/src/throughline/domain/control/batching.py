@@ -39,7 +39,7 @@ MIN_IMPROVEMENT_SLO_VIOLATED = 1.15
 # Closed-loop clients get the throughput itself, where others only get room for bursts; and what they get is measured,
 # so that a change that does not pay is rolled back.
 MIN_IMPROVEMENT_CLOSED_LOOP = 1.03
-# A saving of replicas that would not be one with so much more demand must have been there for so long without a break.
+# Fewer replicas that would not suffice with so much more demand must have sufficed for this long without a break.
 SAVING_MARGIN = 1.05
 SAVING_SECONDS = 60.0
 # A change that is not urgent waits so long after the one before, twice as long after each further one of the last hour:
@@ -176,7 +176,7 @@ def _with_verdict(
     ctx: Context, trial: Trial, verdict: Verdict, rejected: tuple[RejectedSettings, ...]
 ) -> tuple[RejectedSettings, ...]:
     """The blocked settings with those that are rolled back. Where requests failed because batches are larger, still
-    larger ones would fail, too; where no proof can be had, that is all that will be known of this revision.
+    larger ones would fail, too; where no proof is possible, this block holds for the revision.
     """
     until = rfc3339(ctx.now + BLOCKED_SECONDS)
     if not verdict.failing or trial.settings.max_batch_size <= trial.previous.max_batch_size:
@@ -240,7 +240,7 @@ def _judged(problem: Problem, situation: Hashable, current: Candidate) -> Optima
 
 
 def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> ProposedChange | BatchStep:
-    """The best settings, where moving to them pays and the memory for it is there; else the step that keeps."""
+    """The best settings, where moving to them pays and memory suffices; else the step that keeps the settings."""
     if not ctx.at_usual_speed:
         text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
         return BatchStep(ctx.settings, rejected=rejected, message=text)
@@ -318,7 +318,7 @@ def _blocked_by(ctx: Context, problem: Problem, demand: Demand) -> str:
 
 
 def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_seconds: float | None = None) -> BatchStep:
-    """Look for better settings, and start the change where one is worth it."""
+    """Search for better settings, and start the change where it pays."""
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
     if demand is None or problem is None or demand.idle or demand.failing or demand.faulty_pods:
         return BatchStep(ctx.settings, rejected=rejected)  # while requests fail, nothing is learned of settings

@@ -56,7 +56,7 @@ class Blocked:
         return next((entry for entry in self.entries if _covers(entry, settings)), None)
 
     def limit(self, most: int) -> RejectedSettings | None:
-        """What keeps batches smaller than the `most` that spec.batching allows; None: nothing."""
+        """The block that limits batches below the `most` that spec.batching allows; None: there is none."""
         found = [e for e in self.entries if e.blocked_by is not BlockedBy.WORSE and e.settings.max_batch_size <= most]
         return min(found, key=lambda e: (e.settings.instances, e.settings.max_batch_size), default=None)
 
@@ -76,7 +76,7 @@ def blocked(
 
 
 def current(entries: list[RejectedSettings], view: ServiceView) -> tuple[RejectedSettings, ...]:
-    """What is blocked still, and what the servers have refused or not proved since the last decision."""
+    """The blocks still in force, and what the servers have refused or failed to prove since the last decision."""
     now = view.now_seconds
     found = tuple(e for e in entries if e.until is None or unix_seconds(e.until) > now)
     for settings, words in view.refused_settings:

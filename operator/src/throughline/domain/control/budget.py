@@ -1,8 +1,8 @@
 """The error budget: the share of requests that may be late, what of it was spent lately, and the risk that is left.
 
 A percentile of 99 allows one request in a hundred to be late. A service that spends nothing of that pays for safety
-that nobody asked for; one that spends more breaks its SLO. So the chance with which the provided demand may be exceeded
-follows the spending: large while the budget is unspent, small once it is spent.
+that its SLO does not ask for; one that spends more breaks its SLO. So the chance with which the target demand may be
+exceeded follows the spending: large while the budget is unspent, small once it is spent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEAST_CHANCE, MOST_CHANCE = 0.03, 0.5
 
 
 class Budget(NamedTuple):
-    """Requests and late ones, fading."""
+    """Requests and late ones, with decay."""
 
     requests: float = 0.0
     late: float = 0.0

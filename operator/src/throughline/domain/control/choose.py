@@ -1,4 +1,4 @@
-"""Choose batch settings and replicas together: the cheapest that meets the SLO, and of these the one with most room."""
+"""Choose batch settings and replicas together: the cheapest within the SLO, and of these the one with most headroom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell closed-loop clients, who wait for their answers, from open-loop arrivals, which come however they are served."""
+"""Detect closed-loop clients, who wait for their answers; open-loop arrivals come however they are served."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from throughline.domain.control.service_time_model import ServiceTimeModel
     from throughline.domain.control.state import ControllerState
 
-# Batches of at least so many, and so many times what open-loop arrivals make: small ones come of any burst.
+# Batches of at least this size, and this many times what open-loop arrivals make: any burst makes small ones.
 MIN_TELLING_BATCH = 16.0
 TOGETHER = 3.0
 # Open-loop arrivals are not served beyond this share of the saturation throughput; and so many times what they leave in
@@ -89,7 +89,7 @@ def update(
     state: ControllerState, now_seconds: float, demand: Demand, curve: ServiceTimeModel, settings: BatchSettings,
     ready: int, window_seconds: float, tried: BatchSettings | None = None,
 ) -> ControllerState:  # fmt: skip
-    """The state with what this sample tells of closed-loop clients. `tried`: the settings of the canary."""
+    """The state with what this sample shows of closed-loop clients. `tried`: the settings of the canary."""
     load, before = state.load, state.load_before
     # While the window still holds what fewer pods, or other settings, have served, the batches are of these.
     served_by = ((settings, tried), ready)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # A pod that has served for so long has its first requests behind it.
 WARM_SECONDS = 60.0
-# A prediction of more than twice the replicas that may run is not told as a number.
+# A prediction of more than twice the replicas that may run is not shown as a number.
 MOST_ADVISED = 2
 
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
@@ -74,7 +74,7 @@ def _fastest_us(ctx: Context) -> float | None:
 
 def _warm(ctx: Context) -> bool:
     """Whether what was measured is of a model that has been in use for a while: its first requests may take many times
-    as long, and nobody is to change a spec for them.
+    as long, and are no reason to change a spec.
     """
     known = ctx.state.estimate
     return (
@@ -253,7 +253,7 @@ def _limited(ctx: Context, batch: BatchStep) -> ConditionUpdate | None:
         found = Blocked(batch.rejected).limit(batching.max_batch_size.max)
         fix = "correct the model, or set spec.batching.maxBatchSize.max below that"
         if found is not None and found.blocked_by is BlockedBy.REFUSED:
-            return None  # the servers take what is in force; what they do not is told with it
+            return None  # the servers accept what is in force; what they refuse is reported with it
     if found is None:
         return None
     text = f"{block_text(found.blocked_by, found.reason)}; max_batch_size stays below {found.settings.max_batch_size}"

@@ -1,4 +1,4 @@
-"""One decision's input, prepared once: what is measured, what was learned, what is in force."""
+"""One decision's input, prepared once: measurements, estimates, and the settings in force."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ CLOSED_LOOP_KEEP = 0.75
 # In-flight requests have converged when they are this near to their smoothed mean.
 CONVERGED = 0.2
 MIN_REQUESTS_JUDGED = 100.0
-# A load that was so many times as high this lately is the one that the latency summary tells of: it is scraped, and
-# asked for, up to half a minute later.
+# The latency summary still covers a load that was this many times as high so recently: it is scraped, and queried, up
+# to half a minute later.
 LOAD_DROPPED = 1.25
 LOOKBACK_SECONDS = SUMMARY_SECONDS + 30.0
 BIAS_BOUNDS = (0.4, 4.0)
-# What was learned is written down again only when it has moved by more than this.
+# Estimates are persisted again only when they have moved by more than this.
 LEARNED_NOISE = 0.08
 BIAS_NOISE = 0.15
-# Latency below the first share of the SLO tells nothing of the bias near it, above the second all.
+# Latency below the first share of the SLO has no weight for the bias, above the second full weight.
 RELEVANT_SHARES = (0.4, 0.8)
 # Arrivals this near to those of calm times are open-loop, which no latency holds back; so are those of which more than
-# this share is given up, since who waits for an answer before the next request does not give up and come again.
+# this share is given up, since closed-loop clients do not give up and come again.
 SAME_OPEN_LOOP = 0.1
 GIVEN_UP = 0.02
 # A load whose slow executions cost more is made alone: it is judged before the next, and on one pod before the others.
@@ -71,13 +71,13 @@ class Context(NamedTuple):
     problem: Problem | None
     settings: BatchSettings  # in force, within the bounds
     slo_us: float
-    max_replicas: int  # of spec and pool: growth ends there, and what has a place there keeps it
+    max_replicas: int  # of spec and pool: growth ends there; what already runs in the pool stays
     price_per_hour: float
     serving: tuple[PodView, ...]
     fitted: ServiceTimeModel | None = None  # the curve before it was rounded
     schedule: Schedule | None = None  # in force
     forecast: Forecast | None = None
-    target_demand: float = 0.0  # items per second to provide for
+    target_demand: float = 0.0  # items per second
 
     @property
     def min_replicas(self) -> int:
@@ -147,7 +147,7 @@ class Context(NamedTuple):
 
     @property
     def warming_up(self) -> tuple[str, ...]:
-        """Names of serving pods with traffic whose executions after the last load have not come to rest."""
+        """Names of serving pods with traffic that are still warming up after the last load."""
         found, seen = [], self.state.estimator.seen
         for pod in self.serving:
             told = seen.get(pod.uid)
@@ -159,7 +159,7 @@ class Context(NamedTuple):
 
     @property
     def cold(self) -> bool:
-        """All pods that have told what they execute are warming up: how fast they are is not to be seen now."""
+        """All pods that have reported executions are warming up: their speed is unknown now."""
         told = sum(p.uid in self.state.estimator.seen for p in self.serving)
         return told > 0 and len(self.warming_up) == told
 
@@ -243,7 +243,7 @@ def update_bias(
 
 
 def default_bias(biases: Sequence[tuple[BatchSettings, float]], learned: ServiceTime) -> float:
-    """What to expect of settings that were never in force: the mean of those that were, else what was written down."""
+    """What to expect of settings that were never in force: the mean of those that were, else the persisted one."""
     if not biases:
         return learned.error_permille / 1000
     return math.exp(sum(math.log(e) for _, e in biases) / len(biases))
@@ -254,12 +254,12 @@ def _differs(a: int, b: int, noise: float) -> bool:
 
 
 def bias_is_kept(old: ServiceTime | None, bias: float) -> bool:
-    """Whether the bias that is written down says the same."""
+    """Whether the persisted bias says the same."""
     return old is not None and not _differs(old.error_permille, round(1000 * bias), BIAS_NOISE)
 
 
 def persisted(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None:
-    """What to persist: the old line while the new one says the same."""
+    """What to persist: the old estimate while the new one says the same."""
     if old is None or new is None:
         return new
     if (
@@ -301,7 +301,7 @@ def build_context(view: ServiceView, state: ControllerState) -> tuple[Context, S
     if state.pool != pool_name:
         state = state.on_pool(pool_name) if state.pool else state._replace(pool=pool_name)
     if control.model_hash != view.model_hash:
-        # Another model: what was learned does not hold, what is in force still does.
+        # Another model: estimates do not hold, the settings in force still do.
         control = ControlStatus(pool=pool_name, model_hash=view.model_hash)
     elif control.pool != pool_name:
         control = on_pool(control, pool_name, assume=view.spec.placement.strategy is PlacementStrategy.CHEAPEST)
@@ -316,7 +316,7 @@ def build_context(view: ServiceView, state: ControllerState) -> tuple[Context, S
     since_last = sampled_seconds(view) - (state.metrics_time_seconds or sampled_seconds(view))
     state = update(view, serving, state, demand, settings)
     state = state._replace(budget=spend(state.budget, demand, slo_us, view.now_seconds))
-    # `update` may have learned from this sample already; the persisted line fills in what it has not seen.
+    # `update` may have learned from this sample already; the persisted estimate fills in what it has not seen.
     learned = estimate(state.estimator, state.estimate or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
@@ -335,7 +335,7 @@ def forecast_demand(
     demand: Demand, samples: Sequence[ArrivalSample], season: Season, horizon_seconds: float, floor_per_second: float,
     *, scaling: bool, calm_per_second: float | None = None, budget: Budget | None = None,
 ) -> tuple[Forecast | None, float]:  # fmt: skip
-    """What is to come, and the items per second to provide for. `scaling`: replicas were just ordered. `budget`: of
+    """The forecast, and the target demand in items per second. `scaling`: replicas were just ordered. `budget`: of
     late requests; None: demand follows from how it is served, so that its past says nothing.
     """
     held_back = max(0.0, demand.wanted_per_second - demand.arrivals_per_second)
@@ -355,7 +355,7 @@ def forecast_demand(
         given_up = demand.cancelled_per_second > GIVEN_UP * demand.requests_per_second
         open_loop = demand.queue_stationary and (unmoved or given_up)
         coming = seen.ahead + (0.0 if scaling or open_loop else held_back)
-    # Pods that have just come, or a queue, make the load look uneven.
+    # Recently started pods, or a queue, make the load look uneven.
     skew = 1.0 if scaling or demand.saturated else demand.skew
     return seen, max(coming * skew, floor_per_second * demand.items_per_request)
 

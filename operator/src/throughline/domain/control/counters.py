@@ -1,6 +1,6 @@
-"""What the servers' own counters say between two observations: executions by batch size, and what came and waits.
+"""What the servers' own counters say between two observations: executions by batch size, arrivals and queues.
 
-They are cumulative, by pod; a reload begins them anew.
+They are cumulative, by pod; a reload resets them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Counted(NamedTuple):
 
 
 def restarted(before: Seen, after: Seen) -> bool:
-    """Whether a load, or a new container, has begun the counters anew: one has fallen, or is gone."""
+    """Whether a load, or a new container, has reset the counters: one has fallen, or is gone."""
     now = {row.batch_size: row.executions for row in after.statistics}
     return any(now.get(old.batch_size, -1) < old.executions for old in before.statistics)
 
@@ -52,8 +52,8 @@ def restarted(before: Seen, after: Seen) -> bool:
 def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     """(batch size, executions, compute µs) that came between two observations of one pod.
 
-    A reload starts the counters anew; an instance count changed in place does not, and then it cannot be told which
-    part belongs to which count, so nothing is taken.
+    A reload resets the counters; an instance count changed in place does not, and then it is unknown which part
+    belongs to which count, so nothing is taken.
     """
     rows = after.statistics
     pairs = _paired(before.statistics if before else (), rows)
@@ -91,7 +91,7 @@ _EMPTY = LiveQueue(0, 0)
 
 
 def _items(before: Sequence[BatchStatistic], after: Sequence[BatchStatistic]) -> int | None:
-    """Items executed between two observations of one pod; None where the counters have begun anew since."""
+    """Items executed between two observations of one pod; None where the counters were reset since."""
     pairs = _paired(before, after)
     if pairs is None or len(after) < len(before):
         return None
@@ -128,7 +128,7 @@ def failed_since(counted: Counted, pods: Sequence[PodView], now_seconds: float) 
         failed = after.failed - before.queue.failed
         failed = after.failed if failed < 0 else failed  # the server has restarted
         items = _items(before.statistics, pod.batch_statistics)
-        if items is None:  # a reload has begun the counters anew
+        if items is None:  # a reload has reset the counters
             items = sum(row.batch_size * row.executions for row in pod.batch_statistics)
         if failed > 0:
             found[pod.uid] = Failed(failed, max(0, items - failed), now_seconds - before.at_seconds)
@@ -156,7 +156,7 @@ def since_last_sample(counted: Counted, pods: Sequence[PodView], seconds: float)
     None where there is none such.
 
     Pods that were not asked are taken to have served as their metrics say, relative to the others; those without
-    metrics as much as the mean. A reload begins the counters anew, and a pod that has become ready since began at zero.
+    metrics as much as the mean. A reload resets the counters, and a pod that has become ready since began at zero.
     """
     rates = {p.uid: p.metrics.success_rate for p in pods if p.metrics is not None}
     usual = sum(rates.values()) / len(rates) if rates else 1.0
@@ -165,7 +165,7 @@ def since_last_sample(counted: Counted, pods: Sequence[PodView], seconds: float)
     for pod in pods:
         before = counted.seen.get(pod.uid)
         if before is not None and before.at_seconds != counted.updated_seconds:
-            continue  # it was not among those asked at the last sample: what it did since then cannot be told
+            continue  # it was not among those asked at the last sample: what it did since then is unknown
         # A server that says how long its queue is, and of no execution, has executed nothing.
         answered = bool(pod.batch_statistics) or pod.queue is not None
         if pod.settings is None or not answered or (before is None and pod.ready_seconds > seconds):

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from throughline.domain.control.choose import Candidate, Problem
     from throughline.domain.control.context import Context
 
-# An instance more is no reload, and is only added where it costs nobody anything.
+# One more instance needs no reload, and is only added where no client loses by it.
 MIN_IMPROVEMENT_IN_PLACE = 1.05
-# Batches that are so full on a saturated server would be larger if they could; so many times as large are tried then.
+# Batches that are this full on a saturated server would be larger if they could; so larger ones by this factor are
+# tried then.
 FULL = 0.8
 LARGER_BATCH_FACTOR = 4
 # Share of the memory that a reload, which holds the old and the new model at once, may fill.
@@ -50,12 +51,12 @@ def memory_allows(ctx: Context, target: BatchSettings, *, whole: bool = False) -
 
 @dataclass(frozen=True, slots=True)
 class ProposedChange:
-    """A change that is worth making, beside what is in force and what else there was."""
+    """A change that pays, beside what is in force and the other candidates."""
 
     best: Candidate
     current: Candidate
     options: Sequence[Candidate]
-    larger_batch: bool = False  # what it is worth will be seen
+    larger_batch: bool = False  # its gain will only be measured
     one_more_instance: bool = False  # an instance, in place
 
 
@@ -63,8 +64,8 @@ def _larger_batch(
     ctx: Context, problem: Problem, blocked: Blocked, options: Sequence[Candidate]
 ) -> ProposedChange | None:
     """Larger batches than have ever been seen, where those that may be come full. What they cost is extrapolated from
-    smaller ones, and on real hardware often less: only a trial can tell, and without one the loop would stay where it
-    has learned.
+    smaller ones, and on real hardware often less: only a trial can show it, and without one the loop would stay at the
+    sizes it knows.
     """
     demand, known, size = ctx.demand, ctx.state.estimate, ctx.settings.max_batch_size
     most = ctx.view.spec.batching.max_batch_size.max
@@ -86,9 +87,8 @@ def _larger_batch(
 
 
 def _one_more_instance(ctx: Context, problem: Problem, blocked: Blocked) -> ProposedChange | None:
-    """An instance more on a busy server, for what each execution leaves idle before the next, where closed-loop clients
-    would get more by it and open-loop arrivals no less: which of them it is cannot be told of every load, and no model
-    is reloaded for it.
+    """One more instance on a busy server, for the idle time between two executions, where closed-loop clients would get
+    more by it and open-loop arrivals no less: the kind of load is not always known, and no model is reloaded for it.
     """
     demand, known, instances = ctx.demand, ctx.state.estimate, ctx.settings.instances
     if demand is None or not demand.saturated or known is None or known.largest_batch <= 1:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MIN_FAILED = 5.0
 # A pod that fails this share of its requests, or more, is at fault where its peers are not.
 FAULTY_SHARE = 0.5
-# The steps in which a share is told: with a live number, the message would be written again at each sample.
+# The steps in which a share is shown: with a live number, the message would be written again at each sample.
 _STEPS = (0.5, 0.1, 0.01, 0.001, 0.0001)
 _ALL = 0.995
 NAMED = 3

@@ -1,12 +1,12 @@
-"""The fast path of a calm service: whether what the last full pass concluded still stands.
+"""The fast path of a calm service: whether the decision of the last full pass still holds.
 
 A full pass learns from every row of the servers' statistics, weighs settings, and writes what is to be shown. When it
-ends with nothing to do, it leaves what it rests on in the state. The fast path measures the demand, counts what
-arrived, forecasts and updates the bias by the same functions; where everything stays in the cells that the pass rounded
-to, the pass would solve the same problem again, so its decision is given again. Anything else is for a full pass, at
-once: another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few;
-executions that take longer or shorter than learned. The counters are cumulative, so what was not learned meanwhile is
-learned then, in one, and not later than after `WHOLE_SECONDS`.
+ends with nothing to do, it leaves the basis of its decision in the state. The fast path measures the demand, counts
+arrivals, forecasts and updates the bias by the same functions; where everything stays in the cells of the full pass's
+rounding, that pass would solve the same problem again, so its decision is given again. Anything else is for a full
+pass, at once: another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few;
+executions that take longer or shorter than estimated. The counters are cumulative, so the next full pass, after
+`WHOLE_SECONDS` at the latest, learns all that came meanwhile.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ COST_DIFFERS = 0.1
 
 
 class Stable(NamedTuple):
-    """A decision to do nothing, and all that it rests on."""
+    """A decision to do nothing, and all that it depends on."""
 
     decision: Decision
     until_seconds: float
@@ -220,7 +220,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
     serving: Sequence[PodView], stable: Stable, counted: Counted, now_seconds: float
 ) -> tuple[Since | None, Mapping[str, Seen]]:
     """(what came since the last sample, as `since_last_sample` says; the counters of this one). None where another pod
-    serves, counters have begun anew, batches of a new size have come, or executions take another time than learned.
+    serves, counters were reset, batches of a new size have come, or executions take another time than estimated.
     """
     nothing: tuple[None, Mapping[str, Seen]] = None, {}
     if len(serving) != len(stable.pods):
@@ -310,7 +310,7 @@ def _biases(
 def _target_demand(
     view: ServiceView, stable: Stable, state: ControllerState, seen: tuple[ArrivalSample, ...], demand: Demand
 ) -> float | None:
-    """Items per second to provide for; None where that is another problem, or more than the replicas carry."""
+    """The target demand; None where that is another problem, or more than the replicas carry."""
     problem = stable.problem
     if dispersion(seen, problem.dispersion) != problem.dispersion:
         return None

@@ -204,7 +204,7 @@ def forecast(samples: Sequence[ArrivalSample], ahead_seconds: float, believable:
         recent, recent_seconds, error = _recent(lately)
         behind = now - slope * recent_seconds / 2 - recent
         if behind * slope > 0.0 and abs(behind) > SURE_SIGMAS * error:
-            # A step too small to be a jump: what had moved has come to rest, and never came to the end of the line.
+            # A step too small to be a jump: arrivals are stationary again, and never reached the end of the trend.
             now, mean, seconds, slope = recent, recent, recent_seconds, 0.0
         elif slope < 0.0:
             now = max(now, recent - SURE_SIGMAS * error)  # what falls on is less in a moment; what does not is in use

@@ -137,7 +137,7 @@ def record(
 
 
 def with_records(ledger: Sequence[DecisionRecord], new: Sequence[DecisionRecord]) -> list[DecisionRecord]:
-    """The ledger, newest first and bounded; holding for the reason of the newest line again is no news."""
+    """The decision records, newest first and bounded; holding again for the newest record's reason adds none."""
     result = list(ledger)
     for entry in new:
         if (

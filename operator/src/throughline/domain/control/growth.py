@@ -67,8 +67,8 @@ def pressed(ctx: Context) -> bool:
 
 
 def awaited(ctx: Context) -> bool:
-    """Whether added replicas serve and are not judged yet: meanwhile none is to follow, and settings stay, as what
-    either does could not be told. Those that start change nothing yet, and what is ordered besides is for more demand.
+    """Whether added replicas serve and are not judged yet: meanwhile no other is added, and settings stay, as the
+    effects would be confounded. Those that start change nothing yet, and what is ordered besides is for more demand.
     """
     growth = ctx.state.growth
     return growth is not None and not growth.futile and len(ctx.serving) > growth.replicas and pressed(ctx)
@@ -124,7 +124,7 @@ def ordered(ctx: Context, before: Growth | None, replicas: int) -> Growth | None
 
 
 def _judge(ctx: Context, demand: Demand, growth: Growth) -> Growth | None:
-    """What is known of the last growth now; None: nothing speaks against a further one."""
+    """What is known of the last growth now; None: a further one is allowed."""
     if _more_in_flight(demand, growth.in_flight):
         return None
     if growth.futile:
@@ -167,7 +167,7 @@ def futile(ctx: Context, replicas: int) -> Growth | None:
 
 
 def blocked_by(ctx: Context, trial: Trial | None) -> str | None:
-    """Why no replica is to be added for what comes now or for latency; None: nothing speaks against it."""
+    """Why no replica may be added for present arrivals or latency; None: it may."""
     demand, growth = ctx.demand, ctx.state.growth
     if demand is None or not pressed(ctx):
         return None

@@ -1,4 +1,4 @@
-"""One pass of the loop for one service: what is seen → what is to be so, and why."""
+"""One pass of the loop for one service: view → decision, with its reasons."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["ControllerState", "decide"]
 
 BUSY_REQUEUE_SECONDS = 5.0
 REQUEUE_SECONDS = 10.0
-# Settings that were rolled back are taken to be so much slower than predicted, until they are measured again.
+# Settings that were rolled back are assumed to be this many times slower than predicted, until they are measured again.
 WORSE_BIAS = 1.3
-# What a load costs is written down again only when it has moved by more than this share.
+# The cost of a load is persisted again only when it has moved by more than this share.
 LOAD_NOISE = 0.5
 
 
@@ -80,7 +80,7 @@ def _control(
 def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, ControllerState]:
     """The decision for this view. Pure: the same view and state give the same decision.
 
-    Without metrics everything is held as it is and the conditions say so; nothing is ever taken for zero.
+    Without metrics everything stays as it is and the conditions say so; nothing missing is ever taken for zero.
     """
     again = fast_path(view, state)
     if again is not None:

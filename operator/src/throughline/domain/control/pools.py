@@ -104,7 +104,7 @@ def _pool_candidate(ctx: Context, problem: Problem, pool: PoolView, known: Servi
 
 
 def _quiescent(ctx: Context, batch: BatchStep, scale: ScaleStep) -> bool:
-    """Nothing is under way that a move would disturb, or that would make what is measured something else."""
+    """No other change is in progress that a move would disturb, or that would distort the measurements."""
     return (
         batch.trial is None
         and not batch.changed

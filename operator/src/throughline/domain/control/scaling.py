@@ -31,7 +31,7 @@ UP_MARGIN = 0.99
 # Without a sample of the servers' own counters yet, the metrics' rate must say it clearly.
 FIRST_UP_MARGIN = 0.9
 DOWN_MARGIN = 1.01
-# Where no setting meets the SLO, more replicas only keep the queue from growing.
+# Where no setting meets the SLO, more replicas only stop the queue from growing.
 INFEASIBLE_UTILIZATION = 0.8
 # Below this utilization, replicas are added only where they are predicted to bring p99 below this share of what it is.
 HELPED_UTILIZATION = 0.6
@@ -48,7 +48,7 @@ MAX_FLOOR_SECONDS = 24 * 3600.0
 # measured bias is as much. It must last so long.
 TOLERATED_SHORTFALL = 0.05
 TOLERATED_SHORTFALL_SECONDS = 120.0
-# One step makes at most so many times as many, or adds so many.
+# One step multiplies the count by at most the first, or adds at most the second.
 MAX_FACTOR = 4
 MAX_STEP = 8
 
@@ -201,7 +201,7 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
 
 
 def _flapped(state: ControllerState, now: float, wanted: float, target: int) -> ControllerState:
-    """Remember when what was removed is asked for again without more demand."""
+    """Set a scale-down floor when removed replicas are needed again without more demand."""
     down = state.last_down
     if down is None or now - down[0] > FLAP_WINDOW_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
         return state

@@ -1,4 +1,4 @@
-"""Demand that comes again: batch jobs every twenty minutes, a shift that begins on the hour.
+"""Periodic demand: batch jobs every twenty minutes, a shift that begins on the hour.
 
 A service's own past is kept in bins, and a period is believed when the past, moved by it, is nearly the past. What came
 one period ago is then what a replica ordered now will meet. Periods of days are not learned: over the minute that a
@@ -29,7 +29,7 @@ VARIES = 0.25
 # the middle of a bin leave a few percent.
 UNEXPLAINED = 0.2
 TIE_TOLERANCE = 0.05
-# Looked for anew after so many bins.
+# The period is searched for again after so many bins.
 JUDGED_BINS = 10
 _AT = itemgetter(0)
 

@@ -1,7 +1,7 @@
 """Estimate how long one execution takes: a `ServiceTimeModel`.
 
 The observations are the rows of Triton's `batch_stats`: executions and compute time by batch size, cumulative per
-pod. Their growth between two samples goes into sums that decay with time, reckoned at the node's usual speed, and the
+pod. Their growth between two samples goes into sums that decay with time, normalised to the node's usual speed, and the
 model is the weighted least-squares line through the means of these sums, in segments where they say so.
 """
 
@@ -159,7 +159,7 @@ def _expected(estimator: ServiceTimeEstimator, observation: Seen) -> dict[int, t
 
 
 def _unasked(before: Seen, pod: PodView, now_seconds: float) -> Seen:
-    """A pod that has told nothing now. Where it has been loaded meanwhile, what it tells next is not believed."""
+    """A pod that has reported nothing now. Where it was loaded meanwhile, its next report is not used."""
     if pod.settings is None or pod.settings == before.settings:
         return before
     begun = warmup.begin((), now_seconds, before.at_seconds, executions=0, whole_load=True)
@@ -169,7 +169,7 @@ def _unasked(before: Seen, pod: PodView, now_seconds: float) -> Seen:
 def _executed(
     estimator: ServiceTimeEstimator, pods: Iterable[PodView], now_seconds: float, failing: Container[str]
 ) -> tuple[dict[str, Seen], dict[tuple[int, int], BatchTimeSum], float | None]:
-    """What the pods tell now, what warm ones have executed since the last observation, and what the last load cost."""
+    """The pods' observations, what warm ones have executed since the last, and what the last load cost."""
     seen: dict[str, Seen] = {}
     grown: dict[tuple[int, int], BatchTimeSum] = {}
     cost = estimator.warm_up_seconds
@@ -409,7 +409,7 @@ def estimate(estimator: ServiceTimeEstimator, known: ServiceTime | None) -> Serv
     lines = {k: line for k, rows in groups.items() if (line := _fit(rows, share)) is not None}
     if not lines:
         return known
-    # On several instances a small batch may wait behind a large one, and then looks as dear: the fewest tell the slope.
+    # On several instances a small batch may wait behind a large one, and then seems as slow: the fewest show the slope.
     base = min(lines, key=lambda k: (lines[k].spread == 0.0, k))
     contention = None
     if len(groups) > 1:

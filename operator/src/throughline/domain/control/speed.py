@@ -1,8 +1,8 @@
-"""Tell how fast the node runs now from what the model costs.
+"""Separate the node's present speed from the model's own cost.
 
 A neighbour on the node or a throttled clock slows executions of every batch size alike, for as long as it lasts; the
 model's own cost stays. So the factor that all batch sizes of a sample have in common is the node's, and what is learned
-of the model is reckoned without it.
+of the model is normalised by it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a worker keeps between two decisions. Losing it is safe: the loop then waits until it knows again."""
+"""What a worker keeps between two decisions. Losing it is safe: the loop then waits until it has measured again."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class ControllerState(NamedTuple):
     estimate: ServiceTime | None = None  # the newest; status.control has the last one that was worth writing
     model_hash: str = ""
     pool: str = ""
-    # (pool to move to, since when without a break that has been worth it)
+    # (pool to move to, since when without a break the move has paid)
     pending_move: tuple[str, float] | None = None
     open_pods: int = 0  # that requests may have gone to in the last sample: those that served, and those that left
     since_seconds: float | None = None  # when this state began; a window is judged only once it is full
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
-    season: Season = Season()  # what of them comes again; as of the last full pass
+    season: Season = Season()  # the arrivals' period; as of the last full pass
     budget: Budget = Budget()  # of late requests; as of the last full pass
     batch_changes: tuple[float, ...] = ()  # when settings were changed, newest last
     changed_in_flight: float | None = None  # items, when settings were changed last
@@ -102,7 +102,7 @@ class ControllerState(NamedTuple):
     inter_execution_idle_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
     closed_loop_samples: int = 0  # samples in a row in which the load was that of closed-loop clients
     clients_in_flight: float = 0.0  # items in flight when last seen to be of closed-loop clients; 0: they are not
-    load: Load | None = None  # when its queue last stood still
+    load: Load | None = None  # when its queue was last stationary
     load_before: Load | None = None  # the same under the settings, or on the pods, before
     served_since: tuple[Hashable, float] | None = None  # settings and pods, and since when these serve
     judged: tuple[OptimalityRange, ...] = ()  # so that a steady service is not weighed in every sample
@@ -128,7 +128,7 @@ class ControllerState(NamedTuple):
         return ControllerState._make(new + self[len(new) :])
 
     def on_pool(self, pool: str) -> ControllerState:
-        """On another pool. What comes, and how long a replica takes to come, is known; how it is served is not."""
+        """On another pool. The arrivals, and the start time of a replica, are known; the service time is not."""
         return ControllerState(
             pool=pool, model_hash=self.model_hash, samples=self.samples, season=self.season, budget=self.budget,
             since_seconds=self.since_seconds, metrics_time_seconds=self.metrics_time_seconds,
@@ -140,8 +140,8 @@ class ControllerState(NamedTuple):
 
     def with_batch_change(self, now_seconds: float, in_flight: float | None, *, new: bool) -> ControllerState:
         """`new`: not one that passed as a canary."""
-        # What was not enough with the old settings may be with the new ones. What replicas do can no longer be told
-        # from what the settings do; but those that served no more share something that settings do not widen.
+        # What was not enough with the old settings may be with the new ones. The effects of replicas and settings are
+        # confounded now; but those that served no more share something that settings do not widen.
         futile = self.growth is not None and self.growth.futile
         changes = (*self.batch_changes, now_seconds)[-CHANGES_KEPT:] if new else self.batch_changes
         return self._replace(

@@ -1,6 +1,6 @@
-"""The executions that are slow because a model was just loaded: they teach nothing, and what they cost is known.
+"""Executions that are slow because a model was just loaded: the estimator ignores them, and their cost is measured.
 
-The warm-up of a pod begins when its counters begin anew (a load, a new container), when an instance is added, and when
+The warm-up of a pod begins when its counters are reset (a load, a new container), when an instance is added, and when
 a pod is seen for the first time. It ends when a sample of its executions takes no longer than they are known to take;
 or, where that is not known or no longer true, when the model has been executed often enough and two samples in a row
 agree. The sample in which a warm-up begins is never believed: it holds the first executions, and the probe.
@@ -87,7 +87,7 @@ def _chance(executions: float) -> float:
 
 
 def _no_longer(rows: Rows, known: Rows) -> bool:
-    """Whether the executions take no longer than known, where that can be told of most of them."""
+    """Whether the executions take no longer than known, where most of them are of known sizes."""
     if not known or not rows:
         return False
     inside = tuple(r for r in rows if known[0][0] <= r[0] <= known[-1][0])

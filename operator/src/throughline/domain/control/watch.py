@@ -39,7 +39,7 @@ SIGMAS = 3.0
 # Growth of the load that explains a higher latency.
 LOAD_GROWTH = 1.1
 # Closed-loop clients ask for all that they get, so what they get judges the settings: as many clients, by this share,
-# must get all but so much of what they got; as much less is noise.
+# must get all but this share of what they got; less of a loss is noise.
 SAME_CLIENTS = 0.1
 LESS = 0.02
 # On one pod of several it would be a part of that; pods that share a host may gain what their peers lose.
@@ -52,7 +52,7 @@ class Outcome(StrEnum):
     PASSED = "Passed"
     ROLLBACK = "Rollback"
     NO_GAIN = "NoGain"  # rolled back, though the latency is as good as expected
-    CANCEL = "Cancel"  # could not be judged; nothing is held against the settings
+    CANCEL = "Cancel"  # could not be judged; the settings are not blocked
 
 
 @dataclass(frozen=True, slots=True)
