@@ -114,7 +114,7 @@ def test_for_closed_loop_clients_a_batch_is_no_more_than_one_instance_gets_of_th
     assert (chosen.max_batch_size, chosen.max_queue_delay_microseconds) in {(16, 0), (32, 0)}
 
 
-def calling(demand, in_flight, **more):
+def with_clients(demand, in_flight, **more):
     """64 clients, say, on one replica; `demand`: what they get."""
     more = {"closed_loop": True, "replicas": 1, **more}
     return problem(ServiceTimeModel(4000, 200), demand, in_flight=in_flight)._replace(**more)
@@ -124,24 +124,24 @@ EIGHT = BatchSettings(max_batch_size=8, instances=1)  # 1,250 items per second o
 
 
 def test_closed_loop_clients_answered_in_time_need_no_replica_for_what_they_would_send_faster():
-    candidate = evaluate(calling(1400, 64), EIGHT)
-    assert evaluate(calling(1400, 64, closed_loop=False), EIGHT).needed == 2
+    candidate = evaluate(with_clients(1400, 64), EIGHT)
+    assert evaluate(with_clients(1400, 64, closed_loop=False), EIGHT).needed == 2
     assert (candidate.needed, candidate.feasible) == (1, True)
     # 64 clients and 1,428 answers per second: 45 ms each.
     assert candidate.p99_us == pytest.approx(2 * 64e6 / candidate.closed_per_second)
 
 
 def test_they_do_where_their_answers_come_late():
-    assert evaluate(calling(1400, 100), EIGHT).needed == 2
+    assert evaluate(with_clients(1400, 100), EIGHT).needed == 2
 
 
 def test_they_do_where_the_least_throughput_that_is_asked_for_is_not_reached():
-    assert evaluate(calling(1400, 64, floor_per_second=1300), EIGHT).needed == 1
-    assert evaluate(calling(2000, 64, floor_per_second=2000), EIGHT).needed == 2
+    assert evaluate(with_clients(1400, 64, floor_per_second=1300), EIGHT).needed == 1
+    assert evaluate(with_clients(2000, 64, floor_per_second=2000), EIGHT).needed == 2
 
 
 def test_a_replica_more_than_is_needed_is_not_kept_for_them():
-    assert evaluate(calling(500, 10, replicas=3), EIGHT).needed == 1
+    assert evaluate(with_clients(500, 10, replicas=3), EIGHT).needed == 1
 
 
 def test_nothing_to_choose_from_is_an_error():

@@ -43,7 +43,7 @@ def full_pass(view, state):
     return decide(view, state._replace(stable=None))
 
 
-def told(decision):
+def shown(decision):
     return (
         decision.replicas,
         decision.settings,
@@ -123,7 +123,7 @@ def test_the_fast_path_decides_as_a_full_pass_does(share, traffic, late, pending
     found = fast_path.fast_path(seen, state)
     decision, after = full_pass(seen, state)
     if found is not None:
-        assert told(found[0]) == told(decision)
+        assert shown(found[0]) == shown(decision)
         stable = found[1]
         assert stable.samples == after.samples
         assert stable.needed == after.needed
@@ -157,7 +157,7 @@ DEPARTURES = {
     "a pod that goes": lambda v, _: _pods(v, terminating=True),
     "another pod": lambda v, _: _pods(v, uid="new"),
     "a pod that has restarted": lambda v, _: _pods(v, ready_seconds=1.0),
-    "counters that began anew": lambda v, _: _pods(
+    "counters that were reset": lambda v, _: _pods(
         v, batch_statistics=tuple(BatchStatistic(r.batch_size, 1, 1) for r in v.pods[0].batch_statistics)
     ),
     "counters gone": lambda v, _: _pods(v, batch_statistics=()),
@@ -181,7 +181,7 @@ def test_what_departs_is_for_a_full_pass(what):
     view, state = calm()
     other = DEPARTURES[what](view, state)
     assert fast_path.fast_path(other, state) is None
-    assert told(decide(other, state)[0]) == told(full_pass(other, state)[0])
+    assert shown(decide(other, state)[0]) == shown(full_pass(other, state)[0])
 
 
 def test_it_is_not_stable_while_something_is_under_way():
@@ -222,7 +222,7 @@ def test_a_fast_path_that_ignores_latency_is_seen(monkeypatch):
     slow = DEPARTURES["p99 over the SLO"](view, state)
     monkeypatch.setattr(fast_path, "_calm", lambda *_: True)
     monkeypatch.setattr(fast_path, "_biases", lambda *_: state.biases)  # which sees it, too
-    assert told(decide(slow, state)[0]) != told(full_pass(slow, state)[0])
+    assert shown(decide(slow, state)[0]) != shown(full_pass(slow, state)[0])
 
 
 def test_a_fast_path_that_ignores_the_spec_is_seen(monkeypatch):
@@ -230,11 +230,11 @@ def test_a_fast_path_that_ignores_the_spec_is_seen(monkeypatch):
     scaling = view.spec.scaling.model_copy(update={"min_replicas": 4})
     other = dataclasses.replace(view, spec=view.spec.model_copy(update={"scaling": scaling}))
     monkeypatch.setattr(fast_path, "_same", lambda *_: True)
-    assert told(decide(other, state)[0]) != told(full_pass(other, state)[0])
+    assert shown(decide(other, state)[0]) != shown(full_pass(other, state)[0])
 
 
 def test_a_fast_path_that_ignores_the_demand_is_seen(monkeypatch):
     view, state = calm()
     crowd = executed(view, state, 400.0)
     monkeypatch.setattr(fast_path, "_target_demand", lambda *_: 1.0)
-    assert told(decide(crowd, state)[0]) != told(full_pass(crowd, state)[0])
+    assert shown(decide(crowd, state)[0]) != shown(full_pass(crowd, state)[0])

@@ -50,7 +50,7 @@ def test_load_that_falls_to_a_tenth_brings_replicas_back_without_a_violation():
     world = settle(World(ONE_AT_A_TIME, 133))
     before = world.replicas
     world.rate = 13
-    fell = world.now + 10  # what was under way then belongs to the load before
+    fell = world.now + 10  # what was in flight then belongs to the load before
     world.run(400)
     assert world.replicas < before / 2
     late = sorted(lat for t, lat in world.latencies if t > fell)

@@ -19,7 +19,7 @@ HOST = Server(2200, 320, parallel=2, gap=300, back=1500)
 
 
 @pytest.mark.parametrize(
-    ("at_seconds", "in_flight", "per_second", "told"),
+    ("at_seconds", "in_flight", "per_second", "detected"),
     [
         (125.0, 64.0, 2220.0, True),  # six times as much for as many
         (125.0, 60.0, 240.0, True),  # and two thirds
@@ -29,12 +29,14 @@ HOST = Server(2200, 320, parallel=2, gap=300, back=1500)
         (300.0, 64.0, 2220.0, False),  # another hour's load
     ],
 )
-def test_as_many_in_flight_while_much_more_is_served_are_closed_loop_clients(at_seconds, in_flight, per_second, told):
-    assert responded(BEFORE, Load(at_seconds, "64/0×2", 1, in_flight, per_second)) is told
+def test_as_many_in_flight_while_much_more_is_served_are_closed_loop_clients(
+    at_seconds, in_flight, per_second, detected
+):
+    assert responded(BEFORE, Load(at_seconds, "64/0×2", 1, in_flight, per_second)) is detected
 
 
 @pytest.mark.parametrize(
-    ("pods", "per_second", "told"),
+    ("pods", "per_second", "detected"),
     [
         (1, 470.0, True),  # a pod is gone, and more is served
         (1, 290.0, False),  # a pod is gone since less comes
@@ -45,9 +47,9 @@ def test_as_many_in_flight_while_much_more_is_served_are_closed_loop_clients(at_
         (3, 330.0, False),  # that may be chance
     ],
 )
-def test_what_goes_against_a_change_need_not_be_so_much(pods, per_second, told):
+def test_what_goes_against_a_change_need_not_be_so_much(pods, per_second, detected):
     before = BEFORE._replace(pods=2)
-    assert responded(before, Load(125.0, "64/0×2", pods, 63.0, per_second)) is told
+    assert responded(before, Load(125.0, "64/0×2", pods, 63.0, per_second)) is detected
 
 
 def test_few_in_flight_tell_nothing():
@@ -55,7 +57,7 @@ def test_few_in_flight_tell_nothing():
     assert not responded(before, Load(125.0, "64/0×2", 1, 4.0, 2220.0))
 
 
-def test_without_a_change_nothing_is_told():
+def test_without_a_change_nothing_is_detected():
     assert not responded(None, BEFORE)
 
 
@@ -67,18 +69,18 @@ def test_batches_from_before_a_change_tell_nothing():
         p99_us=None, saturated=False, overloaded=False, queue_stationary=True, mean_batch=40.0, skew=1.0, unloaded=(),
     )  # fmt: skip
     settings = BatchSettings(max_batch_size=64, max_queue_delay_microseconds=0, instances=2)
-    told = [
+    detected = [
         closed_loop.is_closed_loop(demand, ServiceTimeModel(4600, 375), settings, 3, mixed=mixed)
         for mixed in (False, True)
     ]
-    assert told == [True, False]
+    assert detected == [True, False]
 
 
 def one_replica(slo_ms=100):
     return spec(1, 1, slo_ms) | {"batching": {"instances": {"min": 1, "max": 4}}}
 
 
-def test_closed_loop_clients_with_open_loop_batches_are_told_by_their_response():
+def test_closed_loop_clients_with_open_loop_batches_are_detected_by_their_response():
     """64 clients on two instances make batches of 20; open-loop arrivals would make 15."""
     world = ClosedLoopWorld(GPU.slower(4), clients=CLIENTS, spec=one_replica(400), start_seconds=3.0)
     world.run(120)

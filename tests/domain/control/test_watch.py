@@ -95,7 +95,7 @@ def test_the_pod_under_trial_is_compared_with_its_peers():
     ],
 )
 def test_for_a_canary_too_the_throughput_of_closed_loop_clients_is_compared(tried, others, expected):
-    def of(served):  # as many under way on each pod
+    def of(served):  # as many in flight on each pod
         return metrics(served, latency_us=1e6 / served)
 
     seen = peers(of(tried), of(others))

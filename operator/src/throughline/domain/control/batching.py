@@ -239,7 +239,7 @@ def _judged(problem: Problem, situation: Hashable, current: Candidate) -> Optima
     return OptimalityRange(situation, low, high)
 
 
-def _weigh(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> ProposedChange | BatchStep:
+def _propose(ctx: Context, problem: Problem, rejected: tuple[RejectedSettings, ...]) -> ProposedChange | BatchStep:
     """The best settings, where moving to them pays and memory suffices; else the step that keeps the settings."""
     if not ctx.at_usual_speed:
         text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
@@ -287,11 +287,11 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     return max(ctx.observe_seconds, paid, min(CHANGES_SECONDS, pause))
 
 
-def _gain_text(weighed: ProposedChange) -> str:
-    best, current = weighed.best, weighed.current
-    if weighed.larger_batch:
+def _gain_text(proposed: ProposedChange) -> str:
+    best, current = proposed.best, proposed.current
+    if proposed.larger_batch:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
-    if weighed.one_more_instance:
+    if proposed.one_more_instance:
         gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
         return f"{number(gain)}× the throughput of closed-loop clients, no less for others"
     if best.replicas != current.replicas or not current.feasible:
@@ -324,12 +324,12 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         return BatchStep(ctx.settings, rejected=rejected)  # while requests fail, nothing is learned of settings
     if message := _blocked_by(ctx, problem, demand):
         return BatchStep(ctx.settings, rejected=rejected, message=message)
-    weighed = _weigh(ctx, problem, rejected)
-    if isinstance(weighed, BatchStep):
-        return weighed
-    best, current, options = weighed.best, weighed.current, weighed.options
+    proposed = _propose(ctx, problem, rejected)
+    if isinstance(proposed, BatchStep):
+        return proposed
+    best, current, options = proposed.best, proposed.current, proposed.options
     rows = alternatives(ctx, options, best, current)
-    why = f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {_gain_text(weighed)}"
+    why = f"{settings_text(ctx.settings)} → {settings_text(best.settings)}: {_gain_text(proposed)}"
 
     def entry(action: Action, reason: str, text: str) -> tuple[DecisionRecord, ...]:
         return (
@@ -350,7 +350,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     if pause_seconds is None and large and best.closed_per_second >= MIN_IMPROVEMENT * current.closed_per_second:
         pause_seconds = max(ctx.observe_seconds, COOL_DOWN_SECONDS)  # that much is no noise, and it will be measured
     if pause_seconds is None:
-        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or weighed.one_more_instance else 1)
+        pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or proposed.one_more_instance else 1)
     if not ctx.rollout_complete or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
         saving = reduces_replicas(best, current)

@@ -150,8 +150,8 @@ class Context(NamedTuple):
         """Names of serving pods with traffic that are still warming up after the last load."""
         found, seen = [], self.state.estimator.seen
         for pod in self.serving:
-            told = seen.get(pod.uid)
-            if told is None or told.warm_up is None or not told.warm_up.under_way(self.now):
+            reported = seen.get(pod.uid)
+            if reported is None or reported.warm_up is None or not reported.warm_up.under_way(self.now):
                 continue
             if pod.metrics is None or pod.metrics.success_rate > 0 or pod.metrics.pending > 0:
                 found.append(pod.name)
@@ -160,8 +160,8 @@ class Context(NamedTuple):
     @property
     def cold(self) -> bool:
         """All pods that have reported executions are warming up: their speed is unknown now."""
-        told = sum(p.uid in self.state.estimator.seen for p in self.serving)
-        return told > 0 and len(self.warming_up) == told
+        reported = sum(p.uid in self.state.estimator.seen for p in self.serving)
+        return reported > 0 and len(self.warming_up) == reported
 
     @property
     def warm_since(self) -> float:

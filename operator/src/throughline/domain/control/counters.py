@@ -161,7 +161,7 @@ def since_last_sample(counted: Counted, pods: Sequence[PodView], seconds: float)
     rates = {p.uid: p.metrics.success_rate for p in pods if p.metrics is not None}
     usual = sum(rates.values()) / len(rates) if rates else 1.0
     items = asked = queued = 0.0
-    told = True
+    reported = True
     for pod in pods:
         before = counted.seen.get(pod.uid)
         if before is not None and before.at_seconds != counted.updated_seconds:
@@ -178,9 +178,9 @@ def since_last_sample(counted: Counted, pods: Sequence[PodView], seconds: float)
         items += grown
         asked += rates.get(pod.uid, usual)
         more = queued_since(_EMPTY if before is None else before.queue, pod.queue)
-        told = told and more is not None
+        reported = reported and more is not None
         queued += more or 0
     if asked <= 0:
         return None
     share = asked / sum(rates.get(p.uid, usual) for p in pods)
-    return Since(items / share, queued / share if told else None)
+    return Since(items / share, queued / share if reported else None)

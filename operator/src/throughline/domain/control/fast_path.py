@@ -4,8 +4,8 @@ A full pass learns from every row of the servers' statistics, weighs settings, a
 ends with nothing to do, it leaves the basis of its decision in the state. The fast path measures the demand, counts
 arrivals, forecasts and updates the bias by the same functions; where everything stays in the cells of the full pass's
 rounding, that pass would solve the same problem again, so its decision is given again. Anything else is for a full
-pass, at once: another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too few;
-executions that take longer or shorter than estimated. The counters are cumulative, so the next full pass, after
+pass, at once: another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too
+few; executions that take longer or shorter than estimated. The counters are cumulative, so the next full pass, after
 `WHOLE_SECONDS` at the latest, learns all that came meanwhile.
 """
 
@@ -229,7 +229,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
     seen: dict[str, Seen] = {}
     items = executions = compute_ns = 0
     expected_us = asked = total = queued = 0.0
-    told = True
+    reported = True
     for pod, uid in zip(serving, stable.pods, strict=True):
         metrics = pod.metrics
         if pod.uid != uid or pod.settings != settings or metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
@@ -260,7 +260,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
             compute_ns += row.compute_ns - old.compute_ns
         asked += rate
         more = queued_since(before.queue, pod.queue)
-        told = told and more is not None
+        reported = reported and more is not None
         queued += more or 0
         seen[uid] = Seen(settings, rows, now_seconds, pod.queue)
     compute_us = compute_ns / 1000
@@ -268,7 +268,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
     if asked <= 0 or abs(compute_us - expected_us) > chance * expected_us:
         return nothing
     share = asked / total
-    return Since(items / share, queued / share if told else None), seen
+    return Since(items / share, queued / share if reported else None), seen
 
 
 def _same_load(stable: Stable, demand: Demand, in_flight: float | None) -> bool:
