@@ -6,6 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from throughline.api.status import SLOStatus
 from throughline.domain.control.budget import (
     CHANCE,
     HALF_LIFE_SECONDS,
@@ -16,6 +17,7 @@ from throughline.domain.control.budget import (
     spend,
 )
 from throughline.domain.control.demand import measure
+from throughline.domain.control.formatting import slo_status
 
 from .views import metrics, pod, view
 
@@ -81,3 +83,26 @@ def test_without_a_measurement_nothing_is_spent_and_nothing_earned():
     assert spend(held, served(), SLO_US, 10_060.0).spent == pytest.approx(before.spent, rel=0.1), "the gap is no time"
     idle = spend(before, served(p99_us=None), SLO_US, 10_000.0)
     assert (idle.requests, idle.late) == (before.requests, before.late)
+
+
+@pytest.mark.parametrize(
+    ("late", "before", "shown"),
+    [
+        (0.0, "-", "0%"),
+        (4.2, "-", "50%"),
+        (3.7, "50%", "50%"),  # noise writes nothing
+        (3.0, "50%", "25%"),
+        (6.0, "50%", "50%"),
+        (7.5, "50%", "75%"),
+        (26.0, "75%", "300%"),
+        (90.0, "300%", "1000%"),
+    ],
+)
+def test_the_status_says_what_of_the_budget_is_spent(late, before, shown):
+    demand = measure(view(pod("a", metrics())), SLO_US)
+    found = slo_status(SLOStatus(error_budget_spent=before), demand, 1.0, Budget(1000.0, late, 0.0))
+    assert found.error_budget_spent == shown
+
+
+def test_without_a_request_nothing_is_said_of_the_budget():
+    assert slo_status(SLOStatus(), measure(view(pod("a", metrics())), SLO_US), 1.0, Budget()).error_budget_spent == "-"

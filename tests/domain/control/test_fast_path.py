@@ -238,3 +238,12 @@ def test_a_fast_path_that_ignores_the_demand_is_seen(monkeypatch):
     crowd = executed(view, state, 400.0)
     monkeypatch.setattr(fast_path, "_target_demand", lambda *_: 1.0)
     assert shown(decide(crowd, state)[0]) != shown(full_pass(crowd, state)[0])
+
+
+def test_the_error_budget_is_spent_on_the_fast_path_as_in_a_full_pass():
+    """Else all requests since the last full pass count as late as those of the next one."""
+    view, state = calm()
+    _, fast = fast_path.fast_path(view, state)
+    _, full = full_pass(view, state)
+    assert fast.budget == full.budget
+    assert fast.budget.updated_seconds == view.now_seconds

@@ -44,6 +44,15 @@ class SLOStatus(Resource):
     cost_per_thousand: Annotated[
         str, Field(max_length=24, description="Pool price per 1,000 inferences at this throughput.")
     ] = "-"
+    error_budget_spent: Annotated[
+        str,
+        Field(
+            max_length=24,
+            pattern=r"^(-|\d+%)$",
+            description="Share of the late requests that the SLO allows (1 of 100) that was spent, in steps. What was "
+            "late counts half after 30 minutes. Counted since the operator's start.",
+        ),
+    ] = "-"
 
 
 class ServiceTime(Resource):

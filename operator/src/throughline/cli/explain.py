@@ -150,6 +150,7 @@ class Explanation:
             ("Status", self._status_age()),
             ("SLO", f"p99 within {slo.latency_p99_milliseconds} ms{floor}"),
             ("Measured", f"p99 {status.slo.latency_p99}, throughput {status.slo.throughput}"),
+            ("Error budget", f"{status.slo.error_budget_spent} spent"),
             ("Cost", f"{status.slo.cost_per_thousand} for 1,000 inferences"),
             ("Pool", status.pool or "not placed yet"),
             ("Replicas", f"{replicas} ready{advised}"),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
 from throughline.domain.control import closed_loop, observations, scaling
+from throughline.domain.control.budget import spend
 from throughline.domain.control.context import (
     SAMPLE_INTERVAL_SECONDS,
     bias_is_kept,
@@ -150,6 +151,7 @@ def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, Cont
     demand = measure(view, slo_us, serving)
     if demand is None or not _calm(demand, slo_us):
         return None
+    state = state._replace(budget=spend(state.budget, demand, slo_us, view.now_seconds))
     since, counters = _count(serving, stable, state.counted, view.now_seconds)
     if since is None:
         return None
@@ -174,7 +176,8 @@ def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, Cont
     if needed[0][1] < stable.replicas and scaling.scale_down_floor(state, view.now_seconds, wanted) < stable.replicas:
         return None  # fewer may do
     decision = stable.decision
-    slo = slo_status(view.status.slo, demand, stable.problem.price_per_hour * stable.replicas)
+    price_per_hour = stable.problem.price_per_hour * stable.replicas
+    slo = slo_status(view.status.slo, demand, price_per_hour, state.budget)
     if slo is not decision.slo and slo != decision.slo:
         decision = replace(decision, slo=slo)
         stable = stable._replace(decision=decision)

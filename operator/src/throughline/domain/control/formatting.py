@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.api.batching import BatchSettings
+    from throughline.domain.control.budget import Budget
     from throughline.domain.control.choose import Candidate
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand
@@ -37,7 +38,23 @@ def _cost(per_thousand: float | None) -> str:
     return "-" if per_thousand is None else plain(per_thousand)
 
 
-def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOStatus:
+# Shown of the error budget, in per cent: steps so coarse that a budget that recovers for hours is written a few times.
+BUDGET_STEPS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 500, 1000)
+BUDGET_HYSTERESIS = 0.1
+
+
+def _spent(shown: str, budget: Budget) -> str:
+    """The nearest step; `shown` while that is nearly as near."""
+    if budget.requests <= 0.0:
+        return "-"
+    percent = 100.0 * budget.spent
+    step = min(BUDGET_STEPS, key=lambda s: abs(percent - s))
+    if shown != "-" and abs(percent - int(shown[:-1])) <= abs(percent - step) + BUDGET_HYSTERESIS * step:
+        return shown
+    return f"{step}%"
+
+
+def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float, budget: Budget) -> SLOStatus:
     """What is shown of the measurements; the same object while it says the same.
 
     Without traffic no latency is shown: for a minute after a model was loaded it would be of the operator's own probe.
@@ -48,9 +65,11 @@ def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float) -> SLOSt
     latency = sticky(shown.latency_p99, None if demand.idle else demand.p99_us, duration)
     throughput = sticky(shown.throughput, demand.requests_per_second, rate)
     per_thousand = sticky(shown.cost_per_thousand, cost, _cost)
-    if latency == shown.latency_p99 and throughput == shown.throughput and per_thousand == shown.cost_per_thousand:
-        return shown
-    return SLOStatus(latency_p99=latency, throughput=throughput, cost_per_thousand=per_thousand)
+    spent = _spent(shown.error_budget_spent, budget)
+    found = SLOStatus(
+        latency_p99=latency, throughput=throughput, cost_per_thousand=per_thousand, error_budget_spent=spent
+    )
+    return shown if found == shown else found
 
 
 def settings_text(settings: BatchSettings) -> str:

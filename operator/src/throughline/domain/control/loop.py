@@ -34,7 +34,7 @@ def _slo_status(ctx: Context, replicas: int) -> SLOStatus:
     return (
         SLOStatus()
         if ctx.demand is None
-        else slo_status(ctx.view.status.slo, ctx.demand, ctx.price_per_hour * replicas)
+        else slo_status(ctx.view.status.slo, ctx.demand, ctx.price_per_hour * replicas, ctx.state.budget)
     )
 
 
