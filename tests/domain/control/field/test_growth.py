@@ -1,14 +1,18 @@
 """Replicas are judged by what they do, as settings are (K7)."""
 
+import dataclasses
+
 import pytest
 from closed_loop_world import ClosedLoopWorld, HostWorld, Server
-from throughline.api.batching import BatchSettings
+from throughline.api.batching import BatchingMode, BatchSettings
 from throughline.api.status import Trial
+from throughline.domain.control import scaling
+from throughline.domain.control.batching import BatchStep
 from throughline.domain.control.context import build_context
 from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.growth import PAUSE_SECONDS, Growth, blocked_by, futile, judged, ordered
 from throughline.domain.control.loop import ControllerState
-from views import NOW, metrics, pod, view
+from views import NOW, UNBATCHED, metrics, pod, view
 from world import World, linear
 
 # A network that computes on the cores of a host, forty times slower: the same behaviour at a fraction of the events.
@@ -69,6 +73,26 @@ def test_batches_come_first_and_are_judged_before_a_replica_is_added():
     assert counts(world) == [1]
     assert world.durable.max_batch_size >= 16
     assert world.condition("SLOMet").status == "True"
+
+
+@pytest.mark.parametrize(
+    ("deferred", "mode", "violated", "first"),
+    [
+        (True, "Auto", False, True),
+        (False, "Auto", False, False),  # nothing better was found
+        (True, "Recommend", False, False),  # none will be tried
+        (True, "Auto", True, False),
+    ],
+)
+def test_the_first_batches_come_first_while_a_measurement_for_them_is_coming(deferred, mode, violated, first):
+    """K7: a replica was added three seconds before the canary, while the clients were still being counted."""
+    seen = view(pod("a", metrics(200)))
+    batching = seen.spec.batching.model_copy(update={"mode": BatchingMode(mode)})
+    seen = dataclasses.replace(seen, spec=seen.spec.model_copy(update={"batching": batching}))
+    ctx, _ = build_context(seen, ControllerState())
+    ctx = ctx._replace(demand=ctx.demand._replace(overloaded=violated))
+    blocked = scaling._scale_up_blocked_by(ctx, BatchStep(UNBATCHED, deferred=deferred), 1)
+    assert bool(blocked and "batches" in blocked) is first
 
 
 def test_where_nobody_is_in_a_hurry_one_pod_gets_the_settings_first():

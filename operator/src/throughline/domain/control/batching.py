@@ -70,6 +70,7 @@ class BatchStep:
     recommended: BatchSettings | None = None
     coming: Candidate | None = None  # better settings that wait for the last change to settle
     saving: bool = False  # others would do with fewer replicas
+    deferred: bool = False  # a choice waits for a measurement that is coming
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""
     worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
@@ -304,14 +305,19 @@ def _gain_text(proposed: ProposedChange) -> str:
     return f"{number(min(best.objective / max(current.objective, 1e-9), 99))}× the headroom"
 
 
-def _blocked_by(ctx: Context, problem: Problem, demand: Demand) -> str:
-    """Why no change may be started now, whatever is better; empty: it may."""
+def _unmeasured(ctx: Context, problem: Problem) -> str:
+    """What will be known in a moment, without which no settings can be chosen; empty: all is."""
     if ctx.warming_up:
         return f"the model is warming up on pod {ctx.warming_up[0]}: its last load is judged first"
-    if ctx.costly and ctx.seconds_since(ctx.control.last_rollback) < ROLLBACK_SECONDS:
-        return f"each load costs about {ctx.load_seconds:.0f} s, and settings were rolled back less than an hour ago"
     if problem.closed_loop and not (ctx.slo_violated or ctx.in_flight_converged):
         return "the number of closed-loop clients is still being measured"
+    return ""
+
+
+def _blocked_by(ctx: Context, demand: Demand) -> str:
+    """Why no change may be started now, whatever is better; empty: it may."""
+    if ctx.costly and ctx.seconds_since(ctx.control.last_rollback) < ROLLBACK_SECONDS:
+        return f"each load costs about {ctx.load_seconds:.0f} s, and settings were rolled back less than an hour ago"
     if awaited(ctx) and not demand.unloaded:  # replicas that get no load may never be judged
         return "the replicas that were added last are still being judged"
     return ""
@@ -322,8 +328,9 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     view, demand, problem = ctx.view, ctx.demand, ctx.problem
     if demand is None or problem is None or demand.idle or demand.failing or demand.faulty_pods:
         return BatchStep(ctx.settings, rejected=rejected)  # while requests fail, nothing is learned of settings
-    if message := _blocked_by(ctx, problem, demand):
-        return BatchStep(ctx.settings, rejected=rejected, message=message)
+    unmeasured = _unmeasured(ctx, problem)
+    if message := unmeasured or _blocked_by(ctx, demand):
+        return BatchStep(ctx.settings, rejected=rejected, deferred=bool(unmeasured), message=message)
     proposed = _propose(ctx, problem, rejected)
     if isinstance(proposed, BatchStep):
         return proposed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
 from throughline.api.status import Action
 from throughline.domain.control import growth
@@ -125,7 +126,7 @@ def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | 
     if batch.coming is not None and batch.coming.replicas <= current and not ctx.slo_violated:
         return "better batch settings are about to come, with which these are enough"
     trial, problem = batch.trial, ctx.problem
-    if trial is not None and seen <= 1:
+    if seen <= 1 and (trial is not None or _batches_come_first(ctx, batch)):
         return "batches are tried for the first time; they cost nothing and come first"
     calm = demand is not None and not (ctx.slo_violated or growth.overflows(demand))
     if trial is not None and trial.pod is not None and problem is not None and calm:
@@ -133,6 +134,13 @@ def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | 
         if needed is not None and needed <= current:
             return "better settings run as a canary, with which these are enough"
     return growth.blocked_by(ctx, trial)
+
+
+def _batches_come_first(ctx: Context, batch: BatchStep) -> bool:
+    """Whether larger batches may be tried in a moment, and nobody waits for it beyond the SLO."""
+    batching = ctx.view.spec.batching
+    room = batching.mode is BatchingMode.AUTO and batching.max_batch_size.max > ctx.settings.max_batch_size
+    return room and batch.deferred and not ctx.slo_violated
 
 
 def needs(capacity_per_second: float, demand_per_second: float, margin: float) -> int:
