@@ -316,7 +316,7 @@ def test_the_tour_is_batched_first_and_gets_no_replica_in_vain(default_times: Cl
     """K7: 1 → 5 replicas while the throughput fell from 2,000 to 1,100/s: the host's cores carry no more. Settings were
     given to all pods at once with the SLO met, and it was missed afterwards.
     """
-    cluster, name, slo_ms, seconds, last_seconds = default_times, "tour", 100, 720.0, 60.0
+    cluster, name, slo_ms, seconds, last_seconds = default_times, "tour", 100, 400.0, 60.0
     cluster.kubectl("apply", "--server-side", "-f", "-", input=readme.tour_file())
     ready = lambda: condition(get(cluster, "inferenceservice", name), "Ready").get("status") == "True"  # noqa: E731
     until("the tour to be ready", ready, seconds=180)
