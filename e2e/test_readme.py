@@ -147,7 +147,7 @@ def follow_the_tour(reader: Reader) -> None:
         if "perf_analyzer" in text:
             reader.type_in_pod(text)
         elif "jsonpath" in text:
-            assert until("a recommendation", lambda text=text: reader.recommended(text), seconds=90, every=5)
+            assert until("a recommendation", lambda text=text: reader.recommended(text), seconds=300, every=5)
         elif text in readme.WATCHES:
             until("larger batches", lambda: reader.summary() not in {"", START}, seconds=240)
             assert NAME in reader.type(text)
