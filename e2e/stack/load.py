@@ -104,7 +104,8 @@ class Load:
 
     def start(self) -> Load:
         apply(self.cluster, [pod(self.cluster, self.name, self.namespace)])
-        self.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", "-n", self.namespace, "--timeout=60s")
+        made = (f"pod/{self.name}", "-n", self.namespace, "--timeout=180s")
+        self.cluster.kubectl("wait", "--for=condition=Ready", *made, timeout_seconds=200)
         return self
 
     def stop(self) -> None:
