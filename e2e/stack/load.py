@@ -68,7 +68,7 @@ def pod(cluster: Cluster, name: str, namespace: str) -> dict[str, Any]:
                     "image": cluster.images["perf"],
                     "command": ["sleep", "86400"],
                     "env": [{"name": name, "value": value} for name, value in OWN_CONNECTIONS.items()],
-                    "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "8Gi"}},
+                    "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "8Gi"}},
                     "securityContext": {
                         "allowPrivilegeEscalation": False,
                         "readOnlyRootFilesystem": True,
