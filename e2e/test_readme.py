@@ -181,7 +181,7 @@ def test_a_new_user_installs_follows_the_tour_and_uninstalls(fresh: Cluster, tmp
     (install,) = [part.text for part in readme.of(readme.INSTALL)]
     reader.type(install)
     apply(fresh, [load.pod(fresh, "load", "default")])
-    fresh.kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=180s", timeout_seconds=200)
+    fresh.kubectl("wait", "--for=condition=Ready", "pod/load", "--timeout=60s")
 
     follow_the_tour(reader)
     for part in readme.of("Troubleshooting"):

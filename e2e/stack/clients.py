@@ -94,8 +94,8 @@ class Clients:
             "readinessProbe": {"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1},
         }
         apply(self.api.cluster, [made])
-        place = (f"pod/{self.name}", "-n", self.api.namespace, "--timeout=180s")
-        self.api.cluster.kubectl("wait", "--for=condition=Ready", *place, timeout_seconds=200)
+        place = (f"pod/{self.name}", "-n", self.api.namespace, "--timeout=60s")
+        self.api.cluster.kubectl("wait", "--for=condition=Ready", *place)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -104,8 +104,7 @@ class Load:
 
     def start(self) -> Load:
         apply(self.cluster, [pod(self.cluster, self.name, self.namespace)])
-        made = (f"pod/{self.name}", "-n", self.namespace, "--timeout=180s")
-        self.cluster.kubectl("wait", "--for=condition=Ready", *made, timeout_seconds=200)
+        self.cluster.kubectl("wait", "--for=condition=Ready", f"pod/{self.name}", "-n", self.namespace, "--timeout=60s")
         return self
 
     def stop(self) -> None:

@@ -247,8 +247,7 @@ def scratch(cluster: Cluster, name: str) -> Iterator[Api]:
     apply(cluster, [{"apiVersion": "v1", "kind": "Namespace", "metadata": meta}])
     try:
         apply(cluster, [models.waiting_storage(namespace), relay_pod(cluster, namespace)])
-        relay = ("pod/relay", "-n", namespace, "--timeout=180s")
-        cluster.kubectl("wait", "--for=condition=Ready", *relay, timeout_seconds=200)
+        cluster.kubectl("wait", "--for=condition=Ready", "pod/relay", "-n", namespace, "--timeout=60s")
         with Api.of(cluster, namespace) as api:
             yield api
     finally:
