@@ -57,10 +57,10 @@ def growth(before: Seen | None, after: Seen) -> list[tuple[int, float, float]]:
     """
     rows = after.statistics
     pairs = _paired(before.statistics if before else (), rows)
-    anew = before is not None and restarted(before, after)
-    if before and before.settings != after.settings and not anew:
+    reset = before is not None and restarted(before, after)
+    if before and before.settings != after.settings and not reset:
         return []
-    if pairs is None or anew:
+    if pairs is None or reset:
         pairs = [(row, _NONE) for row in rows]
     grown = []
     for row, old in pairs:
