@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.formatting import settings_text
-from throughline.domain.control.service_time import MIN_EXECUTIONS
+from throughline.domain.control.service_time_fit import MIN_EXECUTIONS
 from throughline.domain.manifests import triton_config
 
 from bench import step

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ServiceTime
-from throughline.domain.control.service_time import ServiceTimeEstimator, estimate, with_segments
+from throughline.domain.control.service_time import ServiceTimeEstimator
+from throughline.domain.control.service_time_fit import estimate, with_segments
 from throughline.domain.control.service_time_model import ServiceTimeModel
 from throughline.domain.observed import BatchStatistic
 from views import observe
@@ -36,7 +37,7 @@ def test_recovers_the_curve_from_two_batch_sizes_and_two_instance_counts(alpha, 
     curve = ServiceTimeModel(alpha, beta, contention)
     estimator = observe(ServiceTimeEstimator(), [pod(rows(curve, (1, 4, 16), 1))], 1.0)
     estimator = observe(estimator, [pod(rows(curve, (4, 16), 2), instances=2, uid="b")], 2.0)
-    found = ServiceTimeModel.of(estimate(estimator, None), 1)
+    found = ServiceTimeModel.of(estimate(estimator.totals, None), 1)
     for batch, instances in ((1, 1), (8, 1), (32, 1), (8, 2)):
         assert found.service_us(batch, instances) == pytest.approx(curve.service_us(batch, instances), rel=0.02, abs=2)
 
@@ -46,24 +47,24 @@ def test_recovers_the_curve_when_only_the_unbatched_time_is_known_of_one_instanc
     curve = ServiceTimeModel(alpha, beta, contention)
     estimator = observe(ServiceTimeEstimator(), [pod(rows(curve, (1,), 1))], 1.0)
     estimator = observe(estimator, [pod(rows(curve, (2, 8), 2), instances=2, uid="b")], 2.0)
-    found = ServiceTimeModel.of(estimate(estimator, None), 1)
+    found = ServiceTimeModel.of(estimate(estimator.totals, None), 1)
     assert found.service_us(32, 2) == pytest.approx(curve.service_us(32, 2), rel=0.03, abs=2)
 
 
 def test_one_batch_size_splits_the_time_by_the_prior_and_says_so_by_largest_batch():
-    known = estimate(observe(ServiceTimeEstimator(), [pod([(1, 50, 4200.0)])], 1.0), None)
+    known = estimate(observe(ServiceTimeEstimator(), [pod([(1, 50, 4200.0)])], 1.0).totals, None)
     assert known.alpha_microseconds == known.beta_microseconds == 2100
     assert known.largest_batch == 1
 
 
 def test_one_batch_size_keeps_the_slope_that_was_known():
     before = ServiceTime(alpha_microseconds=4000, beta_microseconds=200, largest_batch=32)
-    known = estimate(observe(ServiceTimeEstimator(), [pod([(1, 50, 8400.0)])], 1.0), before)
+    known = estimate(observe(ServiceTimeEstimator(), [pod([(1, 50, 8400.0)])], 1.0).totals, before)
     assert (known.alpha_microseconds, known.beta_microseconds) == (8000, 400)
 
 
 def test_too_few_executions_say_nothing():
-    assert estimate(observe(ServiceTimeEstimator(), [pod([(1, 5, 4200.0)])], 1.0), None) is None
+    assert estimate(observe(ServiceTimeEstimator(), [pod([(1, 5, 4200.0)])], 1.0).totals, None) is None
 
 
 def test_only_the_growth_between_two_samples_counts():
@@ -97,7 +98,7 @@ def test_old_observations_fade_so_that_a_model_that_got_slower_is_noticed():
         n = 200 * step
         statistics = [(b, n, slow.service_us(b, 1)) for b in (1, 8, 16)]
         estimator = observe(estimator, [pod(statistics, uid=f"p{step}")], 60.0 * step)
-        known = estimate(estimator, known)
+        known = estimate(estimator.totals, known)
     assert ServiceTimeModel.of(known, 1).service_us(8, 1) == pytest.approx(slow.service_us(8, 1), rel=0.05)
 
 
@@ -106,7 +107,7 @@ def test_a_small_batch_that_waits_for_the_device_behind_a_large_one_is_not_taken
     curve = ServiceTimeModel(1000, 2000)
     estimator = observe(ServiceTimeEstimator(), [pod(rows(curve, (1, 4, 8, 16), 1))], 1.0)
     estimator = observe(estimator, [pod([(1, 300, 36_000.0), (16, 300, 36_000.0)], instances=2, uid="b")], 2.0)
-    assert estimate(estimator, None).contention_permille == pytest.approx(1000, abs=10)
+    assert estimate(estimator.totals, None).contention_permille == pytest.approx(1000, abs=10)
 
 
 def test_shorter_executions_contend_less_than_those_that_contention_was_learned_from_and_longer_ones_more():
@@ -114,7 +115,7 @@ def test_shorter_executions_contend_less_than_those_that_contention_was_learned_
     curve = ServiceTimeModel(4000, 2000)
     estimator = observe(ServiceTimeEstimator(), [pod(rows(curve, (1, 4, 8, 16), 1))], 1.0)
     estimator = observe(estimator, [pod([(16, 300, 2 * 33_000.0)], instances=2, uid="b")], 2.0)
-    found = with_segments(estimator, ServiceTimeModel.of(estimate(estimator, None), 1))
+    found = with_segments(estimator.totals, ServiceTimeModel.of(estimate(estimator.totals, None), 1))
     for batch in (2, 4, 8, 16, 32):
         alone_us = curve.service_us(batch, 1)
         assert found.contention_of(alone_us) == pytest.approx(2 * (alone_us - 3000) / alone_us - 1, abs=0.01)

@@ -5,13 +5,14 @@ from closed_loop_world import ClosedLoopWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import Trial
 from throughline.domain.control import scaling
-from throughline.domain.control.batching import BatchStep
+from throughline.domain.control.batch_step import BatchStep
 from throughline.domain.control.context import build_context
 from throughline.domain.control.demand import measure
 from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.loop import ControllerState
 from throughline.domain.control.queueing import capacity_per_second
-from throughline.domain.control.service_time import ServiceTimeEstimator, estimate, with_segments
+from throughline.domain.control.service_time import ServiceTimeEstimator
+from throughline.domain.control.service_time_fit import estimate, with_segments
 from throughline.domain.control.service_time_model import ServiceTimeModel
 from throughline.domain.control.watch import Outcome, judge
 from views import BATCHED, NOW, UNBATCHED, batch_pod, metrics, observe, pod, view
@@ -27,7 +28,7 @@ def cost_us(b, _instances=1):
 def learned(counts, instances=1):
     rows = {b: (n, n * cost_us(b)) for b, n in counts.items()}
     estimator = observe(ServiceTimeEstimator(), [batch_pod(rows, instances)], 1.0)
-    return estimator, with_segments(estimator, ServiceTimeModel.of(estimate(estimator, None), 1))
+    return estimator, with_segments(estimator.totals, ServiceTimeModel.of(estimate(estimator.totals, None), 1))
 
 
 MANY = dict.fromkeys(range(1, 9), 400)
@@ -53,14 +54,14 @@ def test_between_sizes_that_were_seen_lies_what_is_between_their_times():
 def test_without_a_bend_it_is_one_line():
     rows = {b: (100, 100 * (4000.0 + 200.0 * b)) for b in (1, 3, 8, 20)}
     estimator = observe(ServiceTimeEstimator(), [batch_pod(rows)], 1.0)
-    assert not with_segments(estimator, ServiceTimeModel.of(estimate(estimator, None), 1)).segments
+    assert not with_segments(estimator.totals, ServiceTimeModel.of(estimate(estimator.totals, None), 1)).segments
 
 
 def test_a_bend_is_not_taken_for_contention():
     estimator, _ = learned({**MANY, **dict.fromkeys(range(9, 33), 3)})
     rows = {b: (40, 40 * cost_us(b)) for b in (8, 20, 24)}
     estimator = observe(estimator, [batch_pod(rows, 2, uid="b")], 2.0)
-    assert estimate(estimator, None).contention_permille <= 60
+    assert estimate(estimator.totals, None).contention_permille <= 60
 
 
 def test_the_bend_is_where_more_batching_stops_to_pay():

@@ -7,7 +7,7 @@ from closed_loop_world import ClosedLoopWorld, HostWorld, Server
 from throughline.api.batching import BatchingMode, BatchSettings
 from throughline.api.status import Trial
 from throughline.domain.control import scaling
-from throughline.domain.control.batching import BatchStep
+from throughline.domain.control.batch_step import BatchStep
 from throughline.domain.control.context import build_context
 from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.growth import PAUSE_SECONDS, Growth, blocked_by, futile, judged, ordered

@@ -4,7 +4,8 @@ import math
 
 import pytest
 from closed_loop_world import ClosedLoopWorld, Server
-from throughline.domain.control.service_time import ServiceTimeEstimator, estimate, observe
+from throughline.domain.control.service_time import ServiceTimeEstimator, observe
+from throughline.domain.control.service_time_fit import estimate
 from throughline.domain.control.speed import LASTING_SECONDS
 from views import batch_pod
 from world import World, linear
@@ -77,7 +78,7 @@ def test_more_work_of_its_own_is_no_neighbour():
 
 def test_what_is_kept_across_a_restart_is_the_cost_at_usual_speed():
     server = Counters(cost_us, instances=1).observe((1, 4, 8), samples=24).observe((1, 4, 8), times=2.0, samples=30)
-    known = estimate(server.estimator, None)
+    known = estimate(server.estimator.totals, None)
     assert known.alpha_microseconds == pytest.approx(4000, rel=0.06)
     assert known.beta_microseconds == pytest.approx(200, rel=0.06)
 

@@ -1,16 +1,14 @@
-"""The batch settings: which are in force, which are tried, and which are given to all."""
+"""The batch settings: whether others are better, and when a change to them may start. `rollout` carries it on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchingMode, BatchSettings
-from throughline.api.model import Probe
 from throughline.api.status import Action, BlockedBy, RejectedSettings, Trial
-from throughline.domain.control.blocked import Blocked, block_text, blocked, current
+from throughline.domain.control.batch_step import BatchStep
+from throughline.domain.control.blocked import Blocked, block_text, current
 from throughline.domain.control.choose import DEMAND_HEADROOM, Space, candidates, choose, evaluate, search
-from throughline.domain.control.demand import STATIONARY_SHARE, measure
 from throughline.domain.control.exploration import ProposedChange, exploration, memory_allows
 from throughline.domain.control.formatting import (
     alternative,
@@ -21,12 +19,12 @@ from throughline.domain.control.formatting import (
     settings_text,
 )
 from throughline.domain.control.growth import awaited, overflows
+from throughline.domain.control.rollout import advance
 from throughline.domain.control.state import OptimalityRange
-from throughline.domain.control.watch import Outcome, Verdict, judge
 from throughline.domain.formatting import count, number, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Sequence
 
     from throughline.api.status import Alternative, DecisionRecord
     from throughline.domain.control.choose import Candidate, Problem
@@ -48,34 +46,12 @@ COOL_DOWN_SECONDS = 60.0
 CHANGES_SECONDS = 3600.0
 FREE_URGENT_CHANGES = 4
 PREEMPT_SECONDS = 9.0
-BLOCKED_SECONDS = 1800.0
 # Where a load costs much, no change is made for so long after a rollback, so that there is no second one.
 ROLLBACK_SECONDS = 3600.0
 # And a change that is not urgent, only where loads take no larger share of the time than this.
 LOAD_SHARE = 0.1
 # A measurement is valid for a demand up to so many times as high.
 SAME_DEMAND = 1.05
-
-
-@dataclass(frozen=True, slots=True)
-class BatchStep:
-    """What becomes of the settings in this pass."""
-
-    settings: BatchSettings
-    pod_settings: Mapping[str, BatchSettings] = field(default_factory=dict)
-    trial: Trial | None = None
-    rejected: tuple[RejectedSettings, ...] = ()
-    records: tuple[DecisionRecord, ...] = ()
-    changed: bool = False
-    recommended: BatchSettings | None = None
-    coming: Candidate | None = None  # better settings that wait for the last change to settle
-    saving: bool = False  # others would do with fewer replicas
-    deferred: bool = False  # a choice waits for a measurement that is coming
-    memory_bound: bool = False  # better settings exist, but not the memory to load them
-    message: str = ""
-    worse: BatchSettings | None = None  # settings that were just found to be worse than predicted
-    rolled_back: bool = False  # by a load
-    judged: OptimalityRange | None = None  # where it was found that nothing is better
 
 
 def alternatives(
@@ -102,89 +78,6 @@ def alternatives(
             verdict = "less room for bursts"
         rows.append(alternative(candidate, verdict))
     return rows
-
-
-def _backlog(ctx: Context) -> bool:
-    """Whether the servers work off what came while a load kept them from it: its latency tells nothing of settings."""
-    demand = ctx.demand
-    return (
-        ctx.costly and demand is not None and demand.overloaded
-        and demand.arrivals_per_second < (1.0 - STATIONARY_SHARE) * demand.served_per_second
-    )  # fmt: skip
-
-
-def _advance_rollout(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) -> BatchStep | None:
-    """Go on with a change under watch; None: nothing is under watch any more and a new choice may be made."""
-    view = ctx.view
-    waiting = ctx.problem is not None and ctx.problem.closed_loop
-    pods = {p.name for p in ctx.serving if trial.pod in (None, p.name)}
-    verdict = judge(
-        view, trial, ctx.demand, ctx.slo_us, closed_loop=waiting, since=ctx.state.failed,
-        warm_since=None if pods & set(ctx.warming_up) else ctx.warm_since, backlog=_backlog(ctx),
-        same_speed=ctx.at_usual_speed,
-    )  # fmt: skip
-    name = settings_text(trial.settings)
-    loaded = any(p.settings == trial.settings for p in ctx.serving)
-    hurry = verdict.outcome is Outcome.WATCHING and not ctx.costly and _overtaken(ctx, trial)
-    if hurry:
-        verdict = Verdict(Outcome.COMMIT, "not judged, as more arrives than is served")
-
-    def note(action: Action, reason: str, settings: BatchSettings, text: str) -> tuple[DecisionRecord, ...]:
-        entry = record(
-            ctx.now, action, reason, text, inputs=inputs_text(ctx), replicas=view.replicas or 0, settings=settings
-        )
-        return (entry,)
-
-    if verdict.outcome is Outcome.WATCHING:
-        if trial.pod is None:
-            better = _preempt(ctx, trial, rejected)
-            if better is not None:
-                return better
-            return BatchStep(trial.settings, trial=trial, rejected=rejected, message=verdict.message)
-        uids = {p.uid: trial.settings for p in view.pods if p.name == trial.pod}
-        return BatchStep(trial.previous, uids, trial, rejected, message=verdict.message)
-    if verdict.outcome is Outcome.COMMIT:
-        whole = trial.model_copy(update={"pod": None, "started": rfc3339(ctx.now)})
-        did = "is in force" if hurry else "did well"
-        text = f"canary {name} {did} on pod {trial.pod} ({verdict.message}); now rolled out to all pods"
-        lines = note(Action.BATCH, "CanaryPassed", trial.settings, text)
-        return BatchStep(trial.settings, trial=whole, rejected=rejected, records=lines, changed=True)
-    if verdict.outcome in {Outcome.ROLLBACK, Outcome.NO_GAIN}:
-        rejected = _with_verdict(ctx, trial, verdict, rejected)
-        text = f"{name} rolled back to {settings_text(trial.previous)}: {verdict.message}"
-        lines = note(Action.ROLLBACK, "RolledBack", trial.previous, text)
-        return BatchStep(
-            trial.previous, rejected=rejected, records=lines, changed=True, message=text,
-            worse=trial.settings if verdict.outcome is Outcome.ROLLBACK else None, rolled_back=loaded,
-        )  # fmt: skip
-    if verdict.outcome is Outcome.CANCEL:
-        lines = note(Action.ROLLBACK, "CanaryCancelled", trial.previous, verdict.message)
-        return BatchStep(
-            trial.previous, rejected=rejected, records=lines, changed=True, message=verdict.message, rolled_back=loaded
-        )
-    return None
-
-
-def _overtaken(ctx: Context, trial: Trial) -> bool:
-    """Whether open-loop arrivals overflow the pods beside the canary, whose own queue is no reason to hurry."""
-    if trial.pod is None or all(p.name != trial.pod or p.settings != trial.settings for p in ctx.serving):
-        return False
-    peers = measure(ctx.view, ctx.slo_us, [p for p in ctx.serving if p.name != trial.pod])
-    return peers is not None and peers.saturated and overflows(peers)
-
-
-def _with_verdict(
-    ctx: Context, trial: Trial, verdict: Verdict, rejected: tuple[RejectedSettings, ...]
-) -> tuple[RejectedSettings, ...]:
-    """The blocked settings with those that are rolled back. Where requests failed because batches are larger, still
-    larger ones would fail, too; where no proof is possible, this block holds for the revision.
-    """
-    until = rfc3339(ctx.now + BLOCKED_SECONDS)
-    if not verdict.failing or trial.settings.max_batch_size <= trial.previous.max_batch_size:
-        return blocked(rejected, trial.settings, BlockedBy.WORSE, verdict.message, until)
-    settings = BatchSettings(max_batch_size=trial.settings.max_batch_size)
-    proved = ctx.view.spec.model.probe is Probe.INFERENCE
-    return blocked(rejected, settings, BlockedBy.BATCHES_FAIL, verdict.message, until if proved else None)
 
 
 def _meets(ctx: Context, problem: Problem) -> bool:
@@ -431,9 +324,10 @@ def step(ctx: Context) -> BatchStep:
     rejected = current(ctx.control.rejected, ctx.view)
     trial = ctx.control.trial
     if trial is not None and batching.mode is BatchingMode.AUTO:
-        going_on = _advance_rollout(ctx, trial, rejected)
+        going_on = advance(ctx, trial, rejected)
         if going_on is not None:
-            return going_on
+            watched = going_on.trial is trial and trial.pod is None
+            return (_preempt(ctx, trial, rejected) if watched else None) or going_on
     if batching.mode is BatchingMode.AUTO and (step_down := _below(ctx, rejected)) is not None:
         return step_down
     return _choose(ctx, rejected)

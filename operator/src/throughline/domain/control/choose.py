@@ -69,6 +69,10 @@ class Problem(NamedTuple):
         """The p99 that the uncorrected prediction may reach."""
         return self.slo_us * (1.0 - SLO_HEADROOM) / self.bias(settings)
 
+    def capacity_per_second(self, settings: BatchSettings) -> float:
+        """Of one replica, within the SLO; 0: it cannot be met."""
+        return capacity_per_second(self.curve, settings, self.limit_us(settings), self.dispersion)
+
 
 class Candidate(NamedTuple):
     """One point of the space, with what it would do."""
@@ -174,7 +178,7 @@ def _space(batching: Batching, reach: int, most_delay: int, most_instances: int)
 
 def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
     """What these settings would need and do."""
-    capacity = capacity_per_second(problem.curve, settings, problem.limit_us(settings), problem.dispersion)
+    capacity = problem.capacity_per_second(settings)
     needed = None
     if capacity > 0:
         needed = max(

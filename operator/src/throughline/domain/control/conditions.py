@@ -23,7 +23,7 @@ from throughline.domain.formatting import count, duration, plain
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
-    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.batch_step import BatchStep
     from throughline.domain.control.context import Context
     from throughline.domain.control.scaling import ScaleStep
 

@@ -11,6 +11,7 @@ from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import MAX_POOLS, ControlStatus, PoolKnowledge, ServiceTime
 from throughline.domain.control import closed_loop
 from throughline.domain.control.analogues import exceeded, highest
+from throughline.domain.control.bias import LOOKBACK_SECONDS, default_bias, update_bias
 from throughline.domain.control.budget import spend
 from throughline.domain.control.choose import Problem, clamp, lower_bounds
 from throughline.domain.control.demand import Demand, measure
@@ -18,10 +19,9 @@ from throughline.domain.control.forecast import USUAL_SECONDS, ArrivalSample, Fo
 from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.control.observations import SUMMARY_SECONDS, recently_started, sampled_seconds, update
 from throughline.domain.control.quantise import CLOSED_LOOP_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised, rounded
-from throughline.domain.control.queueing import capacity_per_second, p99_us
 from throughline.domain.control.schedules import scheduled
 from throughline.domain.control.season import Season, expected
-from throughline.domain.control.service_time import estimate, with_segments
+from throughline.domain.control.service_time_fit import estimate, with_segments
 from throughline.domain.control.service_time_model import ServiceTimeModel
 from throughline.domain.control.state import ControllerState, with_bias
 from throughline.domain.control.watch import SETTLE_SECONDS
@@ -39,17 +39,9 @@ UNLOADED_SECONDS = 45.0
 CLOSED_LOOP_KEEP = 0.75
 # In-flight requests have converged when they are this near to their smoothed mean.
 CONVERGED = 0.2
-MIN_REQUESTS_JUDGED = 100.0
-# The latency summary still covers a load that was this many times as high so recently: it is scraped, and queried, up
-# to half a minute later.
-LOAD_DROPPED = 1.25
-LOOKBACK_SECONDS = SUMMARY_SECONDS + 30.0
-BIAS_BOUNDS = (0.4, 4.0)
 # Estimates are persisted again only when they have moved by more than this.
 LEARNED_NOISE = 0.08
 BIAS_NOISE = 0.15
-# Latency below the first share of the SLO has no weight for the bias, above the second full weight.
-RELEVANT_SHARES = (0.4, 0.8)
 # Arrivals this near to those of calm times are open-loop, which no latency holds back; so are those of which more than
 # this share is given up, since closed-loop clients do not give up and come again.
 SAME_OPEN_LOOP = 0.1
@@ -132,9 +124,7 @@ class Context(NamedTuple):
         """
         if self.demand is None or self.demand.saturated or self.problem is None or self.forecast is None:
             return self.demand is not None and self.demand.saturated
-        problem, settings = self.problem, self.settings
-        carried = capacity_per_second(problem.curve, settings, problem.limit_us(settings), problem.dispersion)
-        return self.forecast.now > carried * (self.view.replicas or 0)
+        return self.forecast.now > self.problem.capacity_per_second(self.settings) * (self.view.replicas or 0)
 
     @property
     def soak_elapsed(self) -> bool:
@@ -197,56 +187,6 @@ class Context(NamedTuple):
 @lru_cache(maxsize=1024)
 def price_of(cost_per_hour: str) -> float:
     return float(quantities.parse(cost_per_hour))
-
-
-def tells_of_bias(demand: Demand, slo_us: float) -> bool:
-    """Whether the measured p99 says anything of the predicted one. How far a prediction is off near the SLO is what
-    counts; far below it, it says next to nothing of that.
-    """
-    p99_us = demand.p99_us
-    return (
-        p99_us is not None
-        and p99_us > RELEVANT_SHARES[0] * slo_us
-        and not demand.overloaded
-        and demand.requests_per_second * SUMMARY_SECONDS >= MIN_REQUESTS_JUDGED
-    )
-
-
-def load_dropped(samples: Sequence[ArrivalSample]) -> bool:
-    """Whether the latency summary still looks back to a load that was clearly higher than it is now."""
-    if not samples:
-        return False
-    now = samples[-1]
-    since, most = now.at_seconds - LOOKBACK_SECONDS, LOAD_DROPPED * now.per_second
-    for sample in reversed(samples):
-        if sample.at_seconds < since:
-            break
-        if sample.per_second > most:
-            return True
-    return False
-
-
-def update_bias(
-    bias: float, demand: Demand, slo_us: float, curve: ServiceTimeModel, settings: BatchSettings, disp: float,
-    ready: int, since_last_seconds: float, samples: Sequence[ArrivalSample],
-) -> float:  # fmt: skip
-    """Measured over predicted p99 of the settings in force, smoothed over as long as the summary looks back."""
-    if demand.p99_us is None or ready == 0 or since_last_seconds <= 0.0 or not tells_of_bias(demand, slo_us):
-        return bias
-    if load_dropped(samples):
-        return bias
-    low, high = RELEVANT_SHARES
-    relevance = min(1.0, (demand.p99_us / slo_us - low) / (high - low))
-    per_replica = demand.served_per_second / ready * demand.skew
-    ratio = min(max(demand.p99_us / p99_us(curve, settings, per_replica, disp), BIAS_BOUNDS[0]), BIAS_BOUNDS[1])
-    return bias + relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS) * (ratio - bias)
-
-
-def default_bias(biases: Sequence[tuple[BatchSettings, float]], learned: ServiceTime) -> float:
-    """What to expect of settings that were never in force: the mean of those that were, else the persisted one."""
-    if not biases:
-        return learned.error_permille / 1000
-    return math.exp(sum(math.log(e) for _, e in biases) / len(biases))
 
 
 def _differs(a: int, b: int, noise: float) -> bool:
@@ -317,7 +257,7 @@ def build_context(view: ServiceView, state: ControllerState) -> tuple[Context, S
     state = update(view, serving, state, demand, settings)
     state = state._replace(budget=spend(state.budget, demand, slo_us, view.now_seconds))
     # `update` may have learned from this sample already; the persisted estimate fills in what it has not seen.
-    learned = estimate(state.estimator, state.estimate or control.service_time)
+    learned = estimate(state.estimator.totals, state.estimate or control.service_time)
     max_replicas = view.spec.scaling.max_replicas
     if view.pool and view.pool.capacity_replicas is not None:
         max_replicas = min(max_replicas, max(view.pool.capacity_replicas, view.held, 1))
@@ -367,7 +307,7 @@ def _build_problem(
     view, state, settings, ready = context.view, context.state, context.settings, len(context.serving)
     before = state.problem
     slowdown = state.estimator.speed.slowdown
-    fitted = with_segments(state.estimator, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
+    fitted = with_segments(state.estimator.totals, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
     curve = rounded(fitted, before.curve if before else None)
     disp = dispersion(state.samples, before.dispersion if before else 0.0)
     biases = state.biases

@@ -19,15 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
 from throughline.domain.control import closed_loop, observations, scaling
+from throughline.domain.control.bias import default_bias, tells_of_bias, update_bias
 from throughline.domain.control.budget import spend
-from throughline.domain.control.context import (
-    SAMPLE_INTERVAL_SECONDS,
-    bias_is_kept,
-    default_bias,
-    forecast_demand,
-    tells_of_bias,
-    update_bias,
-)
+from throughline.domain.control.context import SAMPLE_INTERVAL_SECONDS, bias_is_kept, forecast_demand
 from throughline.domain.control.counters import Counted, Seen, Since, queued_since
 from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
 from throughline.domain.control.forecast import dispersion
@@ -40,7 +34,7 @@ if TYPE_CHECKING:
 
     from throughline.api.batching import BatchSettings
     from throughline.api.inferenceservice import InferenceServiceSpec
-    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.batch_step import BatchStep
     from throughline.domain.control.choose import Problem
     from throughline.domain.control.context import Context
     from throughline.domain.control.demand import Demand

@@ -97,12 +97,12 @@ def _rises(ctx: Context) -> bool:
     """Whether more arrives than all that came when the last change of settings had just been made: a sample shows it
     before the metrics window does.
     """
-    samples, changed = ctx.state.samples, ctx.control.last_batch_change
-    if changed is None or not samples:
+    samples = ctx.state.samples
+    if ctx.control.last_batch_change is None or not samples:
         return False
-    shown = unix_seconds(changed) + SHOWN_SECONDS
-    newest = samples[-1]
-    early = [sample.per_second for sample in samples if shown - SHOWN_SECONDS < sample.at_seconds <= shown]
+    changed, newest = unix_seconds(ctx.control.last_batch_change), samples[-1]
+    shown = changed + SHOWN_SECONDS
+    early = [sample.per_second for sample in samples if changed < sample.at_seconds <= shown]
     if not early or newest.at_seconds - newest.seconds < shown:
         return False
     return newest.per_second > (1.0 + MORE_IN_FLIGHT) * max(early)

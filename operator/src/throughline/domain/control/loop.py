@@ -14,7 +14,7 @@ from throughline.domain.decision import Decision
 
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
-    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.batch_step import BatchStep
     from throughline.domain.control.pools import MoveStep
     from throughline.domain.control.repair import RepairStep
     from throughline.domain.control.scaling import ScaleStep

@@ -10,7 +10,8 @@ from throughline.domain.control.counters import Counted, Seen, failed_since, gro
 from throughline.domain.control.failures import MIN_FAILED
 from throughline.domain.control.forecast import SAMPLES_KEPT, ArrivalSample, follow
 from throughline.domain.control.season import learn
-from throughline.domain.control.service_time import MIN_EXECUTIONS, observe
+from throughline.domain.control.service_time import observe
+from throughline.domain.control.service_time_fit import MIN_EXECUTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

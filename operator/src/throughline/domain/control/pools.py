@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.api.status import DecisionRecord, ServiceTime
-    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.batch_step import BatchStep
     from throughline.domain.control.choose import Candidate
     from throughline.domain.control.context import Context
     from throughline.domain.control.scaling import ScaleStep

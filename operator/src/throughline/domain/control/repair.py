@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from throughline.api.status import DecisionRecord
-    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.batch_step import BatchStep
     from throughline.domain.control.context import Context
 
 # One pod is repaired once in this time, and of a service one pod at a time: until the last repair can be judged.

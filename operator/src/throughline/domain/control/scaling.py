@@ -12,7 +12,6 @@ from throughline.domain.control import growth
 from throughline.domain.control.choose import DEMAND_HEADROOM, answers_clients, evaluate
 from throughline.domain.control.formatting import inputs_text, predicted_text, record, target_demand
 from throughline.domain.control.queueing import (
-    capacity_per_second,
     closed_loop_per_second,
     p99_us,
     saturation_per_second,
@@ -22,7 +21,7 @@ from throughline.domain.formatting import count, rate
 
 if TYPE_CHECKING:
     from throughline.api.status import DecisionRecord
-    from throughline.domain.control.batching import BatchStep
+    from throughline.domain.control.batch_step import BatchStep
     from throughline.domain.control.context import Context
     from throughline.domain.control.state import ControllerState
 
@@ -70,8 +69,7 @@ def capacity(ctx: Context, batch: BatchStep) -> float:
     """Items per second that one replica is to be trusted with, under the settings of this pass."""
     if ctx.problem is None:
         return 0.0
-    problem = ctx.problem
-    found = capacity_per_second(problem.curve, batch.settings, problem.limit_us(batch.settings), problem.dispersion)
+    found = ctx.problem.capacity_per_second(batch.settings)
     if found > 0:
         return found
     return INFEASIBLE_UTILIZATION * saturation_per_second(ctx.problem.curve, batch.settings)

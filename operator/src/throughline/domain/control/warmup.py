@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     Rows = tuple[tuple[int, float, float], ...]  # (batch size, executions, compute µs), by batch size
 
@@ -112,11 +112,10 @@ def begin(rows: Rows, now_seconds: float, began_seconds: float, *, executions: i
 
 
 def follow(
-    phase: WarmUp, rows: Rows, known: Mapping[int, tuple[float, float]], executions: int, instances: int,
-    now_seconds: float, seconds: float,
+    phase: WarmUp, rows: Rows, known: Rows, executions: int, instances: int, now_seconds: float, seconds: float,
 ) -> WarmUp | Warm:  # fmt: skip
-    """The warm-up with the rows of one more observation. `known`: (executions, compute µs) by batch size that were
-    learned, or are expected; `executions`: on the counters now; `seconds`: since the observation before.
+    """The warm-up with the rows of one more observation. `known`: of executions that were learned, or are expected;
+    `executions`: on the counters now; `seconds`: since the observation before.
     """
     if not rows:
         return phase
@@ -125,11 +124,10 @@ def follow(
     over = phase.busy_seconds >= MAX_WARM_UP_SECONDS
     if _executions(pending) < MIN_SAMPLE and not over:
         return phase
-    learned: Rows = tuple((size, n, us) for size, (n, us) in sorted(known.items()) if n >= MIN_SAMPLE)
     enough = executions - phase.executions >= WARM_EXECUTIONS
     agree = enough and _agree(pending, phase.last)
-    if agree or over or _no_longer(pending, learned):
-        since = phase.last_seconds if agree or _no_longer(phase.last, learned) else phase.pending_seconds
+    if agree or over or _no_longer(pending, known):
+        since = phase.last_seconds if agree or _no_longer(phase.last, known) else phase.pending_seconds
         return Warm(pending, since, _cost_seconds(phase, pending, instances) if phase.whole_load else None)
     return phase._replace(
         last=pending, last_seconds=phase.pending_seconds, pending=(), pending_seconds=now_seconds,
