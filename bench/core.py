@@ -17,11 +17,12 @@ from throughline.api.batching import BatchSettings
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
-from throughline.domain.control.formatting import with_records
-from throughline.domain.control.loop import ControllerState, decide
-from throughline.domain.control.queueing import p99_us
-from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.loop import decide
+from throughline.domain.control.model.queueing import p99_us
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodMetrics, PodView, PoolView, ServiceView
+from throughline.domain.records import with_records
 from throughline.runtime import collector
 
 from e2e.report import Figure, at_most

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from throughline.adapters.prometheus import Prometheus
 from throughline.adapters.prometheus_access import Access
-from throughline.domain.control.series import missing
+from throughline.domain.control.observe.series import missing
 from throughline.domain.observed import MetricsFrame
 
 from e2e import helm

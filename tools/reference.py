@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = Path("docs")
 HEADER = "<!-- Made by tools/generate.py from {source}: edit that, not this file. -->\n"
 CONTROL = "throughline.domain.control"
-_NUMBER = re.compile(r"@([a-z_]+)\.([A-Z_]+)(\|percent)?@")
+_NUMBER = re.compile(r"@([a-z_.]+)\.([A-Z_]+)(\|percent)?@")
 
 NATURES = {
     Nature.GOOD: "as it should be",

@@ -19,9 +19,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.formatting import settings_text
-from throughline.domain.control.service_time_fit import MIN_EXECUTIONS
+from throughline.domain.control.observe.counters import MIN_EXECUTIONS
 from throughline.domain.manifests import triton_config
+from throughline.domain.records import settings_text
 
 from bench import step
 from bench.gpu.load import Load

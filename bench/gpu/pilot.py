@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from throughline.adapters.prometheus import Prometheus
 from throughline.adapters.prometheus_access import Access
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
-from throughline.domain.control.formatting import settings_text, with_records
 from throughline.domain.control.loop import decide
 from throughline.domain.manifests import model_hash
 from throughline.domain.observed import MetricsFrame, PodView, PoolView, ServiceView, Unavailable
+from throughline.domain.records import settings_text, with_records
 from throughline.reconcile import batch, servers
 from throughline.reconcile.context import Deps, ServiceState, Tuning
 from throughline.reconcile.settings_text import recognised

@@ -186,7 +186,7 @@ def test_every_field_is_in_the_reference() -> None:
 def test_numbers_come_from_the_code() -> None:
     assert "@" not in re.sub(r"`[^`]*`", "", reference.files()[Path("docs/how-it-decides.md")])
     with pytest.raises(AttributeError):
-        reference.numbers("@choose.NO_SUCH@")
+        reference.numbers("@optimise.choose.NO_SUCH@")
 
 
 def test_the_output_of_demo_and_bench_can_be_pasted() -> None:

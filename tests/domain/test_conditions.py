@@ -151,10 +151,12 @@ SPEAKERS = (
     "domain/refusals.py",
     "domain/workload_conditions.py",
     "domain/placement.py",
-    "domain/control/conditions.py",
+    "domain/control/explain/conditions.py",
+    "domain/control/explain/failing.py",
+    "domain/control/observe/series.py",
 )
 KUBELET = workload_conditions.PULL_REASONS | workload_conditions.CONFIG_REASONS | workload_conditions.CRASH_REASONS
-OTHERS = KUBELET | {"Insufficient", "Evicted", "UnexpectedAdmissionError", "NodeAffinity"}
+OTHERS = KUBELET | {"Triton", "Insufficient", "Evicted", "UnexpectedAdmissionError", "NodeAffinity"}
 CAMEL = re.compile(r"[A-Z][a-z]+[A-Za-z]*|SLO[A-Z][a-z]+")
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.counters import STATISTICS_PODS
+from throughline.domain.control.observe.counters import STATISTICS_PODS
 from throughline.domain.observed import MetricsFrame
 from throughline.reconcile.service import ServiceReconciler
 

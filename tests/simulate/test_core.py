@@ -20,7 +20,9 @@ from cases import (
     tuned,
     with_truth,
 )
-from throughline.domain.control import context, forecast, scaling
+from throughline.domain.control import loop
+from throughline.domain.control.act import scaling
+from throughline.domain.control.estimate import arrivals, forecast
 from throughline.simulate.arena import first_replicas
 from throughline.simulate.run import run_autopilot
 from throughline.simulate.world import changes
@@ -136,14 +138,14 @@ def test_without_a_forecast_a_flash_crowd_is_met_late(monkeypatch):
         mean = sum(look.per_second for look in looks[-20:]) / len(looks[-20:])
         return forecast.Forecast(mean, mean)
 
-    monkeypatch.setattr(context, "forecast", blind)
+    monkeypatch.setattr(arrivals, "forecast", blind)
     assert ours(c).violations > 1.5 * whole.violations
 
 
 def test_acting_on_missing_metrics_is_seen(monkeypatch):
     """Zeros for what is not known: the demand looks gone."""
     c = gap()
-    original = context.build_context
+    original = loop.build_context
 
     def acting(view, memory):
         if view.metrics_unavailable is not None:

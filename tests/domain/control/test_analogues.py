@@ -5,9 +5,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from throughline.domain.control.analogues import NEW_LEVEL, exceeded, highest
-from throughline.domain.control.forecast import MOST_GROWTH, forecast
-from throughline.domain.control.season import BIN_SECONDS
+from throughline.domain.control.estimate.analogues import NEW_LEVEL, exceeded, highest
+from throughline.domain.control.estimate.forecast import MOST_GROWTH, forecast
+from throughline.domain.control.estimate.season import BIN_SECONDS
 
 from .test_arrivals import samples
 

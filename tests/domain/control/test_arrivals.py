@@ -4,10 +4,16 @@ import dataclasses
 
 import pytest
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.counters import Counted, since_last_sample
-from throughline.domain.control.forecast import MOST_GROWTH, MOST_GROWTH_UNSEEN, TREND_SAMPLES, follow, forecast
-from throughline.domain.control.loop import ControllerState, decide
-from throughline.domain.control.service_time import ServiceTimeEstimator, observe
+from throughline.domain.control.estimate.forecast import (
+    MOST_GROWTH,
+    MOST_GROWTH_UNSEEN,
+    TREND_SAMPLES,
+    follow,
+    forecast,
+)
+from throughline.domain.control.loop import decide
+from throughline.domain.control.observe.counters import Counted, Seen, since_last_sample
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, LiveQueue
 
 from .views import NOW, metrics, pod, view
@@ -25,8 +31,10 @@ def asked(name, executed, pending=None, cancelled=0, *, ready_seconds=600.0, m=N
 
 
 def between(before, after, seconds=5.0):
-    estimator = observe(ServiceTimeEstimator(), before, 100.0)
-    return since_last_sample(Counted(estimator.seen, estimator.updated_seconds), after, seconds)
+    counted = Counted(
+        {p.uid: Seen(p.settings, p.batch_statistics, 100.0, p.queue) for p in before if p.batch_statistics}, 100.0
+    )
+    return since_last_sample(counted, after, seconds)
 
 
 def test_what_arrived_was_executed_or_waits_or_was_given_up():
@@ -90,7 +98,7 @@ def seen(*steps, seconds=10.0):
         at = NOW + i * seconds
         made = view(*pods, settings=SETTINGS, now_seconds=at, metrics_time_seconds=at, replicas=len(pods))
         _, state = decide(made, state)
-    return [sample.per_second for sample in state.samples]
+    return [sample.per_second for sample in state.estimated.samples]
 
 
 def serving(name, executed):

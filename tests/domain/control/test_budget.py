@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.status import SLOStatus
-from throughline.domain.control.budget import (
+from throughline.domain.control.estimate.budget import (
     CHANCE,
     HALF_LIFE_SECONDS,
     LEAST_CHANCE,
@@ -16,8 +16,8 @@ from throughline.domain.control.budget import (
     late_share,
     spend,
 )
-from throughline.domain.control.demand import measure
-from throughline.domain.control.formatting import slo_status
+from throughline.domain.control.explain.slo import slo_status
+from throughline.domain.control.observe.demand import measure
 
 from .views import metrics, pod, view
 

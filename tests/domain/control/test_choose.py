@@ -2,8 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import Batching, BatchSettings
-from throughline.domain.control.choose import Problem, candidates, choose, clamp, evaluate, lower_bounds, search
-from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.model.bounds import clamp, lower_bounds
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
+from throughline.domain.control.optimise.choose import candidates, choose, search
+from throughline.domain.control.predict.outcome import Problem, evaluate
 
 
 def problem(curve, demand, *, slo_ms=100, max_replicas=20, in_flight=8.0):

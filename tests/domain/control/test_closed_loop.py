@@ -55,7 +55,7 @@ def test_on_one_that_runs_two_they_do_so_too_and_stay():
     assert share_of_the_best(world) >= 0.95
     world.run(300)
     assert len(world.changes) == changes
-    assert world.state.clients_in_flight > 0
+    assert world.state.estimated.closed_loop.clients_in_flight > 0
 
 
 def test_after_open_loop_arrivals_they_get_it_without_another_replica():
@@ -82,20 +82,20 @@ def test_an_instance_more_is_not_given_to_a_device_that_one_keeps_busy():
 def test_they_are_no_longer_taken_for_such_when_they_are_gone():
     world = ClosedLoopWorld(BATCHES.slower(4), clients=CLIENTS, spec=spec(1, 1, 400), start_seconds=3.0)
     world.run(240)
-    assert world.state.clients_in_flight > 0
+    assert world.state.estimated.closed_loop.clients_in_flight > 0
     world.set_clients(0)
     world.rate = 100
     world.run(40)
-    assert world.state.clients_in_flight == 0
+    assert world.state.estimated.closed_loop.clients_in_flight == 0
 
 
 def test_the_gap_between_two_executions_is_learned_while_there_is_enough_to_do():
     world = ClosedLoopWorld(Server(10_000, 2000, parallel=1, gap=3000, back=500), clients=32, spec=spec(1, 1, 400))
     world.run(120)
-    assert world.state.inter_execution_idle_us == pytest.approx(3000, rel=0.3)
-    before = world.state.inter_execution_idle_us
+    assert world.state.estimated.inter_execution_idle_us == pytest.approx(3000, rel=0.3)
+    before = world.state.estimated.inter_execution_idle_us
     world.set_clients(0)
     world.rate = 10
     world.run(60)
     world.run(60)
-    assert world.state.inter_execution_idle_us == pytest.approx(before, rel=0.2)
+    assert world.state.estimated.inter_execution_idle_us == pytest.approx(before, rel=0.2)

@@ -1,5 +1,5 @@
 import pytest
-from throughline.domain.control.demand import MAX_LATENT_GROWTH, measure, utilization
+from throughline.domain.control.observe.demand import MAX_LATENT_GROWTH, measure, utilization
 from views import metrics, pod, view
 
 SLO_US = 100_000.0

@@ -8,15 +8,15 @@ import pytest
 from throughline.api.batching import BatchSettings
 from throughline.api.model import InstanceKind
 from throughline.api.servingpool import ServingPoolSpec
-from throughline.domain.control.choose import evaluate
-from throughline.domain.control.context import build_context
-from throughline.domain.control.demand import measure
-from throughline.domain.control.queueing import closed_loop_per_second
-from throughline.domain.control.service_time import ServiceTimeEstimator
-from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.estimate.estimates import EstimatorState
+from throughline.domain.control.estimate.service_time import ServiceTimeEstimator
+from throughline.domain.control.model.queueing import closed_loop_per_second
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.predict.outcome import evaluate
 from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, PoolView
-from views import metrics, pod, view, warm
+from views import context_of, metrics, pod, view, warm
 
 TWO_GPUS = {"resource": "nvidia.com/gpu", "countPerReplica": 2}
 
@@ -63,7 +63,8 @@ def full_pods_seen(accelerator, kind=InstanceKind.AUTO):
 def capacity_on(accelerator, kind=InstanceKind.AUTO):
     seen = full_pods_seen(accelerator, kind)
     estimator = warm(ServiceTimeEstimator(), seen.pods, seen.now_seconds)
-    ctx, _ = build_context(seen, ControllerState(estimator=estimator, model_hash=seen.model_hash))
+    known = EstimatorState(service_times=estimator)
+    ctx = context_of(seen, ControllerState(estimated=known, model_hash=seen.model_hash))
     assert ctx.problem is not None
     return evaluate(ctx.problem, BatchSettings(max_batch_size=8)).capacity_per_second
 

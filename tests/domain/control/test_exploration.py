@@ -1,7 +1,7 @@
 """Batches that come full are made larger where nothing is known of larger ones."""
 
 from throughline.api.inferenceservice import InferenceServiceSpec
-from throughline.domain.control import exploration
+from throughline.domain.control.optimise import exploration
 from world import World
 
 

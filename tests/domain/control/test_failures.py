@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 from throughline.api.inferenceservice import SLO, InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime, Trial
-from throughline.domain.control.demand import measure
-from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.loop import ControllerState, decide
-from throughline.domain.control.watch import Outcome, judge
+from throughline.domain.control.act.watch import Outcome, judge
+from throughline.domain.control.loop import decide
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.state import ControllerState
+from throughline.domain.times import rfc3339
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
 
 DEAD = metrics(0.0, failures=100.0)

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import fast_path
+from throughline.domain.control.act.state import ActState
+from throughline.domain.control.estimate.estimates import EstimatorState
 from throughline.domain.control.fast_path import COST_DIFFERS, WHOLE_SECONDS
-from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.loop import decide
+from throughline.domain.control.observe.observation import ObserverState
 from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
 from world import World, linear
 
@@ -70,7 +73,7 @@ def executed(view, state, share, cost=1.0):
     """The view, with `share` of what was executed since the last sample, each taking `cost` of the time it did."""
     pods = []
     for p in view.pods:
-        old = {r.batch_size: r for r in state.counted.seen[p.uid].statistics}
+        old = {r.batch_size: r for r in state.observed.counted.seen[p.uid].statistics}
         rows = []
         for row in p.batch_statistics:
             before = old.get(row.batch_size, BatchStatistic(row.batch_size, 0, 0))
@@ -89,8 +92,8 @@ def test_a_calm_service_is_decided_on_the_fast_path():
     view, state = calm()
     decision, after = decide(view, state)
     assert decision is state.stable.decision
-    assert after.estimator is state.estimator
-    assert len(after.samples) == min(64, len(state.samples) + 1)
+    assert after.estimated.service_times is state.estimated.service_times
+    assert len(after.estimated.samples) == min(64, len(state.estimated.samples) + 1)
 
 
 @settings(max_examples=300, deadline=None)
@@ -119,14 +122,14 @@ def test_the_fast_path_decides_as_a_full_pass_does(share, traffic, late, pending
     seen = changed(executed(view, state, share), metrics=measured)
     queue = LiveQueue(round(pending), round(cancelled)) if even else None
     pods = tuple(dataclasses.replace(p, queue=queue) for p in seen.pods)
-    seen = dataclasses.replace(seen, pods=pods, now_seconds=state.counted.updated_seconds + later)
+    seen = dataclasses.replace(seen, pods=pods, now_seconds=state.observed.counted.updated_seconds + later)
     found = fast_path.fast_path(seen, state)
     decision, after = full_pass(seen, state)
     if found is not None:
         assert shown(found[0]) == shown(decision)
-        stable = found[1]
+        assert found[1].acted.needed == after.acted.needed
+        stable, after = found[1].estimated, after.estimated
         assert stable.samples == after.samples
-        assert stable.needed == after.needed
         assert stable.in_flight == pytest.approx(after.in_flight)
         assert [s for s, _ in stable.biases] == [s for s, _ in after.biases]
         assert [e for _, e in stable.biases] == pytest.approx([e for _, e in after.biases], rel=0.02)
@@ -197,21 +200,26 @@ def test_what_the_fast_path_did_not_learn_is_learned_by_the_next_full_pass():
     _, after = decide(view, state)
     later = dataclasses.replace(view, now_seconds=view.now_seconds + WHOLE_SECONDS)
     _, learned = decide(later, after)
-    before = sum(t.executions for t in state.estimator.totals.values())
+    before = sum(t.executions for t in state.estimated.service_times.totals.values())
     come = sum(row.executions for p in view.pods for row in p.batch_statistics) - sum(
-        row.executions for p in view.pods for row in state.estimator.seen[p.uid].statistics
+        row.executions for p in view.pods for row in state.estimated.service_times.pods[p.uid].seen.statistics
     )
-    fade = 0.5 ** ((later.now_seconds - state.estimator.updated_seconds) / 240.0)
+    fade = 0.5 ** ((later.now_seconds - state.estimated.service_times.updated_seconds) / 240.0)
     assert come > 0
-    assert sum(t.executions for t in learned.estimator.totals.values()) >= before * fade + come - 2
+    assert sum(t.executions for t in learned.estimated.service_times.totals.values()) >= before * fade + come - 2
 
 
 def test_the_fast_path_changes_its_fields_and_leaves_the_rest():
     _, state = calm()
-    names = ControllerState._fields[:8]
-    other = {name: object() for name in names}
-    assert state.after_fast_path(**other) == state._replace(**other)
-    assert state.after_fast_path(**{name: getattr(state, name) for name in names}) == state
+    for part, names in (
+        (state, ("observed", "estimated", "acted", "stable")),
+        (state.observed, ObserverState._fields[:3]),
+        (state.estimated, EstimatorState._fields[:4]),
+        (state.acted, ActState._fields[:1]),
+    ):
+        other = {name: object() for name in names}
+        assert part.after_fast_path(**other) == part._replace(**other)
+        assert part.after_fast_path(**{name: getattr(part, name) for name in names}) == part
 
 
 # ---------------------------------------------------------------------------- broken on purpose
@@ -221,7 +229,7 @@ def test_a_fast_path_that_ignores_latency_is_seen(monkeypatch):
     view, state = calm()
     slow = DEPARTURES["p99 over the SLO"](view, state)
     monkeypatch.setattr(fast_path, "_calm", lambda *_: True)
-    monkeypatch.setattr(fast_path, "_biases", lambda *_: state.biases)  # which sees it, too
+    monkeypatch.setattr(fast_path, "_biases", lambda *_: state.estimated.biases)  # which sees it, too
     assert shown(decide(slow, state)[0]) != shown(full_pass(slow, state)[0])
 
 
@@ -245,5 +253,5 @@ def test_the_error_budget_is_spent_on_the_fast_path_as_in_a_full_pass():
     view, state = calm()
     _, fast = fast_path.fast_path(view, state)
     _, full = full_pass(view, state)
-    assert fast.budget == full.budget
-    assert fast.budget.updated_seconds == view.now_seconds
+    assert fast.estimated.budget == full.estimated.budget
+    assert fast.estimated.budget.updated_seconds == view.now_seconds

@@ -6,7 +6,8 @@ import random
 import pytest
 from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
-from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.loop import decide
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import Unavailable
 from world import World, linear
 
@@ -93,11 +94,11 @@ def test_a_steady_service_writes_next_to_nothing():
 def test_the_latency_of_a_load_that_is_gone_is_no_error_of_the_prediction():
     """The summary looks back a minute; the rate is of now."""
     world = settle(World(BATCHES_WELL, 200, slo_ms=200, minReplicas=1, maxReplicas=1), 400)
-    before = dict(world.state.biases)
+    before = dict(world.state.estimated.biases)
     assert before
     world.rate = 20
     world.run(120)
-    assert all(bias < 1.05 * before.get(settings, 1.0) for settings, bias in world.state.biases)
+    assert all(bias < 1.05 * before.get(settings, 1.0) for settings, bias in world.state.estimated.biases)
 
 
 def test_an_idle_service_shows_no_latency_of_the_operators_own_probe():
@@ -309,7 +310,7 @@ def test_a_server_slower_than_predicted_gets_more_room_by_the_measured_error():
     plain = world.replicas
     slow = settle(World(spiky(0.05, 4), 200, slo_ms=400), 500)
     assert slow.replicas >= plain
-    assert slow.state.estimate.error_permille > world.state.estimate.error_permille
+    assert slow.state.estimated.learned.error_permille > world.state.estimated.learned.error_permille
 
 
 def test_latency_that_load_does_not_cause_buys_no_replicas():

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 from throughline.api.batching import BatchSettings
 from throughline.api.status import RejectedSettings
-from throughline.domain.control.formatting import rfc3339
 from throughline.domain.control.loop import decide
 from throughline.domain.observed import Unavailable
+from throughline.domain.times import rfc3339
 from world import World, linear
 
 # The models of the tour, ten times slower: the same behaviour at a tenth of the events.

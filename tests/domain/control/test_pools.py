@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import Action, ControlStatus, PoolKnowledge, ServiceTime
-from throughline.domain.control.choose import Candidate
-from throughline.domain.control.context import on_pool
-from throughline.domain.control.pools import COOL_DOWN_SECONDS, MIN_SAVINGS, PoolCandidate, cheapest
+from throughline.domain.control.act.move import COOL_DOWN_SECONDS, MIN_SAVINGS, PoolCandidate, cheapest
+from throughline.domain.control.estimate.learned import on_pool
+from throughline.domain.control.predict.outcome import Candidate
 from throughline.domain.observed import PoolView, Unavailable
 from world import Pod, World, linear
 

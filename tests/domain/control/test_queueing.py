@@ -7,14 +7,14 @@ from closed_loop_world import Server, throughput
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.queueing import (
+from throughline.domain.control.model.queueing import (
     capacity_per_second,
     closed_loop_per_second,
     mean_batch,
     p99_us,
     saturation_per_second,
 )
-from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
 
 CURVES = (
     ServiceTimeModel(4000, 200),

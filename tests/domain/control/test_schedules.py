@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.schedules import Schedule
-from throughline.domain.control.schedules import scheduled
+from throughline.domain.control.estimate.schedules import scheduled
 
 MORNING = Schedule(name="morning", schedule="0 8 * * 1-5", duration_minutes=120, min_replicas=5)
 LEAD = 90.0

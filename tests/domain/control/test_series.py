@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from throughline.domain.condition_reasons import known
-from throughline.domain.control.series import missing, partial
+from throughline.domain.control.observe.series import missing, partial
 from throughline.domain.observed import MetricsFrame, PodMetrics, PodView, SeriesFacts, ServiceView
 
 from tests.domain.pods import pod, view

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ServiceTime
-from throughline.domain.control.service_time import ServiceTimeEstimator
-from throughline.domain.control.service_time_fit import estimate, with_segments
-from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.estimate.service_time import ServiceTimeEstimator
+from throughline.domain.control.estimate.service_time_fit import estimate, with_segments
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.observed import BatchStatistic
 from views import observe
 

@@ -4,10 +4,10 @@ import pytest
 from closed_loop_world import ClosedLoopWorld, HostWorld, Server
 from test_closed_loop import CLIENTS, share_of_the_best, spec
 from throughline.api.batching import BatchSettings
-from throughline.domain.control import closed_loop
-from throughline.domain.control.closed_loop import Load, responded
-from throughline.domain.control.demand import Demand
-from throughline.domain.control.service_time_model import ServiceTimeModel
+from throughline.domain.control.estimate import closed_loop
+from throughline.domain.control.estimate.closed_loop import Load, responded
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
+from throughline.domain.control.observe.demand import Demand
 
 BEFORE = Load(100.0, "1/0×1", 1, 63.0, 370.0)
 
@@ -84,7 +84,7 @@ def test_closed_loop_clients_with_open_loop_batches_are_detected_by_their_respon
     """64 clients on two instances make batches of 20; open-loop arrivals would make 15."""
     world = ClosedLoopWorld(GPU.slower(4), clients=CLIENTS, spec=one_replica(400), start_seconds=3.0)
     world.run(120)
-    assert world.state.clients_in_flight == pytest.approx(CLIENTS, rel=0.15)
+    assert world.state.estimated.closed_loop.clients_in_flight == pytest.approx(CLIENTS, rel=0.15)
     assert world.state.problem.closed_loop
 
 
@@ -112,11 +112,11 @@ def test_a_trial_on_one_pod_that_takes_from_its_peer_is_taken_back():
     assert "served to closed-loop clients" in back
     assert "CanaryPassed" not in {d.reason for d in world.status.decisions}  # it never came to both
     assert world.durable.instances == 1
-    assert world.state.clients_in_flight == pytest.approx(CLIENTS / 2, rel=0.15)
+    assert world.state.estimated.closed_loop.clients_in_flight == pytest.approx(CLIENTS / 2, rel=0.15)
 
 
 def test_open_loop_arrivals_that_are_batched_at_last_are_no_clients():
     world = ClosedLoopWorld(GPU.slower(4), rate=60, spec=one_replica(400), start_seconds=3.0)
     world.run(200)
     assert world.durable.max_batch_size > 1
-    assert world.state.clients_in_flight == 0
+    assert world.state.estimated.closed_loop.clients_in_flight == 0

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from throughline.domain.control import forecast
-from throughline.domain.control.forecast import follow
+from throughline.domain.control.estimate import forecast
+from throughline.domain.control.estimate.forecast import follow
 
 
 def series(seed, growth, noise):

@@ -1,8 +1,8 @@
 import pytest
 from throughline.api.status import Trial
-from throughline.domain.control.demand import measure
-from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.watch import Outcome, judge
+from throughline.domain.control.act.watch import Outcome, judge
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.times import rfc3339
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
 
 SLO_US = 100_000.0

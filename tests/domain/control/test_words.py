@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime
-from throughline.domain.control.batching import _gain_text
-from throughline.domain.control.choose import Candidate
-from throughline.domain.control.exploration import ProposedChange
-from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.act.batching import _gain_text
+from throughline.domain.control.loop import decide
+from throughline.domain.control.optimise.exploration import ProposedChange
+from throughline.domain.control.predict.outcome import Candidate
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import Unavailable
 from views import BATCHED, UNBATCHED, metrics, pod, view
 

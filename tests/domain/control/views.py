@@ -3,8 +3,11 @@
 from throughline.api.batching import BatchSettings
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import InferenceServiceStatus
-from throughline.domain.control import service_time
-from throughline.domain.control.counters import Seen
+from throughline.domain.control.estimate import service_time
+from throughline.domain.control.estimate.service_time import Tracked
+from throughline.domain.control.loop import build_context
+from throughline.domain.control.observe.counters import Seen
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, ServiceView
 
 UNBATCHED = BatchSettings(max_batch_size=1)
@@ -56,8 +59,13 @@ def batch_pod(rows, instances=1, uid="a"):
 def warm(estimator, pods, at_seconds):
     """The estimator that has seen the pods before they executed anything, warm: all that they execute counts."""
     none = {p.uid: tuple(BatchStatistic(r.batch_size, 0, 0) for r in p.batch_statistics) for p in pods}
-    new = {p.uid: Seen(p.settings, none[p.uid], at_seconds) for p in pods if p.uid not in estimator.seen}
-    return estimator._replace(seen={**new, **estimator.seen})
+    new = {p.uid: Tracked(Seen(p.settings, none[p.uid], at_seconds)) for p in pods if p.uid not in estimator.pods}
+    return estimator._replace(pods={**new, **estimator.pods})
+
+
+def context_of(view, state=None):
+    """What is seen, estimated and predicted of a view."""
+    return build_context(view, (state or ControllerState()).of(view.model_hash, view.pool.name if view.pool else ""))
 
 
 def observe(estimator, pods, now_seconds):

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import BatchStatus, InferenceServiceStatus, ReplicaStatus
-from throughline.domain.control.formatting import with_records
-from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.loop import decide
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, PoolView, ServiceView, Unavailable
+from throughline.domain.records import with_records
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings

@@ -6,9 +6,9 @@ import pytest
 from throughline.api.base import Condition, ConditionStatus
 from throughline.api.monitoring import Monitoring
 from throughline.api.status import MonitoringStatus
-from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.evaluation.attempt import JobView, Words
 from throughline.domain.evaluation.monitoring import condition, found, kept_from, with_servers
+from throughline.domain.times import unix_seconds
 
 from tests.domain.pods import pod
 

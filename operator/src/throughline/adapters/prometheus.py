@@ -15,7 +15,7 @@ from throughline.adapters.prometheus_access import REPLY, Reply, connect
 from throughline.adapters.prometheus_errors import unavailable
 from throughline.adapters.prometheus_series import series_key
 from throughline.api.monitoring import version_parts
-from throughline.domain.control.series import OLDEST_PROMETHEUS
+from throughline.domain.control.observe.series import OLDEST_PROMETHEUS
 from throughline.domain.observed import MetricsFrame, PodMetrics, Unavailable
 
 if TYPE_CHECKING:

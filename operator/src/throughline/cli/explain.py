@@ -15,9 +15,10 @@ from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import BlockedBy, InferenceServiceStatus
 from throughline.cli import cluster, documents, output
 from throughline.domain.conditions import READY, RECONCILING, STALLED, Meaning, describe
-from throughline.domain.control.blocked import block_text
-from throughline.domain.control.formatting import settings_text, unix_seconds
+from throughline.domain.control.optimise.blocked import block_text
 from throughline.domain.formatting import age, plain
+from throughline.domain.records import settings_text
+from throughline.domain.times import unix_seconds
 from throughline.ports import ApiError
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from throughline.api.batching import BatchingMode
 from throughline.cli.reading import FORBIDDEN, NOT_FOUND, Reading, warnings_in
 from throughline.domain import diff
 from throughline.domain.changes import Action, Change
-from throughline.domain.control.formatting import settings_text
 from throughline.domain.formatting import count
 from throughline.domain.manifests import secret_name
 from throughline.domain.ownership import FIELD_MANAGER
+from throughline.domain.records import settings_text
 from throughline.ports import ApiError
 from throughline.reconcile import children
 from throughline.reconcile.context import ServiceState

@@ -15,11 +15,11 @@ from throughline.api.scaling import ScalingMode
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import InferenceServiceStatus
 from throughline.cli import output
-from throughline.domain.control.formatting import settings_text
 from throughline.domain.formatting import count, money, plain
 from throughline.domain.manifests import served_name
 from throughline.domain.observed import PoolView
 from throughline.domain.placement import Refusal, choose_pool
+from throughline.domain.records import settings_text
 from throughline.simulate.types import Environment, Truth
 
 if TYPE_CHECKING:

@@ -20,6 +20,9 @@ _PREFIXED_FROM = 10_000.0
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 # A smaller number is not written out.
 SMALLEST = 1e-9
+# The steps in which a portion is shown: with a live number, the message would be written again at each sample.
+_SHARE_STEPS = (0.5, 0.1, 0.01, 0.001, 0.0001)
+_NEARLY_ALL = 0.995
 # Below this share, two digits of a percentage would feign a precision that no count of requests has.
 _SMALLEST_SHARE = 0.0001
 
@@ -78,6 +81,14 @@ def share(part: float) -> str:
         return f"less than {plain(100 * _SMALLEST_SHARE)} %"
     shown = rounded(100 * part)
     return f"{plain(99 if part < 1 and shown >= 100 else shown)} %"
+
+
+def portion(share: float) -> str:
+    """A share of requests in words that stay the same while it moves a little."""
+    if share >= _NEARLY_ALL:
+        return "all"
+    step = next((s for s in _SHARE_STEPS if share > s), None)
+    return "some" if step is None else f"more than {plain(100 * step)} %"
 
 
 def count(how_many: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from throughline.api.status import BlockedBy
-from throughline.domain.control.blocked import Blocked
+from throughline.domain.control.optimise.blocked import Blocked
 from throughline.domain.manifests import proof_config, triton_config
 from throughline.ports import TritonError, TritonRefused
 from throughline.reconcile import proof

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from throughline.api import validation
 from throughline.api.inferenceservice import InferenceServiceSpec, PlacementStrategy
 from throughline.api.status import InferenceServiceStatus
-from throughline.domain.control import series
+from throughline.domain.control.observe import series
 from throughline.domain.manifests import (
     Identity,
     config_map_name,

@@ -11,10 +11,10 @@ from throughline.api.base import ConditionStatus
 from throughline.api.servingpool import ServingPoolSpec, ServingPoolStatus
 from throughline.domain.closed_nodes import pool_ready
 from throughline.domain.conditions import replaced
-from throughline.domain.control.formatting import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.doubtful_nodes import doubtful_nodes
 from throughline.domain.nodes import ONE, PODS
+from throughline.domain.times import rfc3339
 from throughline.reconcile import writes
 from throughline.reconcile.status import tell
 

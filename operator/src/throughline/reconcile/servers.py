@@ -10,7 +10,7 @@ import structlog
 
 from throughline.api.model import Probe
 from throughline.domain.conditions import PROBE_FAILED
-from throughline.domain.control.counters import STATISTICS_PODS
+from throughline.domain.control.observe.counters import STATISTICS_PODS
 from throughline.ports import TritonError, TritonRefused
 from throughline.reconcile.context import Server
 

@@ -21,8 +21,9 @@ from throughline.domain.conditions import (
     resolve,
     served,
 )
-from throughline.domain.control.formatting import rfc3339, settings_text, with_records
 from throughline.domain.manifests import selector_text, service_name
+from throughline.domain.records import settings_text, with_records
+from throughline.domain.times import rfc3339
 from throughline.reconcile import writes
 
 if TYPE_CHECKING:

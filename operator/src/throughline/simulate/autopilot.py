@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from throughline.api.inferenceservice import PlacementStrategy
 from throughline.api.status import BatchStatus, ControlStatus, InferenceServiceStatus, ReplicaStatus
-from throughline.domain.control.counters import STATISTICS_PODS
-from throughline.domain.control.formatting import with_records
-from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.loop import decide
+from throughline.domain.control.observe.counters import STATISTICS_PODS
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, LiveQueue, PodView, PoolView, ServiceView, Unavailable
+from throughline.domain.records import with_records
 from throughline.simulate.look import pod_metrics
 from throughline.simulate.world import FIRST_POOL
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchingMode
-from throughline.domain.control.choose import between, clamp, lower_bounds
+from throughline.domain.control.model.bounds import between, clamp, lower_bounds
 from throughline.domain.formatting import count, plain
 from throughline.simulate.arena import ALLOWED_VIOLATIONS, UNBATCHED, fewest, first_replicas, run_contenders
 from throughline.simulate.autopilot import Autopilot

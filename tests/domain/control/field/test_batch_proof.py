@@ -6,15 +6,15 @@ import pytest
 from throughline.api.batching import BatchSettings
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import BlockedBy, RejectedSettings, Trial
-from throughline.domain.control.blocked import Blocked, blocked
-from throughline.domain.control.counters import Counted, Failed, Seen, failed_since
-from throughline.domain.control.demand import measure
-from throughline.domain.control.formatting import rfc3339, unix_seconds
-from throughline.domain.control.observations import update
-from throughline.domain.control.service_time import ServiceTimeEstimator
-from throughline.domain.control.state import ControllerState
-from throughline.domain.control.watch import Outcome, judge
+from throughline.domain.control.act.watch import Outcome, judge
+from throughline.domain.control.estimate.estimates import EstimatorState, estimate
+from throughline.domain.control.estimate.service_time import ServiceTimeEstimator
+from throughline.domain.control.observe.counters import Counted, Failed, Seen, failed_since
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.observe.observation import ObserverState, observe
+from throughline.domain.control.optimise.blocked import Blocked, blocked
 from throughline.domain.observed import BatchStatistic, FailedProof, LiveQueue
+from throughline.domain.times import rfc3339, unix_seconds
 from views import BATCHED, NOW, UNBATCHED, metrics, pod, view, warm
 from world import World, linear
 
@@ -127,18 +127,20 @@ def counted(name, executions, compute_ms, failed, settings=UNBATCHED):
 def test_executions_that_fail_teach_nothing():
     """K4: a batch that fails takes no time."""
     first = view(counted("a", 1000, 4.0, 0))
-    state = ControllerState(estimator=warm(ServiceTimeEstimator(), first.serving, NOW))
-    state = update(first, first.serving, state, measure(first, 1e5), UNBATCHED)
-    (known,) = state.estimator.totals.values()
+    state = EstimatorState(service_times=warm(ServiceTimeEstimator(), first.serving, NOW))
+    seen = observe(first, first.status.control, ObserverState())
+    state = estimate(seen, state).state
+    (known,) = state.service_times.totals.values()
     before = known.mean_us
     second = dataclasses.replace(view(counted("a", 3000, 1.4, 1900)), now_seconds=NOW + 5)
-    state = update(second, second.serving, state, measure(second, 1e5), UNBATCHED)
-    assert state.failed["a"].share > 0.5
-    (known,) = state.estimator.totals.values()
+    seen = observe(second, second.status.control, seen.state)
+    assert seen.failed["a"].share > 0.5
+    state = estimate(seen, state).state
+    (known,) = state.service_times.totals.values()
     assert known.mean_us == pytest.approx(before)
     third = dataclasses.replace(view(counted("a", 4000, 2.05, 1900)), now_seconds=NOW + 10)
-    state = update(third, third.serving, state, measure(third, 1e5), UNBATCHED)
-    (known,) = state.estimator.totals.values()
+    seen = observe(third, third.status.control, seen.state)
+    (known,) = estimate(seen, state).state.service_times.totals.values()
     assert known.mean_us == pytest.approx(4000, rel=0.01), "what came after is taken, what failed is not"
 
 

@@ -1,21 +1,21 @@
 """The cost of an item doubles beyond a batch of eight: the bend is seen, and what meets the SLO is kept (K15)."""
 
+import dataclasses
+
 import pytest
 from closed_loop_world import ClosedLoopWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import Trial
-from throughline.domain.control import scaling
-from throughline.domain.control.batch_step import BatchStep
-from throughline.domain.control.context import build_context
-from throughline.domain.control.demand import measure
-from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.loop import ControllerState
-from throughline.domain.control.queueing import capacity_per_second
-from throughline.domain.control.service_time import ServiceTimeEstimator
-from throughline.domain.control.service_time_fit import estimate, with_segments
-from throughline.domain.control.service_time_model import ServiceTimeModel
-from throughline.domain.control.watch import Outcome, judge
-from views import BATCHED, NOW, UNBATCHED, batch_pod, metrics, observe, pod, view
+from throughline.domain.control.act import scaling
+from throughline.domain.control.act.batch_step import BatchStep
+from throughline.domain.control.act.watch import Outcome, judge
+from throughline.domain.control.estimate.service_time import ServiceTimeEstimator
+from throughline.domain.control.estimate.service_time_fit import estimate, with_segments
+from throughline.domain.control.model.queueing import capacity_per_second
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.times import rfc3339
+from views import BATCHED, NOW, UNBATCHED, batch_pod, context_of, metrics, observe, pod, view
 from world import World
 
 SLO_MS = 50
@@ -104,10 +104,11 @@ def test_settings_that_miss_the_slo_where_those_before_met_it_are_taken_back(p99
 def test_replicas_are_not_removed_for_a_forecast_of_less_than_what_comes():
     """Two serve 490/s, one carries 460/s: whatever is forecast, one is not enough."""
     seen = view(*(pod(n, metrics(245), BATCHED) for n in "ab"), settings=BATCHED, replicas=2)
-    ctx, _ = build_context(seen, ControllerState())
-    _, enough = scaling._needed(ctx._replace(target_demand=440.0), BatchStep(BATCHED), 2, 460.0)
+    ctx = context_of(seen)
+    ctx = dataclasses.replace(ctx, estimates=ctx.estimates._replace(target_demand=440.0))
+    _, enough = scaling._needed(ctx, BatchStep(BATCHED), 2, 460.0)
     assert enough == 2
-    _, enough = scaling._needed(ctx._replace(target_demand=440.0), BatchStep(BATCHED), 2, 500.0)
+    _, enough = scaling._needed(ctx, BatchStep(BATCHED), 2, 500.0)
     assert enough == 1
 
 

@@ -8,16 +8,17 @@ import pytest
 from closed_loop_world import ClosedLoopWorld, Server
 from throughline.api.batching import BatchSettings
 from throughline.api.status import ControlStatus, InferenceServiceStatus, Trial
-from throughline.domain.control import exploration, service_time
-from throughline.domain.control.context import build_context
-from throughline.domain.control.demand import measure
-from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.loop import ControllerState, decide
-from throughline.domain.control.service_time import ServiceTimeEstimator
-from throughline.domain.control.service_time_model import ServiceTimeModel
-from throughline.domain.control.watch import Outcome, judge
+from throughline.domain.control.act.watch import Outcome, judge
+from throughline.domain.control.estimate import service_time
+from throughline.domain.control.estimate.service_time import ServiceTimeEstimator
+from throughline.domain.control.loop import decide
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.optimise.memory import memory_allows
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic
-from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
+from throughline.domain.times import rfc3339
+from views import BATCHED, NOW, UNBATCHED, context_of, metrics, pod, view
 from world import World, linear
 
 ONE, TWO = BatchSettings(max_batch_size=8), BatchSettings(max_batch_size=8, instances=2)
@@ -88,7 +89,7 @@ def test_the_first_executions_after_a_load_teach_nothing(executions, each_ms):
         observer.observe(server.executed(slow, each_ms).executed(0 if cold else 100, 5.0))
         assert learned_ms(observer.estimator) == pytest.approx(5.0, rel=0.01)
     assert learned_ms(observer.estimator, 2) == pytest.approx(5.0, rel=0.2)
-    assert observer.estimator.seen["a"].warm_up is None
+    assert observer.estimator.pods["a"].warm_up is None
 
 
 def test_an_instance_that_is_added_in_place_teaches_nothing_by_its_first_executions():
@@ -117,7 +118,7 @@ def test_a_pod_that_is_as_fast_as_its_peers_is_believed_at_its_second_sample():
     observer.warm(old)
     observer.observe(old.executed(100, 5.0), new.executed(1, 400.0).executed(15, 5.0))
     observer.observe(old.executed(100, 5.0), new.executed(15, 5.0))
-    assert observer.estimator.seen["b"].warm_up is None
+    assert observer.estimator.pods["b"].warm_up is None
     assert learned_ms(observer.estimator) == pytest.approx(5.0, rel=0.01)
 
 
@@ -194,8 +195,8 @@ def test_each_load_is_judged_before_the_next_and_the_slo_is_met(kind):
     back = [d for d in world.status.decisions if d.action.value == "Rollback"]
     assert len(back) <= 1
     assert world.p99_ms(60) < 100
-    known = ServiceTimeModel.of(world.state.estimate, 1)
-    size = world.state.estimate.largest_batch
+    known = ServiceTimeModel.of(world.state.estimated.learned, 1)
+    size = world.state.estimated.learned.largest_batch
     assert known.service_us(size, 1) == pytest.approx(1000 * (4 + 0.2 * size), rel=0.2)
     for _, reason, message in texts:
         assert reason not in {"SLOInfeasible", "AtMaxReplicas", "NoEffectiveAction"}, message
@@ -261,6 +262,6 @@ def test_an_instance_more_needs_the_memory_of_a_reload_until_each_pod_was_loaded
         dataclasses.replace(pod(name, metrics(), ONE), memory_used_ratio=0.45, loaded_by_api=api)
         for name, api in zip("ab", loaded, strict=True)
     )
-    ctx, _ = build_context(view(*pods, settings=ONE, memory_limited=True), ControllerState())
-    assert exploration.memory_allows(ctx, TWO) is allowed
-    assert not exploration.memory_allows(ctx, TWO, whole=True)
+    seen = context_of(view(*pods, settings=ONE, memory_limited=True)).observation
+    assert memory_allows(seen, TWO) is allowed
+    assert not memory_allows(seen, TWO, whole=True)

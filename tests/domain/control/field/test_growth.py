@@ -6,13 +6,12 @@ import pytest
 from closed_loop_world import ClosedLoopWorld, HostWorld, Server
 from throughline.api.batching import BatchingMode, BatchSettings
 from throughline.api.status import Trial
-from throughline.domain.control import scaling
-from throughline.domain.control.batch_step import BatchStep
-from throughline.domain.control.context import build_context
-from throughline.domain.control.formatting import rfc3339
-from throughline.domain.control.growth import PAUSE_SECONDS, Growth, blocked_by, futile, judged, ordered
-from throughline.domain.control.loop import ControllerState
-from views import NOW, UNBATCHED, metrics, pod, view
+from throughline.domain.control.act import scaling
+from throughline.domain.control.act.batch_step import BatchStep
+from throughline.domain.control.act.growth import blocked_by, futile, judged, ordered
+from throughline.domain.control.act.state import PAUSE_SECONDS, Growth
+from throughline.domain.times import rfc3339
+from views import NOW, UNBATCHED, context_of, metrics, pod, view
 from world import World, linear
 
 # A network that computes on the cores of a host, forty times slower: the same behaviour at a fraction of the events.
@@ -59,7 +58,7 @@ def test_a_replica_that_does_not_help_is_given_back_and_tried_again_after_a_grow
     world = on_one_host(600, 1)
     world.run(3600, INTERVAL)
     orders = [at for at, text in world.changes if text.startswith("2 ")]
-    assert world.replicas == 1 or world.state.growth is not None
+    assert world.replicas == 1 or world.state.acted.growth is not None
     assert "served" in next(d.message for d in world.status.decisions if d.reason == "ExcessCapacity")
     grown = [d for d in world.status.decisions if d.reason == "DemandAboveCapacity"]
     assert len(grown) <= 3
@@ -89,8 +88,8 @@ def test_the_first_batches_come_first_while_a_measurement_for_them_is_coming(def
     seen = view(pod("a", metrics(200)))
     batching = seen.spec.batching.model_copy(update={"mode": BatchingMode(mode)})
     seen = dataclasses.replace(seen, spec=seen.spec.model_copy(update={"batching": batching}))
-    ctx, _ = build_context(seen, ControllerState())
-    ctx = ctx._replace(demand=ctx.demand._replace(overloaded=violated))
+    ctx = context_of(seen)
+    ctx = dataclasses.replace(ctx, estimates=ctx.estimates._replace(slo_violated=violated))
     blocked = scaling._scale_up_blocked_by(ctx, BatchStep(UNBATCHED, deferred=deferred), 1)
     assert bool(blocked and "batches" in blocked) is first
 
@@ -134,9 +133,9 @@ def on_two(per_second, in_flight=64.0, queue_growth=0.0, growth=BEFORE, replicas
     each = metrics(
         per_second / 2, latency_us=1e6 * in_flight / per_second, compute_us=2e6 / per_second, growth=queue_growth / 2
     )
-    ctx, _ = build_context(view(pod("a", each), pod("b", each), replicas=replicas), ControllerState())
+    ctx = context_of(view(pod("a", each), pod("b", each), replicas=replicas))
     assert ctx.demand.saturated
-    return judged(ctx._replace(state=ctx.state._replace(growth=growth, changed_in_flight=64.0)))
+    return judged(dataclasses.replace(ctx, state=ctx.state._replace(growth=growth, changed_in_flight=64.0)))
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import dataclasses
 
 import pytest
-from throughline.domain.control.demand import measure
-from throughline.domain.control.loop import ControllerState, decide
+from throughline.domain.control.loop import decide
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import Unavailable
 from views import metrics, pod, view
 from world import World, linear

@@ -14,36 +14,45 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
-from throughline.domain.control import closed_loop, observations, scaling
-from throughline.domain.control.bias import default_bias, tells_of_bias, update_bias
-from throughline.domain.control.budget import spend
-from throughline.domain.control.context import SAMPLE_INTERVAL_SECONDS, bias_is_kept, forecast_demand
-from throughline.domain.control.counters import Counted, Seen, Since, queued_since
-from throughline.domain.control.demand import MIN_JUDGED_SECONDS, measure
-from throughline.domain.control.forecast import dispersion
-from throughline.domain.control.formatting import slo_status, unix_seconds
-from throughline.domain.control.quantise import DEMAND_GRID, IN_FLIGHT_GRID, quantised
-from throughline.domain.control.state import needed_since, with_bias
+from throughline.domain.control.act import scaling
+from throughline.domain.control.act.state import needed_since
+from throughline.domain.control.estimate.arrivals import (
+    SAMPLE_INTERVAL_SECONDS,
+    arrived,
+    forecast_demand,
+    with_sample,
+)
+from throughline.domain.control.estimate.bias import bias_of, default_bias, tells_of_bias, update_bias, with_bias
+from throughline.domain.control.estimate.budget import spend
+from throughline.domain.control.estimate.closed_loop import is_closed_loop
+from throughline.domain.control.estimate.estimates import smoothed
+from throughline.domain.control.estimate.forecast import dispersion
+from throughline.domain.control.estimate.learned import bias_is_kept
+from throughline.domain.control.estimate.quantise import DEMAND_GRID, IN_FLIGHT_GRID, quantised
+from throughline.domain.control.explain.slo import slo_status
+from throughline.domain.control.observe.counters import Counted, Seen, Since, queued_since
+from throughline.domain.control.observe.demand import MIN_JUDGED_SECONDS, measure
+from throughline.domain.control.observe.observation import MIN_SAMPLE_SECONDS, queue, sampled_seconds
+from throughline.domain.control.state import Stable
+from throughline.domain.times import unix_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from throughline.api.batching import BatchSettings
-    from throughline.api.inferenceservice import InferenceServiceSpec
-    from throughline.domain.control.batch_step import BatchStep
-    from throughline.domain.control.choose import Problem
-    from throughline.domain.control.context import Context
-    from throughline.domain.control.demand import Demand
-    from throughline.domain.control.forecast import ArrivalSample
-    from throughline.domain.control.scaling import ScaleStep
-    from throughline.domain.control.service_time_model import ServiceTimeModel
-    from throughline.domain.control.state import Biases, ControllerState
+    from throughline.domain.control.act.act import Acted
+    from throughline.domain.control.act.context import Context
+    from throughline.domain.control.estimate.bias import Biases
+    from throughline.domain.control.estimate.budget import Budget
+    from throughline.domain.control.estimate.estimates import EstimatorState
+    from throughline.domain.control.estimate.forecast import ArrivalSample
+    from throughline.domain.control.observe.demand import Demand
+    from throughline.domain.control.state import ControllerState
     from throughline.domain.decision import Decision
-    from throughline.domain.observed import PodView, PoolView, ServiceView
+    from throughline.domain.observed import PodView, ServiceView
 
 # After so long a full pass is due, whatever was seen.
 WHOLE_SECONDS = 180.0
@@ -52,31 +61,10 @@ WHOLE_SECONDS = 180.0
 COST_DIFFERS = 0.1
 
 
-class Stable(NamedTuple):
-    """A decision to do nothing, and all that it depends on."""
-
-    decision: Decision
-    until_seconds: float
-    spec: InferenceServiceSpec
-    pool: PoolView | None
-    settings: BatchSettings
-    replicas: int
-    window_seconds: float
-    memory_limited: bool
-    pods: tuple[str, ...]  # uids of those that serve, in their order
-    problem: Problem
-    fitted: ServiceTimeModel
-    demand: tuple[float, float]  # for which no other settings are better
-    capacity_per_second: float
-    least: int  # replicas
-    means_us: Mapping[int, float]  # of an execution, by batch size
-
-
-def stable(
-    ctx: Context, state: ControllerState, batch: BatchStep, scale: ScaleStep, decision: Decision
-) -> Stable | None:
-    """What the fast path may decide after this pass, which ends with `state`; None: the next must be full, too."""
-    view, demand, problem, fitted = ctx.view, ctx.demand, ctx.problem, ctx.fitted
+def stable(ctx: Context, acted: Acted, decision: Decision) -> Stable | None:
+    """What the fast path may decide after this pass; None: the next must be full, too."""
+    view, demand, problem, batch, scale = ctx.view, ctx.demand, ctx.problem, acted.batch, acted.scale
+    seen, estimates, done = ctx.observation, ctx.estimates, acted.state
     if decision.records or decision.reloads or batch.changed or scale.changed or batch.trial is not None:
         return None
     judged, fixed = batch.judged, view.spec.batching.mode is BatchingMode.FIXED
@@ -84,21 +72,22 @@ def stable(
         return None
     if view.spec.scaling.schedules or view.pools:
         return None  # what the clock alone can change, and what is elsewhere, is for full passes
+    fitted = estimates.fitted
     if demand is None or problem is None or fitted is None or view.replicas is None or view.settings != ctx.settings:
         return None
     moving = (
-        state.shortfall_since is not None
-        or state.unloaded_since
-        or state.closed_loop_samples
-        or (state.growth is not None and state.growth.moves(view.replicas))
-        or state.ordered_seconds is not None
-        or not ctx.soak_elapsed
-        or ctx.warming_up
-        or not ctx.rollout_complete
-        or not ctx.at_usual_speed
-        or ctx.scaling
+        done.shortfall_since is not None
+        or seen.state.unloaded_since
+        or estimates.state.closed_loop.samples
+        or (done.growth is not None and done.growth.moves(view.replicas))
+        or estimates.state.ordered_seconds is not None
+        or not estimates.soak_elapsed
+        or estimates.warming_up
+        or not seen.rollout_complete
+        or not estimates.at_usual_speed
+        or seen.scaling
         or len(ctx.serving) != view.replicas
-        or view.replicas > ctx.max_replicas
+        or view.replicas > seen.max_replicas
         or any(p.terminating for p in view.pods)  # they serve a part that is not counted
         or any(p.metrics is None or p.ready_seconds < MIN_JUDGED_SECONDS for p in ctx.serving)
     )
@@ -121,7 +110,7 @@ def stable(
         least=ctx.min_replicas,
         means_us={
             batch: total.mean_us
-            for (k, batch), total in ctx.state.estimator.totals.items()
+            for (k, batch), total in estimates.state.service_times.totals.items()
             if k == ctx.settings.instances
         },
     )
@@ -145,45 +134,53 @@ def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, Cont
     demand = measure(view, slo_us, serving)
     if demand is None or not _calm(demand, slo_us):
         return None
-    state = state._replace(budget=spend(state.budget, demand, slo_us, view.now_seconds))
-    since, counters = _count(serving, stable, state.counted, view.now_seconds)
+    observed, known = state.observed, state.estimated
+    budget = spend(known.budget, demand, slo_us, view.now_seconds)
+    since, counters = _count(serving, stable, observed.counted, view.now_seconds)
     if since is None:
         return None
-    queue = observations.queue(view, serving, state.queue_seen, demand)
-    seconds = view.now_seconds - state.counted.updated_seconds
-    arrivals = observations.arrived(since, seconds, demand, queue, recently_started=False)
-    samples = observations.with_sample(state.samples, view.now_seconds, seconds, arrivals)
-    wanted = _target_demand(view, stable, state, samples, demand)
+    waiting = queue(view, serving, observed.queue_seen, demand)
+    seconds = view.now_seconds - observed.counted.updated_seconds
+    arrivals = arrived(since, seconds, demand, waiting, recently_started=False)
+    samples = with_sample(known.samples, view.now_seconds, seconds, arrivals)
+    wanted = _target_demand(view, stable, known, budget, samples, demand)
     if wanted is None:
         return None
-    asked, in_flight = observations.sampled_seconds(view), state.in_flight
-    biases: Biases | None = state.biases
-    if asked != state.metrics_time_seconds:
-        in_flight = observations.smoothed(in_flight, demand.in_flight, stable.replicas)
-        biases = _biases(stable, state, demand, asked - (state.metrics_time_seconds or asked), samples)
+    asked, in_flight = sampled_seconds(view), known.in_flight
+    biases: Biases | None = known.biases
+    if asked != observed.metrics_time_seconds:
+        in_flight = smoothed(in_flight, demand.in_flight, stable.replicas)
+        biases = _biases(stable, known, demand, asked - (observed.metrics_time_seconds or asked), samples)
     if biases is None or not _same_load(stable, demand, in_flight):
         return None
     enough = scaling.enough(stable.capacity_per_second, wanted, stable.least)
     needed = needed_since(
-        state.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
+        state.acted.needed, view.now_seconds, enough, float(view.spec.scaling.scale_down_stabilization_seconds)
     )
-    if needed[0][1] < stable.replicas and scaling.scale_down_floor(state, view.now_seconds, wanted) < stable.replicas:
+    if (
+        needed[0][1] < stable.replicas
+        and scaling.scale_down_floor(state.acted, view.now_seconds, wanted) < stable.replicas
+    ):
         return None  # fewer may do
     decision = stable.decision
     price_per_hour = stable.problem.price_per_hour * stable.replicas
-    slo = slo_status(view.status.slo, demand, price_per_hour, state.budget)
+    slo = slo_status(view.status.slo, demand, price_per_hour, budget)
     if slo is not decision.slo and slo != decision.slo:
         decision = replace(decision, slo=slo)
         stable = stable._replace(decision=decision)
-    counted = Counted(counters, view.now_seconds)
-    return decision, state.after_fast_path(counted, needed, asked, samples, queue, biases, in_flight, stable)
+    return decision, state.after_fast_path(
+        observed.after_fast_path(Counted(counters, view.now_seconds), asked, waiting),
+        known.after_fast_path(samples, biases, in_flight, budget),
+        state.acted.after_fast_path(needed),
+        stable,
+    )
 
 
 def _same(view: ServiceView, stable: Stable, state: ControllerState) -> bool:
     """Whether all that was decided upon is as it was, but for what is measured."""
     return (
         view.now_seconds < stable.until_seconds
-        and view.now_seconds - state.counted.updated_seconds >= observations.MIN_SAMPLE_SECONDS
+        and view.now_seconds - state.observed.counted.updated_seconds >= MIN_SAMPLE_SECONDS
         and view.metrics_unavailable is None
         and not view.refused_settings
         and view.failed_proof is None
@@ -271,21 +268,21 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
 def _same_load(stable: Stable, demand: Demand, in_flight: float | None) -> bool:
     """Whether as much is in flight as in the full pass, from clients of the same kind."""
     known = stable.problem.in_flight_per_replica
-    return quantised(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not closed_loop.is_closed_loop(
+    return quantised(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not is_closed_loop(
         demand, stable.problem.curve, stable.settings, stable.replicas
     )
 
 
 def _biases(
-    stable: Stable, state: ControllerState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
+    stable: Stable, state: EstimatorState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
 ) -> Biases | None:
     """The measured biases with this sample; None where that makes it another problem."""
-    problem, settings, known, biases = stable.problem, stable.settings, state.estimate, state.biases
+    problem, settings, known, biases = stable.problem, stable.settings, state.learned, state.biases
     if known is None:
         return None
     if not tells_of_bias(demand, problem.slo_us):
         return biases  # most often
-    before = state.bias_of(settings)
+    before = bias_of(biases, settings)
     bias = default_bias(biases, known) if before is None else before
     after = update_bias(
         bias, demand, problem.slo_us, stable.fitted, settings, problem.dispersion, stable.replicas, since_last_seconds,
@@ -305,7 +302,12 @@ def _biases(
 
 
 def _target_demand(
-    view: ServiceView, stable: Stable, state: ControllerState, seen: tuple[ArrivalSample, ...], demand: Demand
+    view: ServiceView,
+    stable: Stable,
+    state: EstimatorState,
+    budget: Budget,
+    seen: tuple[ArrivalSample, ...],
+    demand: Demand,
 ) -> float | None:
     """The target demand; None where that is another problem, or more than the replicas carry."""
     problem = stable.problem
@@ -319,7 +321,7 @@ def _target_demand(
         state.start_seconds + SAMPLE_INTERVAL_SECONDS,
         floor,
         scaling=False,
-        budget=state.budget,
+        budget=budget,
     )
     if not stable.demand[0] <= quantised(wanted, DEMAND_GRID, problem.demand_per_second) <= stable.demand[1]:
         return None

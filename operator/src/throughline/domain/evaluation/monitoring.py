@@ -10,9 +10,9 @@ from throughline.api.monitoring import version_parts
 from throughline.api.schedules import next_start_seconds
 from throughline.api.status import MonitoringStatus
 from throughline.domain.condition_types import DRIFT_WITHIN_BOUNDS
-from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.evaluation.attempt import COMPLETE
+from throughline.domain.times import unix_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.evaluationrun import EvaluationRunSpec, RunReason
 from throughline.api.schedules import last_start_seconds, next_start_seconds
-from throughline.domain.control.formatting import rfc3339
 from throughline.domain.evaluation.views import newest
+from throughline.domain.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

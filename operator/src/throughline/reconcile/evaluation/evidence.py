@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from throughline.api import validation
 from throughline.api.evaluationrun import EvaluationRunSpec, EvaluationRunStatus
 from throughline.api.modelrevision import ModelApprovalSpec, ModelRevisionSpec, ModelRevisionStatus, RevisionApproval
-from throughline.domain.control.formatting import unix_seconds
 from throughline.domain.evaluation import admission
 from throughline.domain.evaluation.views import Candidate, Evidence, RevisionView, RunView, SuiteView
 from throughline.domain.manifests import REVISION_LABEL, deployment_name, model_hash, served_name
+from throughline.domain.times import unix_seconds
 from throughline.lineage.statement import suite_digest, suite_spec
 
 if TYPE_CHECKING:

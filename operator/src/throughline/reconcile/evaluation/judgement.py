@@ -8,11 +8,11 @@ from throughline.api.base import ConditionStatus
 from throughline.api.evaluation import LoadCheck
 from throughline.api.status import Action
 from throughline.domain.conditions import ACCURACY_PASSING
-from throughline.domain.control.formatting import record
 from throughline.domain.evaluation import admission, monitoring
 from throughline.domain.evaluation.records import service_status
 from throughline.domain.manifests import Identity
 from throughline.domain.placement import Refusal
+from throughline.domain.records import record
 from throughline.reconcile.evaluation import salt
 from throughline.reconcile.evaluation.evidence import know
 from throughline.reconcile.evaluation.monitoring import look

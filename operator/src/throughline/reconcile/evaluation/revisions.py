@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from throughline.api.base import API_VERSION
-from throughline.domain.control.formatting import rfc3339
 from throughline.domain.evaluation.admission import admission
 from throughline.domain.evaluation.records import new_revision, revision_name, revision_status
 from throughline.domain.manifests.names import metadata
 from throughline.domain.ownership import FIELD_MANAGER
+from throughline.domain.times import rfc3339
 from throughline.reconcile import writes
 from throughline.reconcile.evaluation.evidence import approvals
 

@@ -18,7 +18,6 @@ from throughline import exits
 from throughline.api.base import ConditionStatus
 from throughline.api.evaluationresult import EvaluationResult
 from throughline.domain.changes import Action, change
-from throughline.domain.control.formatting import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.diff import with_hash
 from throughline.domain.evaluation.attempt import (
@@ -38,6 +37,7 @@ from throughline.domain.evaluation.records import judged, run_status
 from throughline.domain.evaluation.views import SUCCEEDED
 from throughline.domain.manifests import REVISION_LABEL, evaluation, evaluation_pod
 from throughline.domain.ownership import FIELD_MANAGER
+from throughline.domain.times import rfc3339
 from throughline.lineage import canonical
 from throughline.ports import ApiError
 from throughline.reconcile import children, secret, storage, writes

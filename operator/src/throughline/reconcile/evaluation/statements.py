@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from throughline.api.base import ConditionStatus, Outcome
 from throughline.api.evaluationresult import EvaluationResult
 from throughline.domain.conditions import replaced
-from throughline.domain.control.formatting import rfc3339
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.evaluation.views import newest_ended
 from throughline.domain.manifests import evaluation
 from throughline.domain.ownership import FIELD_MANAGER
+from throughline.domain.times import rfc3339
 from throughline.lineage import bom, canonical, envelope, statement
 from throughline.lineage.digest import FileDigest, Manifest
 from throughline.reconcile import writes

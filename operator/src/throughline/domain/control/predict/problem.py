@@ -1,0 +1,62 @@
+"""Predict: the problem of this pass, by the estimates; rounded, so that noise makes no new one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from throughline.domain.control.estimate.bias import default_bias
+from throughline.domain.control.estimate.quantise import CLOSED_LOOP_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised
+from throughline.domain.control.predict.outcome import Problem
+
+if TYPE_CHECKING:
+    from throughline.domain.control.estimate.estimates import Estimates
+    from throughline.domain.control.observe.observation import Observation
+
+# What closed-loop clients are to be given of what they get, by the prediction, which may be wrong by as much.
+CLOSED_LOOP_KEEP = 0.75
+
+
+def min_replicas(observation: Observation, estimates: Estimates) -> int:
+    """Of spec.scaling, and of its schedules while they are in force."""
+    least = observation.view.spec.scaling.min_replicas
+    return least if estimates.schedule is None else max(least, estimates.schedule.min_replicas)
+
+
+def problem(observation: Observation, estimates: Estimates, before: Problem | None) -> Problem | None:
+    """What is to be solved; None: there are no metrics, or the service time is not known. `before`: the last one, whose
+    numbers stay until the measured ones have left them.
+    """
+    demand, learned, curve, state = observation.demand, estimates.learned, estimates.curve, estimates.state
+    if demand is None or learned is None or curve is None:
+        return None
+    ready, clients = len(observation.serving), state.closed_loop
+    floor = float(observation.view.spec.slo.throughput_per_second or 0)
+    least = max(floor * demand.items_per_request, CLOSED_LOOP_KEEP * demand.served_per_second)
+    old_biases = dict(before.biases) if before else {}
+    in_flight = demand.in_flight / max(1, ready) if clients.sure else state.in_flight or 1.0
+    usual = default_bias(state.biases, learned)
+    return Problem(
+        curve=curve,
+        slo_us=observation.slo_us,
+        demand_per_second=quantised(estimates.target_demand, DEMAND_GRID, before.demand_per_second if before else 0.0),
+        in_flight_per_replica=quantised(
+            max(1.0, in_flight),
+            CLOSED_LOOP_GRID if clients.sure else IN_FLIGHT_GRID,
+            before.in_flight_per_replica if before else 0.0,
+        ),
+        biases=tuple((s, quantised(e, before=old_biases.get(s, 0.0))) for s, e in state.biases),
+        # What makes the present settings slower than predicted is expected of others, too: optimism moves nothing.
+        default_bias=quantised(max(estimates.bias, usual), before=before.default_bias if before else 0.0),
+        dispersion=state.dispersion,
+        price_per_hour=observation.price_per_hour,
+        max_replicas=observation.max_replicas,
+        min_replicas=min(min_replicas(observation, estimates), observation.max_replicas),
+        closed_loop=clients.sure,
+        inter_execution_idle_us=quantised(
+            state.inter_execution_idle_us, IN_FLIGHT_GRID, before.inter_execution_idle_us if before else 0.0
+        ),
+        replicas=ready if clients.sure else 0,
+        floor_per_second=quantised(least, DEMAND_GRID, before.floor_per_second if before else 0.0)
+        if clients.sure
+        else 0.0,
+    )
