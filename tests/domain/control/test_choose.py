@@ -15,6 +15,7 @@ def problem(curve, demand, *, slo_ms=100, max_replicas=20, in_flight=8.0):
         demand_per_second=demand,
         in_flight_per_replica=in_flight,
         biases=(),
+        spreads=(),
         default_bias=1.0,
         dispersion=1.0,
         price_per_hour=2.0,

@@ -131,8 +131,9 @@ def test_the_fast_path_decides_as_a_full_pass_does(share, traffic, late, pending
         stable, after = found[1].estimated, after.estimated
         assert stable.samples == after.samples
         assert stable.in_flight == pytest.approx(after.in_flight)
-        assert [s for s, _ in stable.biases] == [s for s, _ in after.biases]
-        assert [e for _, e in stable.biases] == pytest.approx([e for _, e in after.biases], rel=0.02)
+        assert [e.settings for e in stable.bias.own] == [e.settings for e in after.bias.own]
+        known = [stable.bias.of(e.settings) for e in stable.bias.own]
+        assert known == pytest.approx([after.bias.of(e.settings) for e in after.bias.own], rel=0.02)
 
 
 def _pods(view, **values):
@@ -229,7 +230,7 @@ def test_a_fast_path_that_ignores_latency_is_seen(monkeypatch):
     view, state = calm()
     slow = DEPARTURES["p99 over the SLO"](view, state)
     monkeypatch.setattr(fast_path, "_calm", lambda *_: True)
-    monkeypatch.setattr(fast_path, "_biases", lambda *_: state.estimated.biases)  # which sees it, too
+    monkeypatch.setattr(fast_path, "_bias", lambda *_: state.estimated.bias)  # which sees it, too
     assert shown(decide(slow, state)[0]) != shown(full_pass(slow, state)[0])
 
 

@@ -94,11 +94,12 @@ def test_a_steady_service_writes_next_to_nothing():
 def test_the_latency_of_a_load_that_is_gone_is_no_error_of_the_prediction():
     """The summary looks back a minute; the rate is of now."""
     world = settle(World(BATCHES_WELL, 200, slo_ms=200, minReplicas=1, maxReplicas=1), 400)
-    before = dict(world.state.estimated.biases)
-    assert before
+    before = world.state.estimated.bias
+    assert before.own
     world.rate = 20
     world.run(120)
-    assert all(bias < 1.05 * before.get(settings, 1.0) for settings, bias in world.state.estimated.biases)
+    after = world.state.estimated.bias
+    assert all(after.of(own.settings) < 1.05 * before.of(own.settings) for own in after.own)
 
 
 def test_an_idle_service_shows_no_latency_of_the_operators_own_probe():

@@ -1,6 +1,8 @@
 """A neighbour that slows the node is answered with replicas, and leaves settings and what is learned alone (K8)."""
 
+import dataclasses
 import math
+import random
 
 import pytest
 from closed_loop_world import ClosedLoopWorld, Server
@@ -143,3 +145,29 @@ def test_closed_loop_clients_keep_their_settings_while_a_neighbour_slows_the_nod
     assert settings_changes(world, begin + BEGINS, begin + ENDS + 60) <= {str(settings)}
     assert slo_met_after(world, begin, 400) <= 60
     assert world.replicas == replicas
+
+
+class Delayed(World):
+    """A neighbour that delays what is around the executions, and not these: the host's network, its Python."""
+
+    delay = 2.0
+    noise = 0.2
+
+    def metrics(self, pod):
+        found = super().metrics(pod)
+        times = within(1_700_000_000.0, self, self.delay) * math.exp(self.delays.gauss(0.0, self.noise))
+        mean_us = found.request_us_rate * (1.0 + (times - 1.0) / 2)
+        return dataclasses.replace(found, p99_us=found.p99_us and times * found.p99_us, request_us_rate=mean_us)
+
+
+@pytest.mark.parametrize("seed", [1, 5])
+def test_no_settings_go_back_and_forth_while_a_neighbour_delays_the_answers(seed):
+    """K8: 8/0×2 → 16/0×2 → 8/0×2 for 1.2 to 1.5 times the headroom; here 64/0×2 → 8/0×2 → 64/0×2 with seed 5."""
+    world = Delayed(linear(40, 2, contention=0.2), 95, slo_ms=250, seed=seed, maxReplicas=4)
+    world.delays = random.Random(seed)
+    begin = world.now
+    world.run(BEGINS)
+    settings = world.durable
+    world.run(ENDS - BEGINS)
+    assert settings_changes(world, begin + BEGINS - 60, begin + ENDS) <= {str(settings)}
+    assert world.durable == settings

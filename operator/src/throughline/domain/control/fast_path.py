@@ -26,7 +26,7 @@ from throughline.domain.control.estimate.arrivals import (
     forecast_demand,
     with_sample,
 )
-from throughline.domain.control.estimate.bias import bias_of, default_bias, tells_of_bias, update_bias, with_bias
+from throughline.domain.control.estimate.bias import tells_of_bias, update_bias
 from throughline.domain.control.estimate.budget import spend
 from throughline.domain.control.estimate.closed_loop import is_closed_loop
 from throughline.domain.control.estimate.estimates import smoothed
@@ -37,6 +37,7 @@ from throughline.domain.control.explain.slo import slo_status
 from throughline.domain.control.observe.counters import Counted, Seen, Since, queued_since
 from throughline.domain.control.observe.demand import MIN_JUDGED_SECONDS, measure
 from throughline.domain.control.observe.observation import MIN_SAMPLE_SECONDS, queue, sampled_seconds
+from throughline.domain.control.predict.problem import SPREAD_GRID
 from throughline.domain.control.state import Stable
 from throughline.domain.times import unix_seconds
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from throughline.domain.control.act.act import Acted
     from throughline.domain.control.act.context import Context
-    from throughline.domain.control.estimate.bias import Biases
+    from throughline.domain.control.estimate.bias import Bias
     from throughline.domain.control.estimate.budget import Budget
     from throughline.domain.control.estimate.estimates import EstimatorState
     from throughline.domain.control.estimate.forecast import ArrivalSample
@@ -147,11 +148,12 @@ def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, Cont
     if wanted is None:
         return None
     asked, in_flight = sampled_seconds(view), known.in_flight
-    biases: Biases | None = known.biases
+    bias: Bias | None = known.bias
     if asked != observed.metrics_time_seconds:
         in_flight = smoothed(in_flight, demand.in_flight, stable.replicas)
-        biases = _biases(stable, known, demand, asked - (observed.metrics_time_seconds or asked), samples)
-    if biases is None or not _same_load(stable, demand, in_flight):
+        seconds = asked - (observed.metrics_time_seconds or asked)
+        bias = _bias(stable, known, demand, samples, seconds, view.now_seconds)
+    if bias is None or not _same_load(stable, demand, in_flight):
         return None
     enough = scaling.enough(stable.capacity_per_second, wanted, stable.least)
     needed = needed_since(
@@ -170,7 +172,7 @@ def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, Cont
         stable = stable._replace(decision=decision)
     return decision, state.after_fast_path(
         observed.after_fast_path(Counted(counters, view.now_seconds), asked, waiting),
-        known.after_fast_path(samples, biases, in_flight, budget),
+        known.after_fast_path(samples, bias, in_flight, budget),
         state.acted.after_fast_path(needed),
         stable,
     )
@@ -273,32 +275,33 @@ def _same_load(stable: Stable, demand: Demand, in_flight: float | None) -> bool:
     )
 
 
-def _biases(
-    stable: Stable, state: EstimatorState, demand: Demand, since_last_seconds: float, seen: Sequence[ArrivalSample]
-) -> Biases | None:
-    """The measured biases with this sample; None where that makes it another problem."""
-    problem, settings, known, biases = stable.problem, stable.settings, state.learned, state.biases
-    if known is None:
+def _bias(
+    stable: Stable, state: EstimatorState, demand: Demand, seen: Sequence[ArrivalSample], since_last_seconds: float,
+    now_seconds: float,
+) -> Bias | None:  # fmt: skip
+    """The bias with this sample; None where that makes it another problem."""
+    problem, settings = stable.problem, stable.settings
+    if state.learned is None:
         return None
     if not tells_of_bias(demand, problem.slo_us):
-        return biases  # most often
-    before = bias_of(biases, settings)
-    bias = default_bias(biases, known) if before is None else before
+        return state.bias  # most often
+    before = state.bias.known_from(state.learned)
     after = update_bias(
-        bias, demand, problem.slo_us, stable.fitted, settings, problem.dispersion, stable.replicas, since_last_seconds,
-        seen,
+        before, demand, problem.slo_us, stable.fitted, settings, problem.dispersion, stable.replicas,
+        since_last_seconds, seen, now_seconds,
     )  # fmt: skip
-    if after == bias:
-        return biases
-    biases = with_bias(biases, settings, after)
-    rounded, usual = problem.bias(settings), max(after, default_bias(biases, known))
+    if after is before:
+        return state.bias
+    rounded = dict(problem.biases)
+    here, usual = after.of(settings), max(after.of(settings), after.of_others)
     same = (
-        before is not None
-        and quantised(after, before=rounded) == rounded
+        rounded.keys() == {own.settings for own in after.own}
+        and all(quantised(after.of(s), before=known) == known for s, known in problem.biases)
+        and all(quantised(after.spread_of(s), SPREAD_GRID, known) == known for s, known in problem.spreads)
         and quantised(usual, before=problem.default_bias) == problem.default_bias
-        and bias_is_kept(stable.decision.control.service_time, after)
+        and bias_is_kept(stable.decision.control.service_time, here)
     )
-    return biases if same else None
+    return after if same else None
 
 
 def _target_demand(

@@ -98,7 +98,7 @@ def _pool_candidate(ctx: Context, problem: Problem, pool: PoolView, known: Servi
     seen = ctx.largest_batch
     if known is not None:
         curve, seen = ServiceTimeModel.of(known, devices), known.largest_batch
-        there = there._replace(curve=curve, biases=(), default_bias=max(1.0, known.error_permille / 1000))
+        there = there._replace(curve=curve, biases=(), spreads=(), default_bias=max(1.0, known.error_permille / 1000))
     candidate = evaluate(there, ctx.settings)
     if spec.batching.mode is BatchingMode.AUTO:
         candidate = choose(search(there, candidates(spec.batching, ctx.settings, seen, ctx.slo_us), candidate))

@@ -1,9 +1,16 @@
-"""The bias of a prediction: measured over predicted p99 of the settings in force, as far as the latency tells of it."""
+"""The bias of predictions: measured over predicted p99, as what all settings have in common and what is each one's own.
+
+A neighbour on the node, a slow network or payloads of another size make every prediction err alike, and come and go; how
+far the formulas are off for a batch size or an instance count is a property of these settings, and stays. What is
+measured is the sum of both (of logarithms), of the settings in force only. A Kalman filter of two scalars tells them
+apart: what is known least takes most of each deviation. So the first measurements under new settings are taken for
+their own, and what changes later, while the settings do not, is taken to be common, and expected of all others, too.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.model.queueing import p99_us
 from throughline.domain.control.observe.observation import SUMMARY_SECONDS
@@ -17,8 +24,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.model.service_time_model import ServiceTimeModel
     from throughline.domain.control.observe.demand import Demand
 
-    Biases = tuple[tuple[BatchSettings, float], ...]
-
 MIN_REQUESTS_JUDGED = 100.0
 # The latency summary still covers a load that was this many times as high so recently: it is scraped, and queried, up
 # to half a minute later.
@@ -27,9 +32,62 @@ LOOKBACK_SECONDS = SUMMARY_SECONDS + 30.0
 BIAS_BOUNDS = (0.4, 4.0)
 # Latency below the first share of the SLO has no weight for the bias, above the second full weight.
 RELEVANT_SHARES = (0.4, 0.8)
+# Standard deviations, relative: of one measured p99 of full weight, of which one is independent in each
+# `SUMMARY_SECONDS`; by how much what is common may move in that time; of both parts before they were measured.
+MEASURED_SPREAD = 0.1
+COMMON_DRIFT = 0.1
+UNKNOWN_SPREAD = 0.2
 # Settings that were rolled back are assumed to be this many times slower than predicted, until they are measured again.
 WORSE_BIAS = 1.3
-BIASES_KEPT = 8
+OWN_KEPT = 8
+
+
+class OwnBias(NamedTuple):
+    """Of settings that were in force: logarithm of the factor, and its variance."""
+
+    settings: BatchSettings
+    log: float
+    variance: float
+
+
+class Bias(NamedTuple):
+    """Factors by which predictions of p99 err. `common_log` None: nothing is known yet."""
+
+    common_log: float | None = None
+    common_variance: float = UNKNOWN_SPREAD**2
+    updated_seconds: float = 0.0
+    own: tuple[OwnBias, ...] = ()
+
+    def own_of(self, settings: BatchSettings) -> OwnBias:
+        found = next((known for known in self.own if known.settings == settings), None)
+        return found or OwnBias(settings, 0.0, UNKNOWN_SPREAD**2)
+
+    def of(self, settings: BatchSettings) -> float:
+        """Measured over predicted p99, as expected now."""
+        return math.exp((self.common_log or 0.0) + self.own_of(settings).log)
+
+    def spread_of(self, settings: BatchSettings) -> float:
+        """Standard deviation of what is their own: of the common part nothing is left in a comparison."""
+        return math.sqrt(self.own_of(settings).variance)
+
+    @property
+    def of_others(self) -> float:
+        """Of settings that were never in force."""
+        return math.exp(self.common_log or 0.0)
+
+    def with_own(self, own: OwnBias) -> Bias:
+        return self._replace(own=(*(e for e in self.own if e.settings != own.settings), own)[-OWN_KEPT:])
+
+    def worse(self, settings: BatchSettings) -> Bias:
+        """Where the settings were rolled back."""
+        own = self.own_of(settings)
+        return self.with_own(own._replace(log=max(0.0, own.log) + math.log(WORSE_BIAS)))
+
+    def known_from(self, learned: ServiceTime) -> Bias:
+        """With what was persisted, where nothing was measured since."""
+        if self.common_log is not None:
+            return self
+        return self._replace(common_log=math.log(max(learned.error_permille, 1) / 1000))
 
 
 def tells_of_bias(demand: Demand, slo_us: float) -> bool:
@@ -60,10 +118,10 @@ def load_dropped(samples: Sequence[ArrivalSample]) -> bool:
 
 
 def update_bias(
-    bias: float, demand: Demand, slo_us: float, curve: ServiceTimeModel, settings: BatchSettings, disp: float,
-    ready: int, since_last_seconds: float, samples: Sequence[ArrivalSample],
-) -> float:  # fmt: skip
-    """Measured over predicted p99 of the settings in force, smoothed over as long as the summary looks back."""
+    bias: Bias, demand: Demand, slo_us: float, curve: ServiceTimeModel, settings: BatchSettings, disp: float,
+    ready: int, since_last_seconds: float, samples: Sequence[ArrivalSample], now_seconds: float,
+) -> Bias:  # fmt: skip
+    """With the measured p99 of the settings in force; the same where it tells nothing."""
     if demand.p99_us is None or ready == 0 or since_last_seconds <= 0.0 or not tells_of_bias(demand, slo_us):
         return bias
     if load_dropped(samples):
@@ -71,28 +129,15 @@ def update_bias(
     low, high = RELEVANT_SHARES
     relevance = min(1.0, (demand.p99_us / slo_us - low) / (high - low))
     per_replica = demand.served_per_second / ready * demand.skew
-    ratio = min(max(demand.p99_us / p99_us(curve, settings, per_replica, disp), BIAS_BOUNDS[0]), BIAS_BOUNDS[1])
-    return bias + relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS) * (ratio - bias)
-
-
-def with_bias(biases: Biases, settings: BatchSettings, bias: float) -> Biases:
-    """The biases with a new one."""
-    return (*(e for e in biases if e[0] != settings), (settings, bias))[-BIASES_KEPT:]
-
-
-def bias_of(biases: Biases, settings: BatchSettings) -> float | None:
-    """As measured; None: it never was."""
-    return next((bias for known, bias in biases if known == settings), None)
-
-
-def with_worse(biases: Biases, settings: BatchSettings) -> Biases:
-    """The biases, where the settings were rolled back."""
-    known = bias_of(biases, settings)
-    return with_bias(biases, settings, WORSE_BIAS * (1.0 if known is None else max(1.0, known)))
-
-
-def default_bias(biases: Sequence[tuple[BatchSettings, float]], learned: ServiceTime) -> float:
-    """What to expect of settings that were never in force: the mean of those that were, else the persisted one."""
-    if not biases:
-        return learned.error_permille / 1000
-    return math.exp(sum(math.log(e) for _, e in biases) / len(biases))
+    predicted_us = p99_us(curve, settings, per_replica, disp)
+    measured = math.log(min(max(demand.p99_us / predicted_us, BIAS_BOUNDS[0]), BIAS_BOUNDS[1]))
+    # Samples that are nearer than the summary looks back see in part the same requests.
+    noise = MEASURED_SPREAD**2 / (relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS))
+    drift = COMMON_DRIFT**2 * max(0.0, now_seconds - bias.updated_seconds) / SUMMARY_SECONDS
+    common_variance = min(UNKNOWN_SPREAD**2, bias.common_variance + drift)
+    own, common = bias.own_of(settings), bias.common_log or 0.0
+    deviation, total = measured - common - own.log, common_variance + own.variance + noise
+    common_gain, own_gain = common_variance / total, own.variance / total
+    return Bias(
+        common + common_gain * deviation, (1.0 - common_gain) * common_variance, now_seconds, bias.own
+    ).with_own(OwnBias(settings, own.log + own_gain * deviation, (1.0 - own_gain) * own.variance))

@@ -56,6 +56,7 @@ class ClosedLoop(NamedTuple):
     load: Load | None = None  # when its queue was last stationary
     load_before: Load | None = None  # the same under the settings, or on the pods, before
     served_since: tuple[Hashable, float] | None = None  # settings and pods, and since when these serve
+    open_loop: Load | None = None  # when the load was last not theirs, under the present settings, on the present pods
 
     @property
     def sure(self) -> bool:
@@ -98,12 +99,22 @@ def responded(before: Load | None, now: Load) -> bool:
     return max(times, 1.0 / times) >= (RESPONDED_AGAINST if against else RESPONDED)
 
 
+def slowed(before: Load | None, now: Load) -> bool:
+    """Whether as much is served as before, of open-loop arrivals, and more of it is in flight: then it takes longer, for
+    a reason of its own. Closed-loop clients would have sent less.
+    """
+    if before is None or (before.settings, before.pods) != (now.settings, now.pods):
+        return False
+    same = abs(now.per_second - before.per_second) <= SAME_IN_FLIGHT * before.per_second
+    return same and now.in_flight > (1.0 + SAME_IN_FLIGHT) * before.in_flight
+
+
 def update(
     state: ClosedLoop, now_seconds: float, demand: Demand, curve: ServiceTimeModel, settings: BatchSettings,
     ready: int, window_seconds: float, tried: BatchSettings | None = None,
 ) -> ClosedLoop:  # fmt: skip
     """With what this sample shows of closed-loop clients. `tried`: the settings of the canary."""
-    load, before = state.load, state.load_before
+    load, before, open_loop = state.load, state.load_before, state.open_loop
     # While the window still holds what fewer pods, or other settings, have served, the batches are of these.
     served_by = ((settings, tried), ready)
     since = state.served_since
@@ -115,7 +126,9 @@ def update(
         if load is not None and (load.settings, load.pods) != served_by:
             before = load
         load = now
-        seen = seen or responded(before, now)
+        seen = (seen and (state.sure or not slowed(open_loop, now))) or responded(before, now)
+        if not seen and not state.samples and not slowed(open_loop, now):
+            open_loop = now
     same = (
         FEWEST_SAME * state.clients_in_flight <= demand.in_flight <= MOST_SAME * state.clients_in_flight
         and state.clients_in_flight > 0
@@ -124,4 +137,4 @@ def update(
     clients_in_flight = state.clients_in_flight if samples else 0.0
     if seen and samples >= CLOSED_LOOP_SAMPLES:
         clients_in_flight = demand.in_flight
-    return ClosedLoop(samples, clients_in_flight, load, before, since)
+    return ClosedLoop(samples, clients_in_flight, load, before, since, open_loop)

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.estimate import closed_loop, season, service_time
 from throughline.domain.control.estimate.arrivals import SAMPLE_INTERVAL_SECONDS, forecast_demand, with_new_sample
-from throughline.domain.control.estimate.bias import (
-    LOOKBACK_SECONDS,
-    bias_of,
-    default_bias,
-    update_bias,
-    with_bias,
-    with_worse,
-)
+from throughline.domain.control.estimate.bias import LOOKBACK_SECONDS, Bias, update_bias
 from throughline.domain.control.estimate.budget import Budget, spend
 from throughline.domain.control.estimate.closed_loop import ClosedLoop
 from throughline.domain.control.estimate.forecast import dispersion
@@ -32,7 +25,6 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.api.schedules import Schedule
     from throughline.api.status import ServiceTime
-    from throughline.domain.control.estimate.bias import Biases
     from throughline.domain.control.estimate.forecast import ArrivalSample, Forecast
     from throughline.domain.control.observe.demand import Demand
     from throughline.domain.control.observe.observation import Observation
@@ -48,8 +40,7 @@ class EstimatorState(NamedTuple):
 
     # What every sample changes, in the order of `after_fast_path`.
     samples: tuple[ArrivalSample, ...] = ()  # arrivals from sample to sample, oldest first
-    # What p99 was measured to be over what was predicted, by settings: no two err alike.
-    biases: Biases = ()
+    bias: Bias = Bias()
     in_flight: float | None = None  # items at the server, of one replica, smoothed
     budget: Budget = Budget()  # of late requests
     # What only a full pass changes.
@@ -65,10 +56,10 @@ class EstimatorState(NamedTuple):
     closed_loop: ClosedLoop = ClosedLoop()
 
     def after_fast_path(
-        self, samples: tuple[ArrivalSample, ...], biases: Biases, in_flight: float | None, budget: Budget
+        self, samples: tuple[ArrivalSample, ...], bias: Bias, in_flight: float | None, budget: Budget
     ) -> EstimatorState:
         """As `_replace`, which takes four times as long: it asks for each of the fields."""
-        return EstimatorState._make((samples, biases, in_flight, budget, *self[4:]))
+        return EstimatorState._make((samples, bias, in_flight, budget, *self[4:]))
 
     def on_pool(self) -> EstimatorState:
         """On another pool. The arrivals, and the start time of a replica, are known; the service time is not."""
@@ -96,7 +87,6 @@ class Estimates(NamedTuple):
     slo_violated: bool
     curve: ServiceTimeModel | None = None
     fitted: ServiceTimeModel | None = None  # the curve before it was rounded
-    bias: float = 1.0  # of the settings in force
     forecast: Forecast | None = None
     target_demand: float = 0.0  # items per second
 
@@ -136,7 +126,7 @@ def _with_observation(state: EstimatorState, observation: Observation, worse: Ba
     service_times = service_time.observe(state.service_times, here, observation.now, failing)
     return state._replace(
         samples=samples,
-        biases=state.biases if worse is None else with_worse(state.biases, worse),
+        bias=state.bias if worse is None else state.bias.worse(worse),
         in_flight=in_flight,
         budget=spend(state.budget, demand, observation.slo_us, observation.now),
         service_times=service_times,
@@ -210,16 +200,15 @@ def _with_service_time(
     totals, slowdown = state.service_times.totals, state.service_times.speed.slowdown
     fitted = with_segments(totals, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
     curve, disp = rounded(fitted, state.curve), dispersion(state.samples, state.dispersion)
-    biases, seconds = state.biases, observation.metrics_seconds
-    known_bias = bias_of(biases, settings)
-    bias = default_bias(biases, learned) if known_bias is None else known_bias
+    bias, seconds = state.bias, observation.metrics_seconds
     if estimates.soak_elapsed and observation.rollout_complete and estimates.at_usual_speed:
-        measured = update_bias(bias, demand, observation.slo_us, fitted, settings, disp, ready, seconds, state.samples)
-        if measured != bias:  # only what was measured is kept: a guess is no experience
-            bias = measured
-            biases = with_bias(biases, settings, bias)
-    if learned.error_permille != round(1000 * bias):
-        learned = learned.model_copy(update={"error_permille": round(1000 * bias)})
+        bias = update_bias(
+            bias.known_from(learned), demand, observation.slo_us, fitted, settings, disp, ready, seconds, state.samples,
+            observation.now,
+        )  # fmt: skip
+    permille = round(1000 * bias.known_from(learned).of(settings))
+    if learned.error_permille != permille:
+        learned = learned.model_copy(update={"error_permille": permille})
     clients = state.closed_loop
     if seconds > 0:
         trial = observation.control.trial
@@ -237,8 +226,8 @@ def _with_service_time(
     )  # fmt: skip
     calm = state.calm_per_second if seen is None or demand.saturated else seen.now
     state = state._replace(
-        biases=biases, learned=learned, curve=curve, dispersion=disp, calm_per_second=calm, closed_loop=clients
+        bias=bias, learned=learned, curve=curve, dispersion=disp, calm_per_second=calm, closed_loop=clients
     )
     return estimates._replace(
-        state=state, learned=learned, curve=curve, fitted=fitted, bias=bias, forecast=seen, target_demand=target
+        state=state, learned=learned, curve=curve, fitted=fitted, forecast=seen, target_demand=target
     )

@@ -138,19 +138,20 @@ def propose(at: Situation, problem: Problem, state: OptimiserState, blocked: Blo
     if blocked.entries:
         space = Space(s for s in space if s not in blocked)
     current = evaluate(problem, settings)
-    options = search(problem, space, current)
+    doubted = problem if violated else problem.doubting(settings)
+    options = search(doubted, space, current)
     best = choose(options)
-    if not exceeds_switching_cost(at, problem, best, current, state.saving_since):
+    if not exceeds_switching_cost(at, doubted, best, current, state.saving_since):
         if reduces_replicas(best, current):
             return Proposal(saving=True)
         tried = exploration(at, problem, blocked, options)
         return Proposal(tried) if tried else Proposal(judged=_judged(problem, situation, current))
     if memory_allows(at.observation, best.settings):
-        return Proposal(ProposedChange(best, current, options))
-    options = search(problem, Space(s for s in space if memory_allows(at.observation, s)), current)
+        return Proposal(ProposedChange(evaluate(problem, best.settings), current, options))
+    options = search(doubted, Space(s for s in space if memory_allows(at.observation, s)), current)
     fitting = choose(options)
-    if exceeds_switching_cost(at, problem, fitting, current, state.saving_since):
-        return Proposal(ProposedChange(fitting, current, options))
+    if exceeds_switching_cost(at, doubted, fitting, current, state.saving_since):
+        return Proposal(ProposedChange(evaluate(problem, fitting.settings), current, options))
     text = (
         f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
         "that is not there or not known; raise spec.runtime.resources.limits.memory, or have cAdvisor's "

@@ -21,6 +21,9 @@ SLO_HEADROOM = 0.06
 # Share of the closed-loop throughput in the objective, by the kind of client.
 CLOSED_WEIGHT = 0.9
 OPEN_WEIGHT = 0.05
+# Other settings are better where they are so even if their predictions, beside those of the present ones, err by so many
+# standard deviations.
+SURE_SIGMAS = 1.0
 # And replicas this much above the demand.
 DEMAND_HEADROOM = 1.03
 # A count of replicas that is over a whole number by so little is that number.
@@ -36,6 +39,7 @@ class Problem(NamedTuple):
     in_flight_per_replica: float
     biases: tuple[tuple[BatchSettings, float], ...]  # measured over predicted p99, by settings that were in force
     default_bias: float  # of all others
+    spreads: tuple[tuple[BatchSettings, float], ...]  # relative standard deviations of `biases`, of each settings alone
     dispersion: float
     price_per_hour: float
     max_replicas: int
@@ -47,6 +51,19 @@ class Problem(NamedTuple):
 
     def bias(self, settings: BatchSettings) -> float:
         return next((bias for known, bias in self.biases if known == settings), self.default_bias)
+
+    def doubting(self, present: BatchSettings) -> Problem:
+        """The problem in which settings that were in force before are as slow, beside the present ones, as they may well
+        be. Of those that never were only a trial can tell.
+        """
+        spreads = dict(self.spreads)
+        here = spreads.get(present, 0.0)
+        return self._replace(
+            biases=tuple(
+                (s, bias if s == present else bias * math.exp(SURE_SIGMAS * math.hypot(spreads[s], here)))
+                for s, bias in self.biases
+            )
+        )
 
     def limit_us(self, settings: BatchSettings) -> float:
         """The p99 that the uncorrected prediction may reach."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.estimate.bias import default_bias
 from throughline.domain.control.estimate.quantise import CLOSED_LOOP_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised
 from throughline.domain.control.predict.outcome import Problem
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
 # What closed-loop clients are to be given of what they get, by the prediction, which may be wrong by as much.
 CLOSED_LOOP_KEEP = 0.75
+SPREAD_GRID = 0.25
 
 
 def min_replicas(observation: Observation, estimates: Estimates) -> int:
@@ -32,9 +32,9 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
     ready, clients = len(observation.serving), state.closed_loop
     floor = float(observation.view.spec.slo.throughput_per_second or 0)
     least = max(floor * demand.items_per_request, CLOSED_LOOP_KEEP * demand.served_per_second)
-    old_biases = dict(before.biases) if before else {}
+    old_biases, old_spreads = (dict(before.biases), dict(before.spreads)) if before else ({}, {})
     in_flight = demand.in_flight / max(1, ready) if clients.sure else state.in_flight or 1.0
-    usual = default_bias(state.biases, learned)
+    bias = state.bias.known_from(learned)
     return Problem(
         curve=curve,
         slo_us=observation.slo_us,
@@ -44,9 +44,17 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
             CLOSED_LOOP_GRID if clients.sure else IN_FLIGHT_GRID,
             before.in_flight_per_replica if before else 0.0,
         ),
-        biases=tuple((s, quantised(e, before=old_biases.get(s, 0.0))) for s, e in state.biases),
+        spreads=tuple(
+            (e.settings, quantised(bias.spread_of(e.settings), SPREAD_GRID, old_spreads.get(e.settings, 0.0)))
+            for e in bias.own
+        ),
+        biases=tuple(
+            (e.settings, quantised(bias.of(e.settings), before=old_biases.get(e.settings, 0.0))) for e in bias.own
+        ),
         # What makes the present settings slower than predicted is expected of others, too: optimism moves nothing.
-        default_bias=quantised(max(estimates.bias, usual), before=before.default_bias if before else 0.0),
+        default_bias=quantised(
+            max(bias.of(observation.settings), bias.of_others), before=before.default_bias if before else 0.0
+        ),
         dispersion=state.dispersion,
         price_per_hour=observation.price_per_hour,
         max_replicas=observation.max_replicas,
