@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import beside, core, evaluator, oracle, rest, step, traces
+from bench import beside, core, evaluator, oracle, rest, sensitivity, step, traces
 from e2e.cluster import Cluster, PrerequisiteMissing
 from e2e.report import Figure, figures_table, write
 from e2e.stack import models, storage, up
@@ -37,6 +37,7 @@ STEPS = ("batches", "serial", "onnx", "gpu-table")
 ALONE = ("core", "traces")  # need no cluster
 BESIDE_LOAD = {"evaluator": evaluator.run, "oracle": oracle.run}
 PARTS = (*STEPS, *BESIDE_LOAD, "rest", *ALONE)
+ASKED = "sensitivity"  # needs an hour, so only where it is named
 _started = time.monotonic()
 
 
@@ -115,10 +116,13 @@ def run_traces(given: argparse.Namespace) -> list[Figure]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them when none is named")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, ASKED, []], help="all but sensitivity when none is named")
     parser.add_argument("--traces", type=Path, metavar="FOLDER", help="CSV files of recorded arrivals to run, too")
     parser.add_argument("--seeds", type=int, default=traces.SEEDS, metavar="N", help="traces: seeds 1 to N (default 5)")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="traces: this one; may be repeated")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="traces, sensitivity: this one; may be repeated"
+    )
+    parser.add_argument("--constant", default="", metavar="TEXT", help="sensitivity: those whose name has it in it")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--wheel", type=Path, metavar="FILE", help="traces: another build of the product to run, too")
     other.add_argument("--beside", type=Path, metavar="FOLDER", help="traces: the same, as a folder with throughline/")
@@ -130,7 +134,9 @@ def main() -> int:
     try:
         if "traces" in parts:
             figures += run_traces(given)
-        if set(parts) - set(ALONE):
+        if ASKED in parts:
+            figures += sensitivity.run(say, given.only, given.constant)
+        if set(parts) - {*ALONE, ASKED}:
             with Cluster.start(say) as cluster:
                 figures += on_cluster(cluster, parts)
     except (PrerequisiteMissing, traces.UnknownTraceError, beside.NoBuildError) as missing:

@@ -108,8 +108,12 @@ def under_load(cluster: Cluster, name: str, namespace: str, send: Any) -> Iterat
         run.result = sending.result()
     for record in reversed(decisions(cluster, name, namespace)):
         print(f"{record['time']} {record['action']} {record['reason']}: {record['message']}")
-    for sample in (b for a, b in pairwise([None, *watch.samples]) if b and (a is None or a.text != b.text)):
-        print(f"{sample.at_seconds - run.began_seconds:4.0f} s: {sample.ready}/{sample.replicas}, {sample.text}")
+    said = lambda s: (s.replicas, s.text, s.reason, s.message)  # noqa: E731
+    for sample in (b for a, b in pairwise([None, *watch.samples]) if b and (a is None or said(a) != said(b))):
+        at_seconds = sample.at_seconds - run.began_seconds
+        print(
+            f"{at_seconds:4.0f} s: {sample.ready}/{sample.replicas}, {sample.text}, {sample.reason}: {sample.message}"
+        )
 
 
 @contextlib.contextmanager

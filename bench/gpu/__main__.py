@@ -77,7 +77,7 @@ def learned(operator: Operator) -> str:
         return "nothing was learned"
     inflation = known.contention_permille / 1000
     rows = [("instances", "batch", "executions", "measured", "s(b)")]
-    for (instances, size), total in sorted(operator.state.memory.estimator.totals.items()):
+    for (instances, size), total in sorted(operator.state.memory.estimated.service_times.totals.items()):
         if size in BATCHES_SHOWN and total.executions >= MIN_EXECUTIONS:
             line = (known.alpha_microseconds + known.beta_microseconds * size) * (1 + inflation * (instances - 1))
             cells = (f"{total.executions:.0f}", f"{total.mean_us / 1000:.2f} ms", f"{line / 1000:.2f} ms")

@@ -34,6 +34,7 @@ class Sample:
     throughput: str
     slo: str
     reason: str
+    message: str
 
     @property
     def text(self) -> str:
@@ -57,6 +58,7 @@ def sample(cluster: Cluster, name: str, started: float, namespace: str = "defaul
         throughput=status["slo"]["throughput"],
         slo=met.get("status", "Unknown"),
         reason=met.get("reason", ""),
+        message=met.get("message", ""),
     )
 
 

@@ -8,7 +8,7 @@ SETTINGS = (8, 0, 1)
 
 
 def watched(*replicas, settings=SETTINGS, seconds=3.0):
-    samples = [Sample(i * seconds, n, n, settings, "", "", "True", "") for i, n in enumerate(replicas)]
+    samples = [Sample(i * seconds, n, n, settings, "", "", "True", "", "") for i, n in enumerate(replicas)]
     return Watch(SimpleNamespace(), "m", samples=samples)
 
 

@@ -1,5 +1,6 @@
 """The bias of predictions: what all settings have in common, and what is each one's own."""
 
+import dataclasses
 import math
 import random
 
@@ -79,6 +80,46 @@ def test_settings_that_were_rolled_back_are_expected_to_be_slower_than_they_were
     assert known.worse(OTHER).of(OTHER) == pytest.approx(WORSE_BIAS * known.of_others)
     assert known.worse(OTHER).of(ONE) == known.of(ONE)
     assert known.worse(ONE).of(ONE) >= WORSE_BIAS * known.of_others
+
+
+def test_settings_that_were_rolled_back_are_measured_anew():
+    """An hour before the rollback says nothing of what they are now; nor do the others, which did nothing."""
+    known = after(Bias(), ONE, 1.0, 200).worse(ONE)
+    again = after(known, ONE, 1.0, 40)
+    assert again.of(ONE) == pytest.approx(1.0, rel=0.03)
+    assert again.of_others > 0.88
+
+
+def test_repeated_rollbacks_stay_within_the_bounds():
+    bias = Bias()
+    for _ in range(40):
+        bias = bias.worse(ONE)
+    assert bias.of(ONE) == BIAS_BOUNDS[1]
+
+
+def test_a_latency_at_the_edge_of_what_tells_is_no_error():
+    slo_us = 2.5 * 10_000.0
+    for factor in (1.0, 1.0 + 1e-15, 1.0 + 1e-12):
+        demand = measure(view(pod("a", metrics(RATE, latency_us=5_000.0 * factor), ONE)), slo_us)
+        found = update_bias(Bias(), demand, slo_us, CURVE, ONE, 1.0, 1, SECONDS, (), NOW)
+        assert math.isfinite(found.of(ONE))
+
+
+def test_what_is_persisted_is_not_fed_back():
+    """As long as nothing is measured, the bias of settings that were rolled back stays where it was put."""
+    from throughline.domain.control.estimate.estimates import EstimatorState  # noqa: PLC0415
+    from throughline.domain.control.state import ControllerState  # noqa: PLC0415
+    from throughline.domain.observed import BatchStatistic  # noqa: PLC0415
+    from views import context_of  # noqa: PLC0415
+
+    state = EstimatorState(bias=Bias().worse(ONE))
+    for i in range(1, 13):
+        rows = (BatchStatistic(1, 1000 * i, 4_000_000_000 * i),)
+        seen = view(pod("a", metrics(), ONE, batch_statistics=rows), settings=ONE)
+        seen = dataclasses.replace(seen, now_seconds=NOW + 15 * i)
+        ctx = context_of(seen, ControllerState(estimated=state, model_hash="r"))
+        state = ctx.estimates.state
+    assert ctx.estimates.learned.error_permille == round(1000 * WORSE_BIAS)
 
 
 def test_after_a_restart_it_goes_on_from_what_was_persisted():

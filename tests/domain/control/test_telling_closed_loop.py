@@ -5,7 +5,14 @@ from closed_loop_world import ClosedLoopWorld, HostWorld, Server
 from test_closed_loop import CLIENTS, share_of_the_best, spec
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.estimate import closed_loop
-from throughline.domain.control.estimate.closed_loop import Load, responded
+from throughline.domain.control.estimate.closed_loop import (
+    CLOSED_LOOP_SAMPLES,
+    ClosedLoop,
+    Load,
+    responded,
+    slowed,
+    update,
+)
 from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.observe.demand import Demand
 
@@ -33,6 +40,53 @@ def test_as_many_in_flight_while_much_more_is_served_are_closed_loop_clients(
     at_seconds, in_flight, per_second, detected
 ):
     assert responded(BEFORE, Load(at_seconds, "64/0×2", 1, in_flight, per_second)) is detected
+
+
+@pytest.mark.parametrize(
+    ("at_seconds", "settings", "pods", "in_flight", "per_second", "expected"),
+    [
+        (160.0, "1/0×1", 1, 126.0, 372.0, True),
+        (160.0, "1/0×1", 1, 126.0, 250.0, False),  # clients who wait get less
+        (160.0, "1/0×1", 1, 64.0, 372.0, False),
+        (160.0, "1/0×1", 1, 126.0, 500.0, False),  # more have come
+        (160.0, "8/0×1", 1, 126.0, 372.0, False),
+        (160.0, "1/0×1", 2, 126.0, 372.0, False),
+        (400.0, "1/0×1", 1, 126.0, 372.0, False),  # that was another hour
+    ],
+)
+def test_as_much_served_with_more_in_flight_takes_longer_for_a_reason_of_its_own(
+    at_seconds, settings, pods, in_flight, per_second, expected
+):
+    assert slowed(BEFORE, Load(at_seconds, settings, pods, in_flight, per_second)) is expected
+
+
+CURVE = ServiceTimeModel(4_000.0, 200.0)
+WIDE = BatchSettings(max_batch_size=64)
+
+
+def looks(known, in_flight, per_second, number, begin):
+    """After so many looks at a saturated server whose queue is stationary, one each 15 s."""
+    for i in range(number):
+        mean_us, each = 1e6 * in_flight / per_second, [per_second] * 4
+        demand = Demand(
+            *each, 0.0, 0.0, 1.0, in_flight, mean_us, None, saturated=True, overloaded=False,
+            queue_stationary=True, mean_batch=None, skew=1.0, unloaded=(),
+        )  # fmt: skip
+        known = update(known, begin + 15.0 * i, demand, CURVE, WIDE, 1, 60.0)
+    return known
+
+
+def test_a_neighbour_makes_no_closed_loop_clients_of_arrivals_however_long_it_stays():
+    calm = looks(ClosedLoop(), 6.0, 700.0, 8, 0.0)
+    assert not calm.samples
+    assert looks(ClosedLoop(), 24.0, 700.0, 8, 0.0).sure
+    assert not looks(calm, 24.0, 700.0, 40, 120.0).samples
+
+
+def test_more_clients_on_a_server_that_gives_all_it_can_are_told():
+    most = 1e6 * 64 / (4_000 + 200 * 64)
+    few = looks(ClosedLoop(), 40.0, 0.99 * most, 4, 0.0)
+    assert looks(few, 512.0, 0.995 * most, CLOSED_LOOP_SAMPLES, 60.0).sure
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def choose_pool(
     strategy Cheapest the one with room whose replica costs least.
 
     Staying put even when a preferred pool has room again is on purpose: a move reloads the model on other hardware,
-    and what was learned of it does not hold there. Whether one pays is for `control.pools`, which then moves the
+    and what was learned of it does not hold there. Whether one pays is for `control.act.move`, which then moves the
     service first. `others`: names of pools that are not listed, for the message.
     """
     listed = [reference.name for reference in spec.placement.pools]

@@ -75,21 +75,24 @@ def test_batches_come_first_and_are_judged_before_a_replica_is_added():
 
 
 @pytest.mark.parametrize(
-    ("deferred", "mode", "violated", "first"),
+    ("deferred", "mode", "growing", "first"),
     [
         (True, "Auto", False, True),
         (False, "Auto", False, False),  # nothing better was found
         (True, "Recommend", False, False),  # none will be tried
-        (True, "Auto", True, False),
+        (True, "Auto", True, False),  # open-loop arrivals
     ],
 )
-def test_the_first_batches_come_first_while_a_measurement_for_them_is_coming(deferred, mode, violated, first):
+def test_the_first_batches_come_first_while_a_measurement_for_them_is_coming(deferred, mode, growing, first):
     """K7: a replica was added three seconds before the canary, while the clients were still being counted."""
     seen = view(pod("a", metrics(200)))
     batching = seen.spec.batching.model_copy(update={"mode": BatchingMode(mode)})
     seen = dataclasses.replace(seen, spec=seen.spec.model_copy(update={"batching": batching}))
     ctx = context_of(seen)
-    ctx = dataclasses.replace(ctx, estimates=ctx.estimates._replace(slo_violated=violated))
+    if growing:
+        more = ctx.demand._replace(arrivals_per_second=1.2 * ctx.demand.served_per_second)
+        ctx = dataclasses.replace(ctx, observation=ctx.observation._replace(demand=more))
+    ctx = dataclasses.replace(ctx, estimates=ctx.estimates._replace(slo_violated=True))
     blocked = scaling._scale_up_blocked_by(ctx, BatchStep(UNBATCHED, deferred=deferred), 1)
     assert bool(blocked and "batches" in blocked) is first
 

@@ -43,7 +43,7 @@ CONTROL_REASONS = (
         "One request alone takes longer than spec.slo.latencyP99Milliseconds.",
         "Place the service on a faster pool, serve a faster model, or raise spec.slo.latencyP99Milliseconds.",
     ),
-    Meaning(SLO_MET, "Converging", _P, "The SLO is missed, and something was just changed for it."),
+    Meaning(SLO_MET, "Converging", _P, "The SLO is missed, and something was just changed for it, or is about to be."),
     Meaning(SLO_MET, "Draining", _P, "What came in while the service was overloaded is being worked off."),
     Meaning(
         SLO_MET,

@@ -138,7 +138,9 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         records = (
             () if view.status.batch.recommended == best.settings else entry(Action.RECOMMEND, "BetterSettings", why)
         )
-        return BatchStep(ctx.settings, rejected=rejected, records=records, recommended=best.settings)
+        return BatchStep(
+            ctx.settings, rejected=rejected, records=records, saving=proposal.saving, recommended=best.settings
+        )
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.estimates.slo_violated or not current.feasible or current.replicas > (view.replicas or 0)
     large = problem.closed_loop and not ctx.estimates.costly
@@ -150,7 +152,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or proposed.one_more_instance else 1)
     if not ctx.observation.rollout_complete or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
-        saving = reduces_replicas(best, current)
+        saving = proposal.saving or reduces_replicas(best, current)
         return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saving, message=text)
     trial = Trial(
         settings=best.settings,

@@ -65,7 +65,7 @@ class PoolCandidate(NamedTuple):
 
 
 class MoveStep(NamedTuple):
-    """`pool` None: stay. `pending_move`: `ControllerState.pending_move`."""
+    """`pool` None: stay. `pending_move`: `ActState.pending_move`."""
 
     pool: str | None = None
     pending_move: tuple[str, float] | None = None

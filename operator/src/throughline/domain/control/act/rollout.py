@@ -41,7 +41,7 @@ def advance(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...]) 
     verdict = judge(
         view, trial, ctx.demand, ctx.slo_us, closed_loop=waiting, since=ctx.observation.failed,
         warm_since=None if pods & set(ctx.estimates.warming_up) else ctx.estimates.warm_since, backlog=_backlog(ctx),
-        same_speed=ctx.estimates.at_usual_speed,
+        same_speed=ctx.estimates.at_usual_speed or trial.previous.max_batch_size <= 1,
     )  # fmt: skip
     name = settings_text(trial.settings)
     loaded = any(p.settings == trial.settings for p in ctx.serving)

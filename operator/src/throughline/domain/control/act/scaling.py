@@ -11,6 +11,7 @@ from throughline.api.status import Action
 from throughline.domain.control.act import growth
 from throughline.domain.control.act.state import ScaleDownFloor
 from throughline.domain.control.act.texts import inputs_text, predicted_text, target_demand
+from throughline.domain.control.estimate.warmup import MAX_WARM_UP_SECONDS
 from throughline.domain.control.model.queueing import (
     closed_loop_per_second,
     p99_us,
@@ -136,10 +137,15 @@ def _scale_up_blocked_by(ctx: Context, batch: BatchStep, current: int) -> str | 
 
 
 def _batches_come_first(ctx: Context, batch: BatchStep) -> bool:
-    """Whether larger batches may be tried in a moment, and nobody waits for it beyond the SLO."""
+    """Whether larger batches may be tried in a moment, and arrivals do not outgrow what is served meanwhile. Not for
+    longer than a load may take to warm up.
+    """
+    began = ctx.observation.state.since_seconds
+    if began is None or ctx.now - began > MAX_WARM_UP_SECONDS:
+        return False
     batching = ctx.view.spec.batching
     room = batching.mode is BatchingMode.AUTO and batching.max_batch_size.max > ctx.settings.max_batch_size
-    return room and batch.deferred and not ctx.estimates.slo_violated
+    return room and batch.deferred and not (ctx.demand is not None and growth.overflows(ctx.demand))
 
 
 def needs(capacity_per_second: float, demand_per_second: float, margin: float) -> int:
@@ -147,6 +153,15 @@ def needs(capacity_per_second: float, demand_per_second: float, margin: float) -
     if capacity_per_second <= 0:
         return 1
     return max(1, math.ceil(demand_per_second * margin / capacity_per_second - 1e-9))
+
+
+def _most(ctx: Context, current: int) -> int:
+    """Replicas that one step may order. What closed-loop clients would send shows only once they are served, so that
+    each replica for them is judged before the next.
+    """
+    if ctx.problem is not None and ctx.problem.closed_loop:
+        return current + 1
+    return max(MAX_FACTOR * current, current + MAX_STEP)
 
 
 def _answered(ctx: Context, batch: BatchStep) -> bool:
@@ -249,9 +264,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         little = not ctx.estimates.slo_violated and needs(carried, wanted, 1.0 - TOLERATED_SHORTFALL) <= current
         if little and ctx.now - since < TOLERATED_SHORTFALL_SECONDS:
             return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(state=state)
-        target = bounded(
-            ctx, min(needs(carried, wanted, DEMAND_HEADROOM), max(MAX_FACTOR * current, current + MAX_STEP))
-        )
+        target = bounded(ctx, min(needs(carried, wanted, DEMAND_HEADROOM), _most(ctx, current)))
         if target <= current:
             return _hold(ctx, current, up)._replace(state=state)
         if not _scale_up_reduces_latency(ctx, batch, current, target):

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 # The demand is shown apart from what arrives where a backlog, or clients held back by latency, make it so much more.
 BACKLOG_SHOWN = 1.05
+CONTENTION_SHOWN = 0.005
 
 
 def curve_text(curve: ServiceTimeModel) -> str:
     text = f"s(b) = {duration(curve.alpha_us)} + {duration(curve.beta_us)}·b"
-    return text + (f", contention {number(curve.contention)}" if curve.contention >= 0.005 else "")
+    return text + (f", contention {number(curve.contention)}" if curve.contention >= CONTENTION_SHOWN else "")
 
 
 def inputs_text(ctx: Context) -> str:

@@ -1,6 +1,6 @@
-"""The bias of predictions: measured over predicted p99, as what all settings have in common and what is each one's own.
+"""The bias of predictions, measured over predicted p99: what all settings have in common, and what is each one's own.
 
-A neighbour on the node, a slow network or payloads of another size make every prediction err alike, and come and go; how
+A neighbour on the node, a slow network or other payloads make every prediction err alike, and come and go; how
 far the formulas are off for a batch size or an instance count is a property of these settings, and stays. What is
 measured is the sum of both (of logarithms), of the settings in force only. A Kalman filter of two scalars tells them
 apart: what is known least takes most of each deviation. So the first measurements under new settings are taken for
@@ -64,7 +64,7 @@ class Bias(NamedTuple):
 
     def of(self, settings: BatchSettings) -> float:
         """Measured over predicted p99, as expected now."""
-        return math.exp((self.common_log or 0.0) + self.own_of(settings).log)
+        return _bounded(math.exp((self.common_log or 0.0) + self.own_of(settings).log))
 
     def spread_of(self, settings: BatchSettings) -> float:
         """Standard deviation of what is their own: of the common part nothing is left in a comparison."""
@@ -73,7 +73,7 @@ class Bias(NamedTuple):
     @property
     def of_others(self) -> float:
         """Of settings that were never in force."""
-        return math.exp(self.common_log or 0.0)
+        return _bounded(math.exp(self.common_log or 0.0))
 
     def with_own(self, own: OwnBias) -> Bias:
         return self._replace(own=(*(e for e in self.own if e.settings != own.settings), own)[-OWN_KEPT:])
@@ -81,13 +81,17 @@ class Bias(NamedTuple):
     def worse(self, settings: BatchSettings) -> Bias:
         """Where the settings were rolled back."""
         own = self.own_of(settings)
-        return self.with_own(own._replace(log=max(0.0, own.log) + math.log(WORSE_BIAS)))
+        return self.with_own(OwnBias(settings, max(0.0, own.log) + math.log(WORSE_BIAS), UNKNOWN_SPREAD**2))
 
     def known_from(self, learned: ServiceTime) -> Bias:
         """With what was persisted, where nothing was measured since."""
         if self.common_log is not None:
             return self
-        return self._replace(common_log=math.log(max(learned.error_permille, 1) / 1000))
+        return self._replace(common_log=math.log(_bounded(learned.error_permille / 1000)))
+
+
+def _bounded(factor: float) -> float:
+    return min(max(factor, BIAS_BOUNDS[0]), BIAS_BOUNDS[1])
 
 
 def tells_of_bias(demand: Demand, slo_us: float) -> bool:
@@ -128,9 +132,11 @@ def update_bias(
         return bias
     low, high = RELEVANT_SHARES
     relevance = min(1.0, (demand.p99_us / slo_us - low) / (high - low))
+    if relevance <= 0.0:
+        return bias
     per_replica = demand.served_per_second / ready * demand.skew
     predicted_us = p99_us(curve, settings, per_replica, disp)
-    measured = math.log(min(max(demand.p99_us / predicted_us, BIAS_BOUNDS[0]), BIAS_BOUNDS[1]))
+    measured = math.log(_bounded(demand.p99_us / predicted_us))
     # Samples that are nearer than the summary looks back see in part the same requests.
     noise = MEASURED_SPREAD**2 / (relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS))
     drift = COMMON_DRIFT**2 * max(0.0, now_seconds - bias.updated_seconds) / SUMMARY_SECONDS

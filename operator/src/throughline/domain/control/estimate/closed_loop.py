@@ -100,10 +100,12 @@ def responded(before: Load | None, now: Load) -> bool:
 
 
 def slowed(before: Load | None, now: Load) -> bool:
-    """Whether as much is served as before, of open-loop arrivals, and more of it is in flight: then it takes longer, for
-    a reason of its own. Closed-loop clients would have sent less.
+    """Whether as much is served as before, of open-loop arrivals, and more of it is in flight: then it takes longer,
+    for a reason of its own. Closed-loop clients would have sent less.
     """
     if before is None or (before.settings, before.pods) != (now.settings, now.pods):
+        return False
+    if now.at_seconds - before.at_seconds > RESPONSE_SECONDS:
         return False
     same = abs(now.per_second - before.per_second) <= SAME_IN_FLIGHT * before.per_second
     return same and now.in_flight > (1.0 + SAME_IN_FLIGHT) * before.in_flight
@@ -126,8 +128,13 @@ def update(
         if load is not None and (load.settings, load.pods) != served_by:
             before = load
         load = now
-        seen = (seen and (state.sure or not slowed(open_loop, now))) or responded(before, now)
-        if not seen and not state.samples and not slowed(open_loop, now):
+        # Where all that can be served is, more clients raise what is in flight alone.
+        room = demand.served_per_second / ready < OPEN_LOOP_UTILIZATION * saturation_per_second(curve, settings)
+        longer = room and not state.samples and slowed(open_loop, now)
+        seen = (seen and not longer) or responded(before, now)
+        if longer and open_loop is not None:
+            open_loop = open_loop._replace(at_seconds=now_seconds)
+        elif not seen:
             open_loop = now
     same = (
         FEWEST_SAME * state.clients_in_flight <= demand.in_flight <= MOST_SAME * state.clients_in_flight

@@ -200,13 +200,13 @@ def _with_service_time(
     totals, slowdown = state.service_times.totals, state.service_times.speed.slowdown
     fitted = with_segments(totals, ServiceTimeModel.of(learned, view.devices)).slowed(slowdown)
     curve, disp = rounded(fitted, state.curve), dispersion(state.samples, state.dispersion)
-    bias, seconds = state.bias, observation.metrics_seconds
+    bias, seconds = state.bias.known_from(learned), observation.metrics_seconds
     if estimates.soak_elapsed and observation.rollout_complete and estimates.at_usual_speed:
         bias = update_bias(
-            bias.known_from(learned), demand, observation.slo_us, fitted, settings, disp, ready, seconds, state.samples,
+            bias, demand, observation.slo_us, fitted, settings, disp, ready, seconds, state.samples,
             observation.now,
         )  # fmt: skip
-    permille = round(1000 * bias.known_from(learned).of(settings))
+    permille = round(1000 * bias.of(settings))
     if learned.error_permille != permille:
         learned = learned.model_copy(update={"error_permille": permille})
     clients = state.closed_loop

@@ -25,6 +25,8 @@ SEGMENT_LIMITS = (2, 4, 8, 16, 32, 64, 128)
 # With one batch size seen, the split of s(b) into α and βb is unknown; half and half makes a first larger batch
 # worth trying without promising too much.
 PRIOR_ALPHA_SHARE = 0.5
+# Batch sizes that vary by less (variance) are in effect one.
+ONE_SIZE = 0.05
 MAX_CONTENTION = 2.0
 
 
@@ -64,7 +66,7 @@ class _Moments(NamedTuple):
     def spread(self) -> float:
         """Weighted variance of the batch sizes; 0: in effect one."""
         spread = self.bb - self.b * (self.b / self.weight)
-        return spread if spread >= 0.05 * self.weight else 0.0
+        return spread if spread >= ONE_SIZE * self.weight else 0.0
 
     @property
     def slope(self) -> float:

@@ -178,6 +178,16 @@ def _missed(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]
     )
 
 
+def _missed_for_now(ctx: Context, batch: BatchStep, scale: ScaleStep) -> tuple[str, str]:
+    """As `_missed`; while it converges, with the checks that hold the next change back. What is said of a change under
+    watch has live numbers.
+    """
+    reason, message = _missed(ctx, batch, scale)
+    held = "; ".join(dict.fromkeys(text for text in (batch.message, scale.message) if text))
+    waits = held and reason == "Converging" and batch.trial is None
+    return reason, f"{message}; for now: {held}" if waits else message
+
+
 def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate:
     kind = "SLOMet"
     demand = ctx.demand
@@ -191,7 +201,7 @@ def slo_met(ctx: Context, batch: BatchStep, scale: ScaleStep) -> ConditionUpdate
     if demand.idle:
         return ConditionUpdate(kind, TRUE, "NoTraffic", "no request has come in the metrics window")
     if ctx.estimates.slo_violated or (demand.p99_us is not None and demand.p99_us > ctx.slo_us):
-        return ConditionUpdate(kind, FALSE, *_missed(ctx, batch, scale))
+        return ConditionUpdate(kind, FALSE, *_missed_for_now(ctx, batch, scale))
     if demand.p99_us is None:
         return ConditionUpdate(kind, UNKNOWN, "NoLatencyYet", "requests come, their p99 is not known yet")
     return ConditionUpdate(kind, TRUE, "WithinSLO", f"p99 is within {plain(ctx.slo_us / 1000, 6)} ms")

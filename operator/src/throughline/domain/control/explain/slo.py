@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.api.status import SLOStatus
+from throughline.domain.control.observe.demand import IDLE_PER_SECOND
 from throughline.domain.formatting import duration, plain, rate, sticky
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def slo_status(shown: SLOStatus, demand: Demand, price_per_hour: float, budget: 
     Without traffic no latency is shown: for a minute after a model was loaded it would be of the operator's own probe.
     """
     cost = None  # unknown without traffic or price
-    if demand.arrivals_per_second >= 0.01 and price_per_hour > 0:
-        cost = price_per_hour / (demand.arrivals_per_second * 3.6)
+    if demand.arrivals_per_second >= IDLE_PER_SECOND and price_per_hour > 0:
+        cost = price_per_hour / (demand.arrivals_per_second * 3600 / 1000)
     latency = sticky(shown.latency_p99, None if demand.idle else demand.p99_us, duration)
     throughput = sticky(shown.throughput, demand.requests_per_second, rate)
     per_thousand = sticky(shown.cost_per_thousand, cost, _cost)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Beyond this share of the saturation throughput a queue takes minutes to settle, and any burst breaks the SLO.
 MAX_UTILIZATION = 0.92
 TAIL = 0.01  # 1 − 0.99
+MAX_FEEDBACK = 0.99  # of the sizes of two batches in a row
 _NORMAL_99 = 2.326
 _LOG_TAIL = math.log(1 / TAIL)
 _TRICKLE = 1e-6  # items per second, of a replica that is as good as idle
@@ -75,7 +76,7 @@ class _Server(NamedTuple):
         cycle_us = (alpha_us + beta_us * batch) / k
         # The batch a late request finds itself in: those that came during a long cycle, and itself. A long cycle makes
         # the next batch large too, so the batch sizes are a first-order autoregression with this coefficient.
-        feedback = min(0.99, rate_us * beta_us / k)
+        feedback = min(MAX_FEEDBACK, rate_us * beta_us / k)
         arrivals = rate_us * cycle_us
         unbounded = 1.0 + arrivals + _NORMAL_99 * math.sqrt(self.dispersion * arrivals / (1.0 - feedback * feedback))
         high = max(batch, min(float(limit), unbounded))

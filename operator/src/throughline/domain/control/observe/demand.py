@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.domain.control.observe import failures as failing
+from throughline.domain.control.observe import failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,8 @@ OVERLOAD_SHARE = 0.75
 GROWING_OVERLOAD_SHARE = 0.5
 # A pod with less than this share of its peers' mean rate is one that the load does not reach.
 UNLOADED_SHARE = 0.1
+# Fewer requests a second than this are none.
+IDLE_PER_SECOND = 0.01
 # A backlog is to be gone within this time.
 DRAIN_SECONDS = 20.0
 # A full queue that neither grows nor shrinks by more than this share of the rate is that of closed-loop clients. What
@@ -61,7 +63,7 @@ class Demand(NamedTuple):
 
     @property
     def idle(self) -> bool:
-        return self.requests_per_second + self.failures_per_second < 0.01 and self.in_flight < 1
+        return self.requests_per_second + self.failures_per_second < IDLE_PER_SECOND and self.in_flight < 1
 
 
 def utilization(pod: PodView, devices: int) -> float:
@@ -89,7 +91,7 @@ def _silent(pods: Sequence[PodView], slo_us: float, window_seconds: float) -> tu
     return tuple(
         p.name
         for p in pods
-        if p.ready_seconds >= MIN_JUDGED_SECONDS and p.metrics and failing.silent(p.metrics, slo_us, window_seconds)
+        if p.ready_seconds >= MIN_JUDGED_SECONDS and p.metrics and failures.silent(p.metrics, slo_us, window_seconds)
     )
 
 
@@ -98,7 +100,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     the view, where the caller has them already.
     """
     # One walk over the pods, as this is done in every sample of every service.
-    requests = failures = items = growth = pending = cancelled = request_us = executions = 0.0
+    requests = failed = items = growth = pending = cancelled = request_us = executions = 0.0
     # Quantiles of several pods cannot be merged; their mean by traffic is near the whole's while load is even, and
     # above it where one pod is worse than the others. The worst pod's alone grows with the number of pods by chance.
     p99_sum = p99_weight = 0.0
@@ -119,8 +121,8 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
             judged.append((pod.name, success + m.failure_rate))
         requests += success
         if m.failure_rate > 0.0:
-            failures += m.failure_rate
-            if failing.faulty(m, allowed, window):
+            failed += m.failure_rate
+            if failures.faulty(m, allowed, window):
                 faulty = (*faulty, pod.name)
         items += m.items_rate
         growth += m.pending_growth_rate
@@ -152,13 +154,13 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         if queue_stationary:
             held_back = in_flight * per_request / (slo_us / 1e6)
             wanted = max(wanted, min(held_back, arrivals * MAX_LATENT_GROWTH))
-    unloaded, skew = _spread(judged, (requests + failures) / count) if judged and count > 1 else ((), 1.0)
+    unloaded, skew = _spread(judged, (requests + failed) / count) if judged and count > 1 else ((), 1.0)
     return Demand(
         arrivals_per_second=arrivals,
         wanted_per_second=wanted,
         served_per_second=items,
         requests_per_second=requests,
-        failures_per_second=failures,
+        failures_per_second=failed,
         cancelled_per_second=cancelled,
         items_per_request=per_request,
         in_flight=in_flight * per_request,
@@ -172,7 +174,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         mean_batch=items / executions if executions > 0 else None,
         skew=skew,
         unloaded=unloaded,
-        failing=failures > 0.0 and failing.beyond(failures, requests, allowed, window),
+        failing=failed > 0.0 and failures.beyond(failed, requests, allowed, window),
         faulty_pods=faulty,
         silent_pods=_silent(pods, slo_us, window) if pending >= 1.0 else (),
     )

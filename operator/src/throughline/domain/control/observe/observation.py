@@ -219,16 +219,15 @@ def _settings_since(
     return (key, view.now_seconds) if since is None or since[0] != key else since
 
 
-def _counted(serving: Sequence[PodView], now_seconds: float) -> Counted:
-    """The counters of the pods that were asked; those on another pool are other hardware."""
-    return Counted(
-        {
-            p.uid: Seen(p.settings, p.batch_statistics, now_seconds, p.queue)
-            for p in serving
-            if p.settings is not None and p.batch_statistics and not p.elsewhere
-        },
-        now_seconds,
-    )
+def _counted(serving: Sequence[PodView], before: Counted, now_seconds: float) -> Counted:
+    """The counters of the pods; of those that were not asked, as they were. Another pool is other hardware."""
+    seen: dict[str, Seen] = {}
+    for pod in serving:
+        if pod.settings is not None and pod.batch_statistics and not pod.elsewhere:
+            seen[pod.uid] = Seen(pod.settings, pod.batch_statistics, now_seconds, pod.queue)
+        elif pod.uid in before.seen:
+            seen[pod.uid] = before.seen[pod.uid]
+    return Counted(seen, now_seconds)
 
 
 def observe(view: ServiceView, control: ControlStatus, state: ObserverState) -> Observation:
@@ -265,7 +264,7 @@ def observe(view: ServiceView, control: ControlStatus, state: ObserverState) -> 
         max_replicas=max_replicas,
         price_per_hour=price_of(view.pool.spec.cost_per_hour) if view.pool else 0.0,
         state=ObserverState(
-            counted=_counted(serving, now),
+            counted=_counted(serving, counted, now),
             metrics_time_seconds=metrics_time,
             queue_seen=queue_seen,
             open_pods=open_pods,

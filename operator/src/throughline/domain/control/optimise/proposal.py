@@ -123,7 +123,7 @@ def _judged(problem: Problem, situation: Hashable, current: Candidate) -> Optima
 
 def propose(at: Situation, problem: Problem, state: OptimiserState, blocked: Blocked) -> Proposal:
     """The best settings, where moving to them pays and memory suffices; else why the settings stay."""
-    if not at.estimates.at_usual_speed:
+    if not at.estimates.at_usual_speed and not at.first_batches:
         text = "the node runs slower than usual, or did a moment ago: replicas make up for that, settings stay"
         return Proposal(message=text)
     seen, meets = at.largest_batch, _meets(at, problem)
@@ -142,9 +142,9 @@ def propose(at: Situation, problem: Problem, state: OptimiserState, blocked: Blo
     options = search(doubted, space, current)
     best = choose(options)
     if not exceeds_switching_cost(at, doubted, best, current, state.saving_since):
-        if reduces_replicas(best, current):
-            return Proposal(saving=True)
         tried = exploration(at, problem, blocked, options)
+        if reduces_replicas(best, current):
+            return Proposal(tried, saving=True)
         return Proposal(tried) if tried else Proposal(judged=_judged(problem, situation, current))
     if memory_allows(at.observation, best.settings):
         return Proposal(ProposedChange(evaluate(problem, best.settings), current, options))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.estimate.bias import UNKNOWN_SPREAD
 from throughline.domain.control.model.queueing import (
     capacity_per_second,
     closed_loop_per_second,
@@ -21,8 +22,8 @@ SLO_HEADROOM = 0.06
 # Share of the closed-loop throughput in the objective, by the kind of client.
 CLOSED_WEIGHT = 0.9
 OPEN_WEIGHT = 0.05
-# Other settings are better where they are so even if their predictions, beside those of the present ones, err by so many
-# standard deviations.
+# Other settings are better where they are so even if their predictions, beside those of the present ones, err by so
+# many standard deviations.
 SURE_SIGMAS = 1.0
 # And replicas this much above the demand.
 DEMAND_HEADROOM = 1.03
@@ -53,11 +54,11 @@ class Problem(NamedTuple):
         return next((bias for known, bias in self.biases if known == settings), self.default_bias)
 
     def doubting(self, present: BatchSettings) -> Problem:
-        """The problem in which settings that were in force before are as slow, beside the present ones, as they may well
-        be. Of those that never were only a trial can tell.
+        """The problem in which settings that were in force before are as slow, beside the present ones, as they may
+        well be. Of those that never were only a trial can tell.
         """
         spreads = dict(self.spreads)
-        here = spreads.get(present, 0.0)
+        here = spreads.get(present, UNKNOWN_SPREAD)
         return self._replace(
             biases=tuple(
                 (s, bias if s == present else bias * math.exp(SURE_SIGMAS * math.hypot(spreads[s], here)))

@@ -34,7 +34,7 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
     least = max(floor * demand.items_per_request, CLOSED_LOOP_KEEP * demand.served_per_second)
     old_biases, old_spreads = (dict(before.biases), dict(before.spreads)) if before else ({}, {})
     in_flight = demand.in_flight / max(1, ready) if clients.sure else state.in_flight or 1.0
-    bias = state.bias.known_from(learned)
+    bias = state.bias
     return Problem(
         curve=curve,
         slo_us=observation.slo_us,

@@ -70,6 +70,12 @@ class Situation:
         return learned.largest_batch if learned else 0
 
     @property
+    def first_batches(self) -> bool:
+        """Whether none was ever seen, and may be: they gain more than any neighbour takes, and come before replicas."""
+        allowed = self.view.spec.batching.max_batch_size.max > 1
+        return allowed and self.largest_batch <= 1 and self.settings.max_batch_size <= 1
+
+    @property
     def in_flight_converged(self) -> bool:
         """In-flight requests have been stable over the last few samples."""
         demand, ready, mean = self.demand, max(1, len(self.serving)), self.estimates.state.in_flight
