@@ -10,10 +10,17 @@ from throughline.domain.control.act import scaling
 from throughline.domain.control.act.batch_step import BatchStep
 from throughline.domain.control.act.growth import blocked_by, futile, judged, ordered
 from throughline.domain.control.act.state import PAUSE_SECONDS, Growth
+from throughline.domain.control.estimate.forecast import Forecast
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
+from throughline.domain.control.predict.outcome import Problem
 from throughline.domain.times import rfc3339
 from views import NOW, UNBATCHED, context_of, metrics, pod, view
 from world import World, linear
 
+PROBLEM = Problem(
+    curve=ServiceTimeModel(4_000.0, 200.0), slo_us=1e5, demand_per_second=400.0, in_flight_per_replica=1.0, biases=(),
+    spreads=(), default_bias=1.0, dispersion=1.0, price_per_hour=1.0, max_replicas=20, min_replicas=1,
+)  # fmt: skip
 # A network that computes on the cores of a host, forty times slower: the same behaviour at a fraction of the events.
 NETWORK = Server(2200, 320, parallel=2, gap=300, back=1500).slower(40)
 CLIENTS = 64
@@ -95,6 +102,28 @@ def test_the_first_batches_come_first_while_a_measurement_for_them_is_coming(def
     ctx = dataclasses.replace(ctx, estimates=ctx.estimates._replace(slo_violated=True))
     blocked = scaling._scale_up_blocked_by(ctx, BatchStep(UNBATCHED, deferred=deferred), 1)
     assert bool(blocked and "batches" in blocked) is first
+
+
+@pytest.mark.parametrize(
+    ("closed", "saturated", "stationary", "most"),
+    [
+        (True, True, True, 3),  # one after the other
+        (False, True, True, 5),  # what arrives needs so many
+        (False, True, False, 10),  # a queue that grows
+        (False, False, True, 10),
+    ],
+)
+def test_replicas_for_what_is_only_held_back_come_one_by_one(closed, saturated, stationary, most):
+    """K7: 1 → 5 replicas for 9,700/s that nobody sent, nine seconds after better settings."""
+    ctx = context_of(view(*(pod(n, metrics(200)) for n in "ab"), replicas=2))
+    demand = ctx.demand._replace(saturated=saturated, queue_stationary=stationary)
+    ctx = dataclasses.replace(
+        ctx,
+        observation=ctx.observation._replace(demand=demand),
+        estimates=ctx.estimates._replace(forecast=Forecast(400.0, 400.0)),
+        problem=PROBLEM._replace(closed_loop=closed),
+    )
+    assert scaling._most(ctx, 2, 100.0) == most
 
 
 def test_where_nobody_is_in_a_hurry_one_pod_gets_the_settings_first():

@@ -155,13 +155,17 @@ def needs(capacity_per_second: float, demand_per_second: float, margin: float) -
     return max(1, math.ceil(demand_per_second * margin / capacity_per_second - 1e-9))
 
 
-def _most(ctx: Context, current: int) -> int:
-    """Replicas that one step may order. What closed-loop clients would send shows only once they are served, so that
-    each replica for them is judged before the next.
+def _most(ctx: Context, current: int, carried: float) -> int:
+    """Replicas that one step may order. What clients who wait for their answers would send shows only once they are
+    served, so that each replica for them is judged before the next; what arrives is known.
     """
-    if ctx.problem is not None and ctx.problem.closed_loop:
+    demand, problem, forecast = ctx.demand, ctx.problem, ctx.estimates.forecast
+    if problem is not None and problem.closed_loop:
         return current + 1
-    return max(MAX_FACTOR * current, current + MAX_STEP)
+    most = max(MAX_FACTOR * current, current + MAX_STEP)
+    if demand is None or forecast is None or not (demand.saturated and demand.queue_stationary):
+        return most
+    return min(most, max(current + 1, needs(carried, forecast.ahead, DEMAND_HEADROOM)))
 
 
 def _answered(ctx: Context, batch: BatchStep) -> bool:
@@ -264,7 +268,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
         little = not ctx.estimates.slo_violated and needs(carried, wanted, 1.0 - TOLERATED_SHORTFALL) <= current
         if little and ctx.now - since < TOLERATED_SHORTFALL_SECONDS:
             return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(state=state)
-        target = bounded(ctx, min(needs(carried, wanted, DEMAND_HEADROOM), _most(ctx, current)))
+        target = bounded(ctx, min(needs(carried, wanted, DEMAND_HEADROOM), _most(ctx, current, carried)))
         if target <= current:
             return _hold(ctx, current, up)._replace(state=state)
         if not _scale_up_reduces_latency(ctx, batch, current, target):
