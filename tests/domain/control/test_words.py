@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING
 import pytest
 from throughline.api.inferenceservice import InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime
+from throughline.domain.control.act import scaling
+from throughline.domain.control.act.batch_step import BatchStep
 from throughline.domain.control.act.batching import _gain_text
+from throughline.domain.control.act.state import ActState
 from throughline.domain.control.loop import decide
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.optimise.exploration import ProposedChange
-from throughline.domain.control.predict.outcome import Candidate
+from throughline.domain.control.predict.outcome import Candidate, Problem
 from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import Unavailable
-from views import BATCHED, UNBATCHED, metrics, pod, view
+from views import BATCHED, NOW, UNBATCHED, context_of, metrics, pod, view
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
 
+PROBLEM = Problem(
+    curve=ServiceTimeModel(4_000.0, 200.0), slo_us=1e5, demand_per_second=500.0, in_flight_per_replica=1.0, biases=(),
+    spreads=(), default_bias=1.0, dispersion=1.0, price_per_hour=1.0, max_replicas=2, min_replicas=1,
+)  # fmt: skip
 GONE = Unavailable("PrometheusUnreachable", "Prometheus does not answer")
 
 
@@ -93,3 +101,22 @@ def test_no_number_of_replicas_far_beyond_the_bounds_is_advised(rate, words):
     assert told.reason == "AtMaxReplicas"
     assert words in told.message
     assert not [n for n in re.findall(r"[0-9]+", told.message) if int(n) > 8], told.message
+
+
+@pytest.mark.parametrize(("before", "told"), [(8, 8), (2, 5)])
+def test_how_many_replicas_would_be_needed_does_not_change_with_each_sample(monkeypatch, before, told):
+    """On the cluster AtMaxReplicas named 5, 7, 5, 6, 8 replicas within a minute, and each was written."""
+    ctx = context_of(view(*(pod(n, metrics(200)) for n in "ab"), replicas=2))
+    scaled = ctx.view.spec.scaling.model_copy(update={"max_replicas": 2})
+    ctx = dataclasses.replace(
+        ctx,
+        observation=ctx.observation._replace(
+            max_replicas=2,
+            view=dataclasses.replace(ctx.view, spec=ctx.view.spec.model_copy(update={"scaling": scaled})),
+        ),
+        estimates=ctx.estimates._replace(target_demand=500.0),
+        problem=PROBLEM,
+        state=ActState(needed=((NOW - 10.0, before),)),
+    )
+    monkeypatch.setattr(scaling, "_needed", lambda *_: (5, 5))
+    assert scaling._auto(ctx, BatchStep(UNBATCHED), 2).needed == told

@@ -260,17 +260,19 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
     window = float(view.spec.scaling.scale_down_stabilization_seconds)
     state = ctx.state.with_needed(ctx.now, sufficient, window)
     if up > current:
+        # The most of the window: a number that moves with each sample would be written with each.
+        told = max(up, *(n for _, n in state.needed))
         reason = _scale_up_blocked_by(ctx, batch, current)
         if reason is not None:
-            return _hold(ctx, current, up, reason)._replace(state=state)
+            return _hold(ctx, current, told, reason)._replace(state=state)
         since = state.shortfall_since if state.shortfall_since is not None else ctx.now
         state = state._replace(shortfall_since=since)
         little = not ctx.estimates.slo_violated and needs(carried, wanted, 1.0 - TOLERATED_SHORTFALL) <= current
         if little and ctx.now - since < TOLERATED_SHORTFALL_SECONDS:
-            return _hold(ctx, current, up, "a little more is needed, as yet for a moment only")._replace(state=state)
+            return _hold(ctx, current, told, "a little more is needed, as yet for a moment only")._replace(state=state)
         target = bounded(ctx, min(needs(carried, wanted, DEMAND_HEADROOM), _most(ctx, current, carried)))
         if target <= current:
-            return _hold(ctx, current, up)._replace(state=state)
+            return _hold(ctx, current, told)._replace(state=state)
         if not _scale_up_reduces_latency(ctx, batch, current, target):
             text = "latency is over what the prediction explains, and more replicas are predicted to change little"
             return _hold(ctx, current, current, text)._replace(state=state)
