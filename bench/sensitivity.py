@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
+    from throughline.simulate.run import Case
+
 TRACES = ("flash crowd", "on-off", "level jumps")
 FACTORS = (0.5, 2.0)
 # What moves cost by a smaller share, and the late share by fewer points, does nothing.
@@ -134,18 +136,25 @@ def _forget() -> None:
                 value.cache_clear()
 
 
+@lru_cache
+def _start(name: str) -> tuple[Case, int]:
+    """The trace, and the replicas that it starts with, which no constant changes."""
+    case = next(c for c in generated() if c.traffic.name == name)
+    return case, first_replicas(case, hand_tuned(case.truth, case.slo_us, MAX_INSTANCES))
+
+
 def run_one(name: str) -> tuple[float, float]:
     """(cost, late or lost share in per cent) of the product on that trace."""
-    case = next(c for c in generated() if c.traffic.name == name)
-    tuned = hand_tuned(case.truth, case.slo_us, MAX_INSTANCES)
+    case, replicas = _start(name)
     pilot = Autopilot(spec(case.slo_us, case.environment.pool_replicas), pool(case.environment))
-    found = run_autopilot(case, pilot, UNBATCHED, replicas=first_replicas(case, tuned))
+    found = run_autopilot(case, pilot, UNBATCHED, replicas=replicas)
     return found.cost, 100 * found.violations
 
 
 def _measure(job: tuple[Constant, float, str]) -> tuple[float, float] | None:
     """None: the code does not run with that value."""
     constant, factor, name = job
+    _start(name)
     with changed(constant, factor):
         try:
             return run_one(name)

@@ -65,6 +65,7 @@ def test_what_was_worked_out_with_the_other_value_is_forgotten():
 
 def test_the_table_shows_what_moves_and_leaves_the_rest_empty(monkeypatch):
     monkeypatch.setattr(sensitivity, "run_one", lambda _: (50.0, 0.5 + (forecast.LEVEL_SECONDS > 200.0)))
+    monkeypatch.setattr(sensitivity, "_start", lambda name: name)
     monkeypatch.setattr(sensitivity, "ProcessPoolExecutor", Here)
     wanted = [FOUND["estimate.forecast.LEVEL_SECONDS"], FOUND["estimate.forecast.UNSEEN"]]
     found = sensitivity.sweep(wanted, ["one"])

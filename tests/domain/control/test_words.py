@@ -14,20 +14,15 @@ from throughline.domain.control.act.batch_step import BatchStep
 from throughline.domain.control.act.batching import _gain_text
 from throughline.domain.control.act.state import ActState
 from throughline.domain.control.loop import decide
-from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.optimise.exploration import ProposedChange
-from throughline.domain.control.predict.outcome import Candidate, Problem
+from throughline.domain.control.predict.outcome import Candidate
 from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import Unavailable
-from views import BATCHED, NOW, UNBATCHED, context_of, metrics, pod, view
+from views import BATCHED, NOW, PROBLEM, UNBATCHED, context_of, metrics, pod, view
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
 
-PROBLEM = Problem(
-    curve=ServiceTimeModel(4_000.0, 200.0), slo_us=1e5, demand_per_second=500.0, in_flight_per_replica=1.0, biases=(),
-    spreads=(), default_bias=1.0, dispersion=1.0, price_per_hour=1.0, max_replicas=2, min_replicas=1,
-)  # fmt: skip
 GONE = Unavailable("PrometheusUnreachable", "Prometheus does not answer")
 
 
@@ -115,7 +110,7 @@ def test_how_many_replicas_would_be_needed_does_not_change_with_each_sample(monk
             view=dataclasses.replace(ctx.view, spec=ctx.view.spec.model_copy(update={"scaling": scaled})),
         ),
         estimates=ctx.estimates._replace(target_demand=500.0),
-        problem=PROBLEM,
+        problem=PROBLEM._replace(max_replicas=2),
         state=ActState(needed=((NOW - 10.0, before),)),
     )
     monkeypatch.setattr(scaling, "_needed", lambda *_: (5, 5))

@@ -6,13 +6,19 @@ from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control.estimate import service_time
 from throughline.domain.control.estimate.service_time import Tracked
 from throughline.domain.control.loop import build_context
+from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.observe.counters import Seen
+from throughline.domain.control.predict.outcome import Problem
 from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import BatchStatistic, PodMetrics, PodView, ServiceView
 
 UNBATCHED = BatchSettings(max_batch_size=1)
 BATCHED = BatchSettings(max_batch_size=16)
 NOW = 1_700_000_100.0
+PROBLEM = Problem(
+    curve=ServiceTimeModel(4_000.0, 200.0), slo_us=1e5, demand_per_second=400.0, in_flight_per_replica=1.0, biases=(),
+    spreads=(), default_bias=1.0, dispersion=1.0, price_per_hour=1.0, max_replicas=20, min_replicas=1,
+)  # fmt: skip
 
 
 def metrics(

@@ -11,16 +11,10 @@ from throughline.domain.control.act.batch_step import BatchStep
 from throughline.domain.control.act.growth import blocked_by, futile, judged, ordered
 from throughline.domain.control.act.state import PAUSE_SECONDS, Growth
 from throughline.domain.control.estimate.forecast import Forecast
-from throughline.domain.control.model.service_time_model import ServiceTimeModel
-from throughline.domain.control.predict.outcome import Problem
 from throughline.domain.times import rfc3339
-from views import NOW, UNBATCHED, context_of, metrics, pod, view
+from views import NOW, PROBLEM, UNBATCHED, context_of, metrics, pod, view
 from world import World, linear
 
-PROBLEM = Problem(
-    curve=ServiceTimeModel(4_000.0, 200.0), slo_us=1e5, demand_per_second=400.0, in_flight_per_replica=1.0, biases=(),
-    spreads=(), default_bias=1.0, dispersion=1.0, price_per_hour=1.0, max_replicas=20, min_replicas=1,
-)  # fmt: skip
 # A network that computes on the cores of a host, forty times slower: the same behaviour at a fraction of the events.
 NETWORK = Server(2200, 320, parallel=2, gap=300, back=1500).slower(40)
 CLIENTS = 64

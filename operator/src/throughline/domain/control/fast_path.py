@@ -293,13 +293,12 @@ def _bias(
     if after is before:
         return state.bias
     rounded = dict(problem.biases)
-    here, usual = after.of(settings), max(after.of(settings), after.of_others)
     same = (
         rounded.keys() == {own.settings for own in after.own}
         and all(quantised(after.of(s), before=known) == known for s, known in problem.biases)
         and all(quantised(after.spread_of(s), SPREAD_GRID, known) == known for s, known in problem.spreads)
-        and quantised(usual, before=problem.default_bias) == problem.default_bias
-        and bias_is_kept(stable.decision.control.service_time, here)
+        and quantised(after.of_untried(settings), before=problem.default_bias) == problem.default_bias
+        and bias_is_kept(stable.decision.control.service_time, after.of(settings))
     )
     return after if same else None
 

@@ -72,8 +72,14 @@ class Bias(NamedTuple):
 
     @property
     def of_others(self) -> float:
-        """Of settings that were never in force."""
+        """What all settings have in common."""
         return _bounded(math.exp(self.common_log or 0.0))
+
+    def of_untried(self, present: BatchSettings) -> float:
+        """Of settings that were never in force, beside the present ones: what makes these slower than predicted is
+        expected of others, too. Optimism moves nothing.
+        """
+        return max(self.of(present), self.of_others)
 
     def with_own(self, own: OwnBias) -> Bias:
         return self._replace(own=(*(e for e in self.own if e.settings != own.settings), own)[-OWN_KEPT:])

@@ -73,7 +73,6 @@ class Estimates(NamedTuple):
     """What is estimated in one pass. The service time, and all that follows of it, is None until it is known."""
 
     state: EstimatorState
-    learned: ServiceTime | None
     schedule: Schedule | None  # that asks for replicas when one ordered now is ready
     warming_up: tuple[str, ...]  # names of serving pods with traffic that are still warming up after the last load
     cold: bool  # all pods that have reported executions are warming up: their speed is unknown now
@@ -89,6 +88,10 @@ class Estimates(NamedTuple):
     fitted: ServiceTimeModel | None = None  # the curve before it was rounded
     forecast: Forecast | None = None
     target_demand: float = 0.0  # items per second
+
+    @property
+    def learned(self) -> ServiceTime | None:
+        return self.state.learned
 
     @property
     def costly(self) -> bool:
@@ -177,7 +180,6 @@ def estimate(observation: Observation, state: EstimatorState, *, worse: BatchSet
     )
     found = Estimates(
         state=state,
-        learned=state.learned,
         schedule=scheduled(view.spec.scaling.schedules, now, state.start_seconds),
         warming_up=warming_up,
         cold=cold,
@@ -228,6 +230,4 @@ def _with_service_time(
     state = state._replace(
         bias=bias, learned=learned, curve=curve, dispersion=disp, calm_per_second=calm, closed_loop=clients
     )
-    return estimates._replace(
-        state=state, learned=learned, curve=curve, fitted=fitted, forecast=seen, target_demand=target
-    )
+    return estimates._replace(state=state, curve=curve, fitted=fitted, forecast=seen, target_demand=target)

@@ -51,10 +51,7 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
         biases=tuple(
             (e.settings, quantised(bias.of(e.settings), before=old_biases.get(e.settings, 0.0))) for e in bias.own
         ),
-        # What makes the present settings slower than predicted is expected of others, too: optimism moves nothing.
-        default_bias=quantised(
-            max(bias.of(observation.settings), bias.of_others), before=before.default_bias if before else 0.0
-        ),
+        default_bias=quantised(bias.of_untried(observation.settings), before=before.default_bias if before else 0.0),
         dispersion=state.dispersion,
         price_per_hour=observation.price_per_hour,
         max_replicas=observation.max_replicas,
