@@ -112,6 +112,11 @@ class Reader:
             [*self.cluster.kubectl_command, *place, *self.shell(text)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
+    def start_again(self) -> None:
+        """The load, if it gave up: whether it does depends on when its server was killed."""
+        if self.load is not None and self.load.poll() is not None:
+            self.type_in_pod(next(text for text in self.typed if "perf_analyzer" in text))
+
     def status(self) -> dict[str, object]:
         return dict((get(self.cluster, "tis", NAME) or {}).get("status") or {})
 
@@ -174,6 +179,7 @@ def kill_a_server(cluster: Cluster, reader: Reader) -> None:
     cluster.kubectl("delete", "pod", killed, "--grace-period=0", "--force")
     until(f"{NAME} to be ready again", reader.ready, seconds=120)
     assert reader.summary() == settings or reader.summary() != START, "the new server has the settings in force"
+    reader.start_again()
 
 
 def test_a_new_user_installs_follows_the_tour_and_uninstalls(fresh: Cluster, tmp_path: Path) -> None:

@@ -57,6 +57,34 @@ def test_mode_recommend_says_that_the_settings_in_force_are_the_best():
     assert world.status.batch.recommended is None
 
 
+def test_mode_recommend_advises_what_is_in_force_where_no_request_comes():
+    """The load of the README's tour ends when its only server is killed, right before it asks for advice."""
+    world = World(BATCHES_WELL, 95, spec=spec(), window=20.0)
+    world.run(400)
+    world.rate = 0
+    world.run(60)
+    world.spec = world.spec.model_validate(spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.run(10)
+    assert world.condition("SLOMet").reason == "NoTraffic"
+    assert world.status.batch.recommended == world.durable
+
+
+def test_a_recommendation_stands_while_no_request_comes():
+    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.run(120)
+    advised = world.status.batch.recommended
+    assert advised != world.durable
+    world.rate = 0
+    for _ in range(80):
+        world.run(10)
+        assert world.status.batch.recommended == advised
+        assert world.condition("BatchTuned").reason == "Recommended"
+    assert world.condition("SLOMet").reason == "NoTraffic"
+    world.generation += 1
+    world.run(10)
+    assert world.status.batch.recommended == world.durable, "it was made for another spec"
+
+
 def test_mode_off_leaves_the_replicas_alone():
     world = World(ONE_AT_A_TIME, 133, spec=spec(scaling={"mode": "Off"}))
     world.run(120)

@@ -84,6 +84,7 @@ class World:
         self.cold = cold
         self.now, self.pods, self.count = 1_700_000_000.0, [], 0
         self.replicas = self.durable = None
+        self.generation = 1
         self.latencies: list[tuple[float, float]] = []
         self.changes: list[tuple[float, str]] = []
         self.unavailable: Unavailable | None = None
@@ -197,7 +198,7 @@ class World:
             now_seconds=self.now,
             name="m",
             namespace="ns",
-            generation=1,
+            generation=self.generation,
             spec=self.spec,
             status=self.status,
             pool=PoolView("gpu", pool_spec, self.pool_replicas, 1, self.closed, self.doubtful),
@@ -245,6 +246,7 @@ class World:
                 self._start(pod, self.now)
         self.decision = decision
         self.status = InferenceServiceStatus(
+            observed_generation=self.generation,
             control=decision.control,
             decisions=with_records(self.status.decisions, decision.records),
             replicas=ReplicaStatus(

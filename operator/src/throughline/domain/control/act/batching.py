@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchingMode, BatchSettings
@@ -193,8 +194,7 @@ def _preempt(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...])
 
 def _of_fixed(ctx: Context) -> tuple[RejectedSettings, ...]:
     """What is blocked of spec.batching.fixed. Any change of the spec is a reason to ask again."""
-    edited = ctx.view.generation != ctx.view.status.observed_generation
-    found = current([] if edited else ctx.control.rejected, ctx.view)
+    found = current([] if _edited(ctx) else ctx.control.rejected, ctx.view)
     return tuple(r for r in found if r.blocked_by is not BlockedBy.WORSE)
 
 
@@ -215,25 +215,53 @@ def _below(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep | 
     return BatchStep(settings, rejected=rejected, records=(entry,), changed=True, message=text, rolled_back=True)
 
 
+def _edited(ctx: Context) -> bool:
+    """The spec has changed since the last pass: a reason to ask everything again."""
+    return ctx.view.generation != ctx.view.status.observed_generation
+
+
+def _standing(ctx: Context) -> BatchSettings | None:
+    """What mode Recommend showed last: it stands until it is judged again, also while no request comes.
+
+    Not without metrics, when nothing is known.
+    """
+    return None if ctx.demand is None or _edited(ctx) else ctx.view.status.batch.recommended
+
+
+def _recommend(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep:
+    """Mode Recommend: nothing is applied."""
+    chosen = _choose(ctx, rejected)
+    standing = _standing(ctx)
+    if chosen.recommended is not None or chosen.judged is not None or standing in {None, ctx.settings}:
+        return chosen
+    return replace(chosen, recommended=standing)
+
+
 def step(ctx: Context) -> BatchStep:
     """The settings of this pass."""
     batching = ctx.view.spec.batching
     if batching.mode is BatchingMode.FIXED:
         return BatchStep(ctx.settings, rejected=_of_fixed(ctx))
     rejected = current(ctx.control.rejected, ctx.view)
+    if batching.mode is BatchingMode.RECOMMEND:
+        return _recommend(ctx, rejected)
     trial = ctx.control.trial
-    if trial is not None and batching.mode is BatchingMode.AUTO:
+    if trial is not None:
         going_on = advance(ctx, trial, rejected)
         if going_on is not None:
             watched = going_on.trial is trial and trial.pod is None
             return (_preempt(ctx, trial, rejected) if watched else None) or going_on
-    if batching.mode is BatchingMode.AUTO and (step_down := _below(ctx, rejected)) is not None:
+    if (step_down := _below(ctx, rejected)) is not None:
         return step_down
     return _choose(ctx, rejected)
 
 
 def advised(ctx: Context, batch: BatchStep) -> BatchSettings | None:
-    """What mode Recommend shows: better settings, or those in force where none is better. None: not known yet."""
+    """What mode Recommend shows: better settings, or those in force where none is better. None: not known yet.
+
+    Without a request nothing is better than what is in force.
+    """
     if ctx.view.spec.batching.mode is not BatchingMode.RECOMMEND or batch.recommended is not None:
         return batch.recommended
-    return ctx.settings if batch.judged is not None else None
+    idle = ctx.demand is not None and ctx.demand.idle
+    return ctx.settings if idle or batch.judged is not None or _standing(ctx) == ctx.settings else None
