@@ -9,19 +9,20 @@ from hypothesis import strategies as st
 from throughline.api.status import SLOStatus
 from throughline.domain.control.estimate.budget import (
     CHANCE,
-    HALF_LIFE_SECONDS,
+    HALF_LIFE_SHARE,
     LEAST_CHANCE,
     MOST_CHANCE,
     Budget,
     late_share,
-    spend,
 )
+from throughline.domain.control.estimate.budget import spend as spent
 from throughline.domain.control.explain.slo import slo_status
 from throughline.domain.control.observe.demand import measure
 
 from .views import metrics, pod, view
 
 SLO_US = 100_000.0
+WINDOW_SECONDS = 3600.0
 
 
 def test_one_request_in_a_hundred_is_beyond_the_p99():
@@ -46,10 +47,14 @@ def served(*, mean_us=20_000.0, p99_us=60_000.0, rate=100.0):
     return measure(view(pod("a", one)), SLO_US)
 
 
-def after(*demands, seconds=60.0):
+def spend(budget, demand, now, *, window=WINDOW_SECONDS, before=0.0):
+    return spent(budget, demand, SLO_US, now, window_seconds=window, spent_before=before)
+
+
+def after(*demands, seconds=60.0, window=WINDOW_SECONDS):
     budget, now = Budget(), 0.0
     for demand in demands:
-        budget = spend(budget, demand, SLO_US, now)
+        budget = spend(budget, demand, now, window=window)
         now += seconds
     return budget
 
@@ -70,7 +75,7 @@ def test_what_is_never_late_spends_nothing_and_leaves_the_most_risk():
 def test_a_minute_of_an_hour_that_is_late_spends_more_than_the_budget_and_is_forgotten_later():
     good, bad = served(), served(mean_us=2 * SLO_US, p99_us=3 * SLO_US)
     budget = after(*[good] * 60, bad)
-    assert budget.spent == pytest.approx(100 * 60 / (HALF_LIFE_SECONDS / math.log(2)), rel=0.2)
+    assert budget.spent == pytest.approx(100 * 60 / (HALF_LIFE_SHARE * WINDOW_SECONDS / math.log(2)), rel=0.2)
     assert budget.chance == LEAST_CHANCE
     assert budget.discounted == 0.0
     assert after(*[good] * 60, bad, *[good] * 180).spent < 0.2
@@ -78,11 +83,29 @@ def test_a_minute_of_an_hour_that_is_late_spends_more_than_the_budget_and_is_for
 
 def test_without_a_measurement_nothing_is_spent_and_nothing_earned():
     before = after(*[served(p99_us=2 * SLO_US)] * 10)
-    held = spend(before, None, SLO_US, 10_000.0)
+    held = spend(before, None, 10_000.0)
     assert (held.requests, held.late) == (before.requests, before.late)
-    assert spend(held, served(), SLO_US, 10_060.0).spent == pytest.approx(before.spent, rel=0.1), "the gap is no time"
-    idle = spend(before, served(p99_us=None), SLO_US, 10_000.0)
+    assert spend(held, served(), 10_060.0).spent == pytest.approx(before.spent, rel=0.1), "the gap is no time"
+    idle = spend(before, served(p99_us=None), 10_000.0)
     assert (idle.requests, idle.late) == (before.requests, before.late)
+
+
+def test_a_longer_window_remembers_longer():
+    good, bad = served(), served(mean_us=2 * SLO_US, p99_us=3 * SLO_US)
+    day, hour = (after(*[good] * 60, bad, *[good] * 180, window=w).spent for w in (24 * WINDOW_SECONDS, WINDOW_SECONDS))
+    assert hour < 0.2
+    assert day == pytest.approx(100 * 60 / (HALF_LIFE_SHARE * 24 * WINDOW_SECONDS / math.log(2)), rel=0.3)
+
+
+def test_a_new_operator_goes_on_with_what_was_spent_before_it():
+    """Else each restart would give a service that is over its budget a new one."""
+    first = spend(Budget(), served(), 0.0, before=SLOStatus(error_budget_spent="300%").spent)
+    second = spend(first, served(), 10.0, before=3.0)
+    assert second.spent == pytest.approx(3.0, rel=0.05)
+    assert second.chance == LEAST_CHANCE
+    third = spend(second, served(), 20.0, before=0.0)
+    assert third.spent == pytest.approx(3.0, rel=0.05), "only the first measurement asks what was before"
+    assert SLOStatus().spent == 0.0
 
 
 @pytest.mark.parametrize(
@@ -105,4 +128,7 @@ def test_the_status_says_what_of_the_budget_is_spent(late, before, shown):
 
 
 def test_without_a_request_nothing_is_said_of_the_budget():
-    assert slo_status(SLOStatus(), measure(view(pod("a", metrics())), SLO_US), 1.0, Budget()).error_budget_spent == "-"
+    demand = measure(view(pod("a", metrics())), SLO_US)
+    assert slo_status(SLOStatus(), demand, 1.0, Budget()).error_budget_spent == "-"
+    before = SLOStatus(error_budget_spent="75%")
+    assert slo_status(before, demand, 1.0, Budget()).error_budget_spent == "75%", "a new operator takes nothing back"

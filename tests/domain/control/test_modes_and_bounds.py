@@ -6,6 +6,7 @@ import pytest
 from throughline.api.batching import BatchSettings
 from throughline.api.status import RejectedSettings
 from throughline.domain.control.loop import decide
+from throughline.domain.control.state import ControllerState
 from throughline.domain.observed import Unavailable
 from throughline.domain.times import rfc3339
 from world import World, linear
@@ -214,3 +215,18 @@ def test_another_model_forgets_what_was_learned_but_keeps_the_settings():
     assert decision.settings == world.durable
     assert state.model_hash == "other"
     assert decision.control.trial is None
+
+
+def test_what_was_spent_of_the_error_budget_outlives_metrics_and_operator():
+    world = World(BATCHES_WELL, 95, spec=spec())
+    world.run(120)
+    spent = world.status.slo.error_budget_spent
+    assert spent not in {"-", "0%"}
+    world.unavailable = Unavailable("PrometheusUnreachable", "gone")
+    world.state = ControllerState()
+    world.run(20)
+    assert world.status.slo.error_budget_spent == spent
+    assert world.status.slo.latency_p99 == "-"
+    world.unavailable = None
+    world.run(10)
+    assert world.state.estimated.budget.spent == pytest.approx(world.status.slo.spent, rel=0.5)

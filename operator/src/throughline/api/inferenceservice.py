@@ -48,6 +48,16 @@ class SLO(Resource):
         ),
     ] = None
 
+    budget_window_seconds: Annotated[
+        int,
+        Field(
+            ge=600,
+            le=30 * 24 * 3600,
+            description="How far back the error budget looks, the 1 of 100 requests that may be late. While it is "
+            "unspent, less is held for what may come; the longer the window, the longer a bad minute is made up for.",
+        ),
+    ] = 3600
+
     @property
     def allowed_failures(self) -> float:
         """The share of requests that may fail."""

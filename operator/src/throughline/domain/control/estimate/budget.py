@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Late requests that the SLO allows, of all: it is on the 99th percentile.
 ALLOWED_SHARE = 0.01
-# What was late counts half after this time.
-HALF_LIFE_SECONDS = 1800.0
+# What was late counts half after this share of the budget's window, so that an hour of it remembers an hour.
+HALF_LIFE_SHARE = 0.5
 # The chance at which the budget is spent just as it may be; e to the power of `RESPONSE` more of it while nothing is
 # spent, and as many times less where twice the budget is; within the bounds. What comes more seldom than the least is
 # met when it comes: to hold replicas for it would cost more than all that it saves.
@@ -64,15 +64,24 @@ def late_share(mean_us: float | None, p99_us: float | None, slo_us: float) -> fl
     return float(ALLOWED_SHARE ** ((slo_us - mean_us) / (p99_us - mean_us)))
 
 
-def spend(budget: Budget, demand: Demand | None, slo_us: float, now_seconds: float) -> Budget:
-    """The budget with what was served since the last pass. Without a measurement nothing came."""
+def spend(
+    budget: Budget, demand: Demand | None, slo_us: float, now_seconds: float, *, window_seconds: float,
+    spent_before: float = 0.0,
+) -> Budget:  # fmt: skip
+    """The budget with what was served since the last pass. Without a measurement nothing came. `spent_before`: of the
+    budget, by an operator before this one.
+    """
     if demand is None or budget.updated_seconds is None:
         return budget._replace(updated_seconds=now_seconds)
     seconds = max(0.0, now_seconds - budget.updated_seconds)
-    kept = 0.5 ** (seconds / HALF_LIFE_SECONDS)
+    half_life_seconds = HALF_LIFE_SHARE * window_seconds
+    kept = 0.5 ** (seconds / half_life_seconds)
     share = late_share(demand.mean_us, demand.p99_us, slo_us)
     if share is None:
         return budget._replace(updated_seconds=now_seconds)
     requests = demand.requests_per_second * seconds
-    before = budget.requests if budget.requests > 0.0 else demand.requests_per_second * HALF_LIFE_SECONDS / math.log(2)
-    return Budget(kept * before + requests, kept * budget.late + share * requests, now_seconds)
+    before, late = budget.requests, budget.late
+    if before <= 0.0:
+        before = demand.requests_per_second * half_life_seconds / math.log(2)
+        late = spent_before * ALLOWED_SHARE * before
+    return Budget(kept * before + requests, kept * late + share * requests, now_seconds)
