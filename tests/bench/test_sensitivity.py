@@ -67,7 +67,7 @@ def test_the_table_shows_what_moves_and_leaves_the_rest_empty(monkeypatch):
     monkeypatch.setattr(sensitivity, "run_one", lambda _: (50.0, 0.5 + (forecast.LEVEL_SECONDS > 200.0)))
     monkeypatch.setattr(sensitivity, "_start", lambda name: name)
     monkeypatch.setattr(sensitivity, "ProcessPoolExecutor", Here)
-    wanted = [FOUND["estimate.forecast.LEVEL_SECONDS"], FOUND["estimate.forecast.UNSEEN"]]
+    wanted = [FOUND["estimate.forecast.LEVEL_SECONDS"], FOUND["estimate.forecast.JUMP_SHARE"]]
     found = sensitivity.sweep(wanted, ["one"])
     assert found[wanted[0]] == {(0.5, "one"): Effect(1.0, 0.0), (2.0, "one"): Effect(1.0, 1.0)}
     assert all(effect.nothing for effect in found[wanted[1]].values())

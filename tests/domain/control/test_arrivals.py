@@ -6,7 +6,7 @@ import pytest
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.estimate.forecast import (
     MOST_GROWTH,
-    MOST_GROWTH_UNSEEN,
+    MOST_GROWTH_AGAIN,
     TREND_SAMPLES,
     follow,
     forecast,
@@ -82,13 +82,11 @@ def samples(*rates):
     return found
 
 
-def test_more_than_was_ever_seen_is_taken_to_go_on_growing():
+def test_a_jump_is_taken_to_go_on_and_more_so_where_it_jumps_again():
     calm = [200.0] * (TREND_SAMPLES + 1)
-    assert forecast(samples(*calm, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH_UNSEEN * 520)
-    assert forecast(samples(*calm, 250.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 250), "too little to be news"
-    bursts = [500.0, *calm]
-    assert forecast(samples(*bursts, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "as large as one before"
-    assert forecast(samples(200.0, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520), "too little was seen before"
+    assert forecast(samples(*calm, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520)
+    assert forecast(samples(*calm, 520.0, 900.0), 50.0).ahead == pytest.approx(MOST_GROWTH_AGAIN * 900)
+    assert forecast(samples(*calm, 240.0), 5.0).ahead == pytest.approx(240 + 20), "as it went, where that is less"
 
 
 def seen(*steps, seconds=10.0):

@@ -56,7 +56,7 @@ def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, Control
         observed=ctx.observation.state,
         estimated=ctx.estimates.state,
         problem=state.problem if ctx.problem is None else ctx.problem,
-        optimised=proposal.after(ctx.optimiser, ctx.now, batch.judged, saving=batch.saving),
+        optimised=proposal.after(ctx.optimiser, batch.judged),
         acted=acted.state,
         model_hash=state.model_hash,
         pool=state.pool,

@@ -26,7 +26,6 @@ class BatchStep:
     changed: bool = False
     recommended: BatchSettings | None = None
     coming: Candidate | None = None  # better settings that wait for the last change to settle
-    saving: bool = False  # others would do with fewer replicas
     deferred: bool = False  # a choice waits for a measurement that is coming
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     message: str = ""

@@ -12,7 +12,7 @@ from throughline.domain.control.act.growth import awaited, overflows
 from throughline.domain.control.act.rollout import advance
 from throughline.domain.control.act.texts import alternative, inputs_text, predicted_text
 from throughline.domain.control.optimise.blocked import Blocked, block_text, current
-from throughline.domain.control.optimise.proposal import MIN_IMPROVEMENT, propose, reduces_replicas
+from throughline.domain.control.optimise.proposal import MIN_IMPROVEMENT, propose
 from throughline.domain.formatting import count, number, plain
 from throughline.domain.records import record, settings_text
 from throughline.domain.times import rfc3339
@@ -120,7 +120,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     proposed = proposal.change
     if proposed is None:
         return BatchStep(
-            ctx.settings, rejected=rejected, saving=proposal.saving, memory_bound=proposal.memory_bound,
+            ctx.settings, rejected=rejected, memory_bound=proposal.memory_bound,
             judged=proposal.judged, message=proposal.message,
         )  # fmt: skip
     best, current, options = proposed.best, proposed.current, proposed.options
@@ -139,9 +139,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         records = (
             () if view.status.batch.recommended == best.settings else entry(Action.RECOMMEND, "BetterSettings", why)
         )
-        return BatchStep(
-            ctx.settings, rejected=rejected, records=records, saving=proposal.saving, recommended=best.settings
-        )
+        return BatchStep(ctx.settings, rejected=rejected, records=records, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.estimates.slo_violated or not current.feasible or current.replicas > (view.replicas or 0)
     large = problem.closed_loop and not ctx.estimates.costly
@@ -153,8 +151,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or proposed.one_more_instance else 1)
     if not ctx.observation.rollout_complete or ctx.seconds_since(ctx.control.last_batch_change) < pause_seconds:
         text = "waiting for the last change to settle"
-        saving = proposal.saving or reduces_replicas(best, current)
-        return BatchStep(ctx.settings, rejected=rejected, coming=best, saving=saving, message=text)
+        return BatchStep(ctx.settings, rejected=rejected, coming=best, message=text)
     trial = Trial(
         settings=best.settings,
         previous=ctx.settings,

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 # The dead band around the demand that is provided for, which has its own margin for growth and chance: replicas are
 # added when they carry less than the first share of it, and removed only to a count that carries the second.
 UP_MARGIN = 0.99
-# Without a sample of the servers' own counters yet, the metrics' rate must say it clearly.
-FIRST_UP_MARGIN = 0.9
 DOWN_MARGIN = 1.01
 # Where no setting meets the SLO, more replicas only stop the queue from growing.
 INFEASIBLE_UTILIZATION = 0.8
@@ -190,7 +188,7 @@ def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tup
     """(replicas to go up to, replicas that are enough) for what is to be provided for, where one carries that much."""
     if (useless := growth.futile(ctx, current)) is not None:
         return current, max(useless.replicas, ctx.min_replicas)
-    up = needs(carried, ctx.estimates.target_demand, UP_MARGIN if ctx.estimates.forecast else FIRST_UP_MARGIN)
+    up = needs(carried, ctx.estimates.target_demand, UP_MARGIN)
     if up > current and _answered(ctx, batch):
         return current, min(current, len(ctx.view.started))
     # A forecast of less is no reason to remove what is in use.

@@ -28,12 +28,9 @@ JUMP_SIGMAS = 4.0
 JUMP_SHARE = 0.12
 # Demand is provided for up to so many standard errors of its mean above it.
 SURE_SIGMAS = 2.0
-# A forecast is never above so many times what was seen; the second where it has jumped up more than once of late, the
-# third at the first sample that is so many times all that was seen before, which no burst of the usual kind is.
+# A forecast is never above so many times what was seen; the second where it has jumped up more than once of late.
 MOST_GROWTH = 1.5
 MOST_GROWTH_AGAIN = 2.0
-MOST_GROWTH_UNSEEN = 4.0
-UNSEEN = 1.5
 AGAIN_SECONDS = 30.0
 SAMPLES_KEPT = 64
 MAX_DISPERSION = 8.0
@@ -186,11 +183,7 @@ def forecast(samples: Sequence[ArrivalSample], ahead_seconds: float, believable:
         growth = (newest.per_second - samples[-2].per_second) / newest.seconds * ahead_seconds
         lately = samples[_within(samples, AGAIN_SECONDS) :]
         jumps = sum(b.jumped and b.per_second > a.per_second for a, b in pairwise(lately))
-        most = MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH
-        highest = max(sample.per_second for sample in samples[:-1])
-        if jumps == 1 and len(samples) > TREND_SAMPLES and newest.per_second > UNSEEN * highest:
-            most = MOST_GROWTH_UNSEEN
-        limit = most * newest.per_second
+        limit = (MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH) * newest.per_second
         if newest.per_second <= believable:
             limit = min(limit, believable)
         return Forecast(newest.per_second, min(newest.per_second + growth, limit))

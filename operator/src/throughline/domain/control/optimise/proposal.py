@@ -17,15 +17,11 @@ if TYPE_CHECKING:
     from throughline.domain.control.predict.outcome import Candidate, Problem
     from throughline.domain.control.predict.situation import Situation
 
-# A change pays for its reload when the objective grows by this factor; a little less when the SLO is missed.
+# A change pays for its reload when the objective grows by this factor.
 MIN_IMPROVEMENT = 1.2
-MIN_IMPROVEMENT_SLO_VIOLATED = 1.15
 # Closed-loop clients get the throughput itself, where others only get room for bursts; and what they get is measured,
 # so that a change that does not pay is rolled back.
 MIN_IMPROVEMENT_CLOSED_LOOP = 1.03
-# Fewer replicas that would not suffice with so much more demand must have sufficed for this long without a break.
-SAVING_MARGIN = 1.05
-SAVING_SECONDS = 60.0
 # A measurement is valid for a demand up to so many times as high.
 SAME_DEMAND = 1.05
 JUDGED_KEPT = 4
@@ -43,26 +39,22 @@ class OptimiserState(NamedTuple):
     """What an optimisation needs of those before. Written by `after`."""
 
     judged: tuple[OptimalityRange, ...] = ()  # so that a steady service is not weighed in every sample
-    saving_since: float | None = None  # since when other settings would have done with fewer replicas, without a break
 
 
 class Proposal(NamedTuple):
     """`change` None: the settings stay."""
 
     change: ProposedChange | None = None
-    saving: bool = False  # others would do with fewer replicas
     memory_bound: bool = False  # better settings exist, but not the memory to load them
     judged: OptimalityRange | None = None  # where it was found that nothing is better
     message: str = ""
 
 
-def after(state: OptimiserState, now_seconds: float, judged: OptimalityRange | None, *, saving: bool) -> OptimiserState:
+def after(state: OptimiserState, judged: OptimalityRange | None) -> OptimiserState:
     """The state after a pass."""
-    if judged is not None and judged not in state.judged:
-        state = state._replace(judged=(*state.judged, judged)[-JUDGED_KEPT:])
-    if saving != (state.saving_since is not None):
-        state = state._replace(saving_since=now_seconds if saving else None)
-    return state
+    if judged is None or judged in state.judged:
+        return state
+    return state._replace(judged=(*state.judged, judged)[-JUDGED_KEPT:])
 
 
 def _meets(at: Situation, problem: Problem) -> bool:
@@ -81,30 +73,19 @@ def reduces_replicas(best: Candidate, current: Candidate) -> bool:
     return best.feasible and best.replicas < current.replicas
 
 
-def exceeds_switching_cost(
-    at: Situation, problem: Problem, best: Candidate, current: Candidate, saving_since: float | None
-) -> bool:
+def exceeds_switching_cost(at: Situation, problem: Problem, best: Candidate, current: Candidate) -> bool:
     """Whether moving from the settings in force to the best ones pays for the reload."""
     if best.settings == current.settings:
         return False
-    if best.feasible and not current.feasible:
+    if (best.feasible and not current.feasible) or reduces_replicas(best, current):
         return True
-    if reduces_replicas(best, current):
-        more = evaluate(problem._replace(demand_per_second=SAVING_MARGIN * problem.demand_per_second), best.settings)
-        return reduces_replicas(more, current) or (saving_since is not None and at.now - saving_since >= SAVING_SECONDS)
     if current.feasible and not best.feasible:
         return False
     if not best.feasible and best.p99_us > current.p99_us and _meets(at, problem):
         return False  # what meets the SLO is not left for what is predicted to be slower
     if best.settings.instances < current.settings.instances and best.objective >= current.objective:
         return True  # an instance that does no good holds memory
-    min_improvement = (
-        MIN_IMPROVEMENT_CLOSED_LOOP
-        if problem.closed_loop
-        else MIN_IMPROVEMENT_SLO_VIOLATED
-        if at.estimates.slo_violated
-        else MIN_IMPROVEMENT
-    )
+    min_improvement = MIN_IMPROVEMENT_CLOSED_LOOP if problem.closed_loop else MIN_IMPROVEMENT
     return best.objective >= min_improvement * max(current.objective, 1e-9) or (
         not best.feasible and best.p99_us < current.p99_us / MIN_IMPROVEMENT
     )
@@ -141,16 +122,14 @@ def propose(at: Situation, problem: Problem, state: OptimiserState, blocked: Blo
     doubted = problem if violated else problem.doubting(settings)
     options = search(doubted, space, current)
     best = choose(options)
-    if not exceeds_switching_cost(at, doubted, best, current, state.saving_since):
+    if not exceeds_switching_cost(at, doubted, best, current):
         tried = exploration(at, problem, blocked, options)
-        if reduces_replicas(best, current):
-            return Proposal(tried, saving=True)
         return Proposal(tried) if tried else Proposal(judged=_judged(problem, situation, current))
     if memory_allows(at.observation, best.settings):
         return Proposal(ProposedChange(evaluate(problem, best.settings), current, options))
     options = search(doubted, Space(s for s in space if memory_allows(at.observation, s)), current)
     fitting = choose(options)
-    if exceeds_switching_cost(at, doubted, fitting, current, state.saving_since):
+    if exceeds_switching_cost(at, doubted, fitting, current):
         return Proposal(ProposedChange(evaluate(problem, fitting.settings), current, options))
     text = (
         f"{settings_text(best.settings)} would be better, but a reload holds the model twice and the memory for "
