@@ -47,8 +47,8 @@ def served(*, mean_us=20_000.0, p99_us=60_000.0, rate=100.0):
     return measure(view(pod("a", one)), SLO_US)
 
 
-def spend(budget, demand, now, *, window=WINDOW_SECONDS, before=0.0):
-    return spent(budget, demand, SLO_US, now, window_seconds=window, spent_before=before)
+def spend(budget, demand, now, *, window=WINDOW_SECONDS, slo_us=SLO_US):
+    return spent(budget, demand, slo_us, now, window)
 
 
 def after(*demands, seconds=60.0, window=WINDOW_SECONDS):
@@ -97,15 +97,22 @@ def test_a_longer_window_remembers_longer():
     assert day == pytest.approx(100 * 60 / (HALF_LIFE_SHARE * 24 * WINDOW_SECONDS / math.log(2)), rel=0.3)
 
 
-def test_a_new_operator_goes_on_with_what_was_spent_before_it():
-    """Else each restart would give a service that is over its budget a new one."""
-    first = spend(Budget(), served(), 0.0, before=SLOStatus(error_budget_spent="300%").spent)
-    second = spend(first, served(), 10.0, before=3.0)
-    assert second.spent == pytest.approx(3.0, rel=0.05)
-    assert second.chance == LEAST_CHANCE
-    third = spend(second, served(), 20.0, before=0.0)
-    assert third.spent == pytest.approx(3.0, rel=0.05), "only the first measurement asks what was before"
-    assert SLOStatus().spent == 0.0
+def test_a_window_that_is_edited_counts_from_then_on():
+    good, bad = served(), served(mean_us=2 * SLO_US, p99_us=3 * SLO_US)
+    before = after(*[good] * 60, bad, window=24 * WINDOW_SECONDS)
+    edited = spend(before, good, before.updated_seconds + 1.0)
+    assert edited.spent == pytest.approx(before.spent, rel=0.02), "the edit itself is no verdict"
+    again = [spend(b, bad, b.updated_seconds + 60.0, window=w) for b, w in ((edited, 3600.0), (before, 24 * 3600.0))]
+    assert again[0].spent - before.spent > 10 * (again[1].spent - before.spent), "a minute of an hour weighs more"
+
+
+def test_what_was_late_for_another_slo_says_nothing():
+    bad = served(mean_us=2 * SLO_US, p99_us=3 * SLO_US)
+    before = after(*[bad] * 10)
+    assert before.spent > 10
+    easier = spend(before, bad, before.updated_seconds + 60.0, slo_us=10 * SLO_US)
+    assert easier.spent < 0.1
+    assert easier.chance > LEAST_CHANCE
 
 
 @pytest.mark.parametrize(
@@ -130,5 +137,3 @@ def test_the_status_says_what_of_the_budget_is_spent(late, before, shown):
 def test_without_a_request_nothing_is_said_of_the_budget():
     demand = measure(view(pod("a", metrics())), SLO_US)
     assert slo_status(SLOStatus(), demand, 1.0, Budget()).error_budget_spent == "-"
-    before = SLOStatus(error_budget_spent="75%")
-    assert slo_status(before, demand, 1.0, Budget()).error_budget_spent == "75%", "a new operator takes nothing back"

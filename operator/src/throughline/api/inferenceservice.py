@@ -52,9 +52,10 @@ class SLO(Resource):
         int,
         Field(
             ge=600,
-            le=30 * 24 * 3600,
-            description="How far back the error budget looks, the 1 of 100 requests that may be late. While it is "
-            "unspent, less is held for what may come; the longer the window, the longer a bad minute is made up for.",
+            le=24 * 3600,
+            description="Window of the error budget: of the requests in it, 1 of 100 may be late. While the budget is "
+            "unspent, less is held for what may come; the longer the window, the longer a bad minute is made up for. "
+            "It is counted in the operator's memory, and anew at its start.",
         ),
     ] = 3600
 

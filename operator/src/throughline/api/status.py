@@ -50,14 +50,10 @@ class SLOStatus(Resource):
             max_length=24,
             pattern=r"^(-|\d+%)$",
             description="Share of the late requests that the SLO allows (1 of 100) that was spent, in steps. What was "
-            "late counts half after half of spec.slo.budgetWindowSeconds.",
+            "late counts half after half of spec.slo.budgetWindowSeconds in which requests come. Counted since the "
+            "operator's start, or the last change of the SLO.",
         ),
     ] = "-"
-
-    @property
-    def spent(self) -> float:
-        """Of the error budget, as a share; 0 while nothing is known."""
-        return 0.0 if self.error_budget_spent == "-" else int(self.error_budget_spent[:-1]) / 100.0
 
 
 class ServiceTime(Resource):

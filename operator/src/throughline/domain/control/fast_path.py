@@ -136,10 +136,7 @@ def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, Cont
     if demand is None or not _calm(demand, slo_us):
         return None
     observed, known = state.observed, state.estimated
-    budget = spend(
-        known.budget, demand, slo_us, view.now_seconds, window_seconds=view.spec.slo.budget_window_seconds,
-        spent_before=view.status.slo.spent,
-    )  # fmt: skip
+    budget = spend(known.budget, demand, slo_us, view.now_seconds, view.spec.slo.budget_window_seconds)
     since, counters = _count(serving, stable, observed.counted, view.now_seconds)
     if since is None:
         return None

@@ -67,7 +67,7 @@ def decide(view: ServiceView, state: ControllerState) -> tuple[Decision, Control
 def _explained(ctx: Context, acted: Acted) -> Decision:
     view, batch, scale, demand = ctx.view, acted.batch, acted.scale, ctx.demand
     replicas = view.replicas or scale.replicas or 0
-    slo = SLOStatus(error_budget_spent=view.status.slo.error_budget_spent)
+    slo = SLOStatus()
     if demand is not None:
         price_per_hour = ctx.observation.price_per_hour * replicas
         slo = slo_status(view.status.slo, demand, price_per_hour, ctx.estimates.state.budget)

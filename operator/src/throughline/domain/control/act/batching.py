@@ -217,21 +217,22 @@ def _edited(ctx: Context) -> bool:
     return ctx.view.generation != ctx.view.status.observed_generation
 
 
-def _standing(ctx: Context) -> BatchSettings | None:
-    """What mode Recommend showed last: it stands until it is judged again, also while no request comes.
-
-    Not without metrics, when nothing is known.
+def _standing(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchSettings | None:
+    """What mode Recommend showed last of this spec, model and pool, unless it was blocked since: it stands until it is
+    judged again, also while no request comes and while metrics are missing.
     """
-    return None if ctx.demand is None or _edited(ctx) else ctx.view.status.batch.recommended
+    view, settings, control = ctx.view, ctx.view.status.batch.recommended, ctx.view.status.control
+    pool = view.pool.name if view.pool is not None else ""
+    known = not _edited(ctx) and (control.model_hash, control.pool) == (view.model_hash, pool)
+    return settings if known and settings is not None and settings not in Blocked(rejected) else None
 
 
 def _recommend(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep:
     """Mode Recommend: nothing is applied."""
     chosen = _choose(ctx, rejected)
-    standing = _standing(ctx)
-    if chosen.recommended is not None or chosen.judged is not None or standing in {None, ctx.settings}:
-        return chosen
-    return replace(chosen, recommended=standing)
+    standing = _standing(ctx, rejected)
+    answered = chosen.recommended is not None or chosen.judged is not None or chosen.memory_bound
+    return chosen if answered or standing in {None, ctx.settings} else replace(chosen, recommended=standing)
 
 
 def step(ctx: Context) -> BatchStep:
@@ -260,5 +261,6 @@ def advised(ctx: Context, batch: BatchStep) -> BatchSettings | None:
     """
     if ctx.view.spec.batching.mode is not BatchingMode.RECOMMEND or batch.recommended is not None:
         return batch.recommended
-    idle = ctx.demand is not None and ctx.demand.idle
-    return ctx.settings if idle or batch.judged is not None or _standing(ctx) == ctx.settings else None
+    idle = ctx.demand is not None and ctx.demand.idle and ctx.estimates.curve is not None
+    known = idle or batch.judged is not None or _standing(ctx, batch.rejected) == ctx.settings
+    return ctx.settings if known else None

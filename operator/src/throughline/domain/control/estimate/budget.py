@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Late requests that the SLO allows, of all: it is on the 99th percentile.
 ALLOWED_SHARE = 0.01
-# What was late counts half after this share of the budget's window, so that an hour of it remembers an hour.
+# What was late counts half after this share of the budget's window.
 HALF_LIFE_SHARE = 0.5
 # The chance at which the budget is spent just as it may be; e to the power of `RESPONSE` more of it while nothing is
 # spent, and as many times less where twice the budget is; within the bounds. What comes more seldom than the least is
@@ -26,11 +26,13 @@ LEAST_CHANCE, MOST_CHANCE = 0.03, 0.5
 
 
 class Budget(NamedTuple):
-    """Requests and late ones, with decay."""
+    """Requests and late ones, with decay; in which window, and later than which SLO."""
 
     requests: float = 0.0
     late: float = 0.0
     updated_seconds: float | None = None
+    window_seconds: float = 0.0
+    slo_us: float = 0.0
 
     @property
     def spent(self) -> float:
@@ -64,13 +66,21 @@ def late_share(mean_us: float | None, p99_us: float | None, slo_us: float) -> fl
     return float(ALLOWED_SHARE ** ((slo_us - mean_us) / (p99_us - mean_us)))
 
 
-def spend(
-    budget: Budget, demand: Demand | None, slo_us: float, now_seconds: float, *, window_seconds: float,
-    spent_before: float = 0.0,
-) -> Budget:  # fmt: skip
-    """The budget with what was served since the last pass. Without a measurement nothing came. `spent_before`: of the
-    budget, by an operator before this one.
+def _of(budget: Budget, window_seconds: float, slo_us: float) -> Budget:
+    """The budget for that window and SLO: what was late for another SLO says nothing, and in a longer window the same
+    share is of more requests.
     """
+    if budget.slo_us != slo_us:
+        return Budget(updated_seconds=budget.updated_seconds, window_seconds=window_seconds, slo_us=slo_us)
+    if budget.window_seconds == window_seconds:
+        return budget
+    longer = window_seconds / budget.window_seconds
+    return budget._replace(requests=longer * budget.requests, late=longer * budget.late, window_seconds=window_seconds)
+
+
+def spend(budget: Budget, demand: Demand | None, slo_us: float, now_seconds: float, window_seconds: float) -> Budget:
+    """The budget with what was served since the last pass. Without a measurement nothing came."""
+    budget = _of(budget, window_seconds, slo_us)
     if demand is None or budget.updated_seconds is None:
         return budget._replace(updated_seconds=now_seconds)
     seconds = max(0.0, now_seconds - budget.updated_seconds)
@@ -80,8 +90,7 @@ def spend(
     if share is None:
         return budget._replace(updated_seconds=now_seconds)
     requests = demand.requests_per_second * seconds
-    before, late = budget.requests, budget.late
-    if before <= 0.0:
-        before = demand.requests_per_second * half_life_seconds / math.log(2)
-        late = spent_before * ALLOWED_SHARE * before
-    return Budget(kept * before + requests, kept * late + share * requests, now_seconds)
+    before = budget.requests if budget.requests > 0.0 else demand.requests_per_second * half_life_seconds / math.log(2)
+    return budget._replace(
+        requests=kept * before + requests, late=kept * budget.late + share * requests, updated_seconds=now_seconds
+    )

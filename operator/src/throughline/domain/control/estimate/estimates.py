@@ -132,12 +132,7 @@ def _with_observation(state: EstimatorState, observation: Observation, worse: Ba
         bias=state.bias if worse is None else state.bias.worse(worse),
         in_flight=in_flight,
         budget=spend(
-            state.budget,
-            demand,
-            observation.slo_us,
-            observation.now,
-            window_seconds=observation.view.spec.slo.budget_window_seconds,
-            spent_before=observation.view.status.slo.spent,
+            state.budget, demand, observation.slo_us, observation.now, observation.view.spec.slo.budget_window_seconds
         ),
         service_times=service_times,
         # What was seen just now is in the sums; the persisted estimate fills in what they have not.

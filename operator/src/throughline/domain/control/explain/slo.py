@@ -23,9 +23,9 @@ BUDGET_HYSTERESIS = 0.1
 
 
 def _spent(shown: str, budget: Budget) -> str:
-    """The nearest step; `shown` while that is nearly as near, and before the first request."""
+    """The nearest step; `shown` while that is nearly as near."""
     if budget.requests <= 0.0:
-        return shown
+        return "-"
     percent = 100.0 * budget.spent
     step = min(BUDGET_STEPS, key=lambda s: abs(percent - s))
     if shown != "-" and abs(percent - int(shown[:-1])) <= abs(percent - step) + BUDGET_HYSTERESIS * step:

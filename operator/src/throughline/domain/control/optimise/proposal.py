@@ -68,7 +68,7 @@ def _meets(at: Situation, problem: Problem) -> bool:
     return reached and demand.p99_us <= at.slo_us
 
 
-def reduces_replicas(best: Candidate, current: Candidate) -> bool:
+def _reduces_replicas(best: Candidate, current: Candidate) -> bool:
     """Whether it needs fewer replicas within the SLO."""
     return best.feasible and best.replicas < current.replicas
 
@@ -77,7 +77,7 @@ def exceeds_switching_cost(at: Situation, problem: Problem, best: Candidate, cur
     """Whether moving from the settings in force to the best ones pays for the reload."""
     if best.settings == current.settings:
         return False
-    if (best.feasible and not current.feasible) or reduces_replicas(best, current):
+    if (best.feasible and not current.feasible) or _reduces_replicas(best, current):
         return True
     if current.feasible and not best.feasible:
         return False
