@@ -15,7 +15,7 @@ from throughline.domain.control.optimise.blocked import Blocked, block_text, cur
 from throughline.domain.control.optimise.proposal import MIN_IMPROVEMENT, propose
 from throughline.domain.formatting import count, number, plain
 from throughline.domain.records import record, settings_text
-from throughline.domain.times import rfc3339
+from throughline.domain.times import rfc3339, unix_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ PREEMPT_SECONDS = 9.0
 ROLLBACK_SECONDS = 3600.0
 # And a change that is not urgent, only where loads take no larger share of the time than this.
 LOAD_SHARE = 0.1
+BETTER = "BetterSettings"  # reason of the record of better settings
 
 
 def alternatives(
@@ -136,9 +137,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
         )  # fmt: skip
 
     if view.spec.batching.mode is BatchingMode.RECOMMEND:
-        records = (
-            () if view.status.batch.recommended == best.settings else entry(Action.RECOMMEND, "BetterSettings", why)
-        )
+        records = () if view.status.batch.recommended == best.settings else entry(Action.RECOMMEND, BETTER, why)
         return BatchStep(ctx.settings, rejected=rejected, records=records, recommended=best.settings)
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.estimates.slo_violated or not current.feasible or current.replicas > (view.replicas or 0)
@@ -171,7 +170,7 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
             changed=True,
         )  # fmt: skip
     return BatchStep(
-        best.settings, trial=trial, rejected=rejected, records=entry(Action.BATCH, "BetterSettings", why),
+        best.settings, trial=trial, rejected=rejected, records=entry(Action.BATCH, BETTER, why),
         changed=True,
     )  # fmt: skip
 
@@ -227,12 +226,25 @@ def _standing(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchSett
     return settings if known and settings is not None and settings not in Blocked(rejected) else None
 
 
+def _advised_lately(ctx: Context) -> bool:
+    """Whether advice is so new that it stays, as settings would: twice as long after each of the last hour."""
+    given = [
+        unix_seconds(entry.time)
+        for entry in ctx.view.status.decisions
+        if entry.action is Action.RECOMMEND and entry.reason == BETTER
+    ]
+    recent = [at for at in given if ctx.now - at < CHANGES_SECONDS]
+    return bool(recent) and ctx.now - max(recent) < min(CHANGES_SECONDS, COOL_DOWN_SECONDS * 2 ** (len(recent) - 1))
+
+
 def _recommend(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep:
     """Mode Recommend: nothing is applied."""
     chosen = _choose(ctx, rejected)
     standing = _standing(ctx, rejected)
-    answered = chosen.recommended is not None or chosen.judged is not None or chosen.memory_bound
-    return chosen if answered or standing in {None, ctx.settings} else replace(chosen, recommended=standing)
+    answered = chosen.recommended is not None or chosen.judged is not None
+    if standing is None or chosen.memory_bound or (answered and not _advised_lately(ctx)):
+        return chosen
+    return replace(chosen, recommended=None if standing == ctx.settings else standing, records=())
 
 
 def step(ctx: Context) -> BatchStep:
