@@ -35,8 +35,20 @@ def spec(**changes):
     return base
 
 
+def tuned():
+    """A service in mode Auto that has found its best settings."""
+    world = World(BATCHES_WELL, 95, spec=spec(), window=20.0)
+    world.run(400)
+    return world
+
+
+def advising():
+    """The spec in mode Recommend."""
+    return spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"})
+
+
 def test_mode_recommend_says_and_touches_nothing():
-    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world = World(BATCHES_WELL, 95, spec=advising())
     world.run(120)
     assert world.durable == BatchSettings(max_batch_size=1)
     assert world.replicas == 1
@@ -46,10 +58,9 @@ def test_mode_recommend_says_and_touches_nothing():
 
 def test_mode_recommend_says_that_the_settings_in_force_are_the_best():
     """Nobody can tell an empty recommendation from one that has not come yet."""
-    world = World(BATCHES_WELL, 95, spec=spec(), window=20.0)
-    world.run(400)
+    world = tuned()
     best = world.durable
-    world.spec = world.spec.model_validate(spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.spec = world.spec.model_validate(advising())
     world.run(60)
     assert world.durable == best
     assert world.status.batch.recommended == best
@@ -62,18 +73,17 @@ def test_mode_recommend_says_that_the_settings_in_force_are_the_best():
 
 def test_mode_recommend_advises_what_is_in_force_where_no_request_comes():
     """The load of the README's tour ends when its only server is killed, right before it asks for advice."""
-    world = World(BATCHES_WELL, 95, spec=spec(), window=20.0)
-    world.run(400)
+    world = tuned()
     world.rate = 0
     world.run(60)
-    world.spec = world.spec.model_validate(spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.spec = world.spec.model_validate(advising())
     world.run(10)
     assert world.condition("SLOMet").reason == "NoTraffic"
     assert world.status.batch.recommended == world.durable
 
 
 def test_a_recommendation_stands_while_no_request_comes():
-    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world = World(BATCHES_WELL, 95, spec=advising())
     world.run(120)
     advised = world.status.batch.recommended
     assert advised != world.durable
@@ -242,17 +252,16 @@ def test_the_error_budget_has_the_window_of_the_spec(fast):
 
 
 def recommending():
-    world = World(BATCHES_WELL, 95, spec=spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world = World(BATCHES_WELL, 95, spec=advising())
     world.run(120)
     assert world.status.batch.recommended.max_batch_size > 1
     return world
 
 
 def test_a_recommendation_is_withdrawn_once_nothing_is_better():
-    world = World(BATCHES_WELL, 95, spec=spec(), window=20.0)
-    world.run(400)
+    world = tuned()
     best = world.durable
-    world.spec = world.spec.model_validate(spec(batching={"mode": "Recommend"}, scaling={"mode": "Recommend"}))
+    world.spec = world.spec.model_validate(advising())
     world.run(30)
     other = world.status.batch.model_copy(update={"recommended": BatchSettings(max_batch_size=2)})
     world.status = world.status.model_copy(update={"batch": other})

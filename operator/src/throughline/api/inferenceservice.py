@@ -55,7 +55,7 @@ class SLO(Resource):
             le=24 * 3600,
             description="Window of the error budget: of the requests in it, 1 of 100 may be late. While the budget is "
             "unspent, less is held for what may come; the longer the window, the longer a bad minute is made up for. "
-            "It is counted in the operator's memory, and anew at its start.",
+            "It is counted in the operator's memory, and starts at zero with each operator.",
         ),
     ] = 3600
 

@@ -65,12 +65,16 @@ def alternatives(
     return rows
 
 
+def _pause_seconds(changes: Sequence[float], now_seconds: float, *, free: int) -> float:
+    """Twice as long for each change of the last hour beyond the first `free`."""
+    recent = sum(at > now_seconds - CHANGES_SECONDS for at in changes)
+    return min(CHANGES_SECONDS, COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free))
+
+
 def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     """How long after the last change the next may come; the first `free` of the last hour are not counted."""
-    recent = sum(t > ctx.now - CHANGES_SECONDS for t in ctx.state.batch_changes)
-    pause = COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free)
     paid = 0.0 if ctx.estimates.slo_violated else ctx.estimates.load_seconds / LOAD_SHARE
-    return max(ctx.observation.observe_seconds, paid, min(CHANGES_SECONDS, pause))
+    return max(ctx.observation.observe_seconds, paid, _pause_seconds(ctx.state.batch_changes, ctx.now, free=free))
 
 
 def _gain_text(proposed: ProposedChange) -> str:
@@ -227,14 +231,13 @@ def _standing(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchSett
 
 
 def _advised_lately(ctx: Context) -> bool:
-    """Whether advice is so new that it stays, as settings would: twice as long after each of the last hour."""
+    """Whether advice is so new that it stays, as settings would."""
     given = [
         unix_seconds(entry.time)
         for entry in ctx.view.status.decisions
         if entry.action is Action.RECOMMEND and entry.reason == BETTER
     ]
-    recent = [at for at in given if ctx.now - at < CHANGES_SECONDS]
-    return bool(recent) and ctx.now - max(recent) < min(CHANGES_SECONDS, COOL_DOWN_SECONDS * 2 ** (len(recent) - 1))
+    return bool(given) and ctx.now - max(given) < _pause_seconds(given, ctx.now, free=1)
 
 
 def _recommend(ctx: Context, rejected: tuple[RejectedSettings, ...]) -> BatchStep:

@@ -91,6 +91,4 @@ def spend(budget: Budget, demand: Demand | None, slo_us: float, now_seconds: flo
         return budget._replace(updated_seconds=now_seconds)
     requests = demand.requests_per_second * seconds
     before = budget.requests if budget.requests > 0.0 else demand.requests_per_second * half_life_seconds / math.log(2)
-    return budget._replace(
-        requests=kept * before + requests, late=kept * budget.late + share * requests, updated_seconds=now_seconds
-    )
+    return Budget(kept * before + requests, kept * budget.late + share * requests, now_seconds, window_seconds, slo_us)
