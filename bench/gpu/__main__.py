@@ -19,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.observe.counters import MIN_EXECUTIONS
+from throughline.domain.control.tuning import MIN_COUNT
 from throughline.domain.manifests import triton_config
 from throughline.domain.records import settings_text
 
@@ -78,7 +78,7 @@ def learned(operator: Operator) -> str:
     inflation = known.contention_permille / 1000
     rows = [("instances", "batch", "executions", "measured", "s(b)")]
     for (instances, size), total in sorted(operator.state.memory.estimated.service_times.totals.items()):
-        if size in BATCHES_SHOWN and total.executions >= MIN_EXECUTIONS:
+        if size in BATCHES_SHOWN and total.executions >= MIN_COUNT:
             line = (known.alpha_microseconds + known.beta_microseconds * size) * (1 + inflation * (instances - 1))
             cells = (f"{total.executions:.0f}", f"{total.mean_us / 1000:.2f} ms", f"{line / 1000:.2f} ms")
             rows.append((str(instances), str(size), *cells))

@@ -5,9 +5,9 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from throughline.domain.control.estimate.analogues import NEW_LEVEL, exceeded, highest
-from throughline.domain.control.estimate.forecast import MOST_GROWTH, forecast
-from throughline.domain.control.estimate.season import BIN_SECONDS
+from throughline.domain.control.estimate.analogues import exceeded, highest
+from throughline.domain.control.estimate.forecast import forecast
+from throughline.domain.control.tuning import BIN_SECONDS, MOST_GROWTH, SAME
 
 from .test_arrivals import samples
 
@@ -69,12 +69,12 @@ def test_less_risk_never_provides_for_less(one, other, believed, doubted):
 def test_a_jump_goes_on_above_the_highest_past_only_where_it_is_above_it():
     jump = samples(*[200.0] * 4, 300.0)
     assert forecast(jump, 50.0).ahead == pytest.approx(MOST_GROWTH * 300.0)
-    assert forecast(jump, 50.0, NEW_LEVEL * 300.0).ahead == pytest.approx(NEW_LEVEL * 300.0)
+    assert forecast(jump, 50.0, (1.0 + SAME) * 300.0).ahead == pytest.approx((1.0 + SAME) * 300.0)
     assert forecast(jump, 50.0, 250.0).ahead == pytest.approx(MOST_GROWTH * 300.0), "it is of a new level"
 
 
 def test_a_past_of_a_few_bins_says_nothing():
     assert highest([]) == math.inf
     assert highest([5.0, 7.0]) == math.inf
-    assert highest([5.0, 7.0, 6.0]) == pytest.approx(7.0 * NEW_LEVEL)
+    assert highest([5.0, 7.0, 6.0]) == pytest.approx(7.0 * (1.0 + SAME))
     assert asked([400.0] * 4) == 100.0

@@ -4,16 +4,11 @@ import dataclasses
 
 import pytest
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.estimate.forecast import (
-    MOST_GROWTH,
-    MOST_GROWTH_AGAIN,
-    TREND_SAMPLES,
-    follow,
-    forecast,
-)
+from throughline.domain.control.estimate.forecast import MOST_GROWTH, MOST_GROWTH_AGAIN, follow, forecast
 from throughline.domain.control.loop import decide
 from throughline.domain.control.observe.counters import Counted, Seen, since_last_sample
 from throughline.domain.control.state import ControllerState
+from throughline.domain.control.tuning import MOST_GROWTH, MOST_GROWTH_AGAIN, SAMPLES
 from throughline.domain.observed import BatchStatistic, LiveQueue
 
 from .views import NOW, metrics, pod, view
@@ -83,7 +78,7 @@ def samples(*rates):
 
 
 def test_a_jump_is_taken_to_go_on_and_more_so_where_it_jumps_again():
-    calm = [200.0] * (TREND_SAMPLES + 1)
+    calm = [200.0] * (2 * SAMPLES + 1)
     assert forecast(samples(*calm, 520.0), 50.0).ahead == pytest.approx(MOST_GROWTH * 520)
     assert forecast(samples(*calm, 520.0, 900.0), 50.0).ahead == pytest.approx(MOST_GROWTH_AGAIN * 900)
     assert forecast(samples(*calm, 240.0), 5.0).ahead == pytest.approx(240 + 20), "as it went, where that is less"

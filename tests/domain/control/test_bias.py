@@ -6,10 +6,11 @@ import random
 
 import pytest
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.estimate.bias import BIAS_BOUNDS, UNKNOWN_SPREAD, WORSE_BIAS, Bias, update_bias
+from throughline.domain.control.estimate.bias import Bias, update_bias
 from throughline.domain.control.model.queueing import p99_us
 from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.tuning import CLEAR, MAX_BIAS
 from views import NOW, metrics, pod, view
 
 ONE, OTHER, NEVER = (BatchSettings(max_batch_size=n) for n in (8, 16, 32))
@@ -54,8 +55,8 @@ def test_what_is_measured_first_under_new_settings_is_mostly_theirs():
 
 def test_the_longer_settings_were_in_force_the_better_their_own_part_is_known():
     few, many = after(Bias(), ONE, 1.0, 2), after(Bias(), ONE, 1.0, 60)
-    assert UNKNOWN_SPREAD > few.spread_of(ONE) > 2 * many.spread_of(ONE)
-    assert many.spread_of(NEVER) == UNKNOWN_SPREAD
+    assert CLEAR > few.spread_of(ONE) > 2 * many.spread_of(ONE)
+    assert many.spread_of(NEVER) == CLEAR
 
 
 def test_the_noise_of_samples_is_averaged():
@@ -72,14 +73,14 @@ def test_a_clock_that_goes_back_makes_nothing_surer():
 
 
 def test_one_measurement_beyond_belief_is_bounded():
-    assert after(Bias(), ONE, 1e6, 60).of(ONE) <= BIAS_BOUNDS[1] * 1.001
+    assert after(Bias(), ONE, 1e6, 60).of(ONE) <= MAX_BIAS * 1.001
 
 
 def test_settings_that_were_rolled_back_are_expected_to_be_slower_than_they_were():
     known = after(Bias(), ONE, 1.2, 40)
-    assert known.worse(OTHER).of(OTHER) == pytest.approx(WORSE_BIAS * known.of_others)
+    assert known.worse(OTHER).of(OTHER) == pytest.approx((1.0 + CLEAR) * known.of_others)
     assert known.worse(OTHER).of(ONE) == known.of(ONE)
-    assert known.worse(ONE).of(ONE) >= WORSE_BIAS * known.of_others
+    assert known.worse(ONE).of(ONE) >= (1.0 + CLEAR) * known.of_others
 
 
 def test_settings_that_were_rolled_back_are_measured_anew():
@@ -94,7 +95,7 @@ def test_repeated_rollbacks_stay_within_the_bounds():
     bias = Bias()
     for _ in range(40):
         bias = bias.worse(ONE)
-    assert bias.of(ONE) == BIAS_BOUNDS[1]
+    assert bias.of(ONE) == MAX_BIAS
 
 
 def test_a_latency_at_the_edge_of_what_tells_is_no_error():
@@ -119,7 +120,7 @@ def test_what_is_persisted_is_not_fed_back():
         seen = dataclasses.replace(seen, now_seconds=NOW + 15 * i)
         ctx = context_of(seen, ControllerState(estimated=state, model_hash="r"))
         state = ctx.estimates.state
-    assert ctx.estimates.learned.error_permille == round(1000 * WORSE_BIAS)
+    assert ctx.estimates.learned.error_permille == round(1000 * (1.0 + CLEAR))
 
 
 def test_after_a_restart_it_goes_on_from_what_was_persisted():

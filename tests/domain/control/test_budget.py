@@ -7,17 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from throughline.api.status import SLOStatus
-from throughline.domain.control.estimate.budget import (
-    CHANCE,
-    HALF_LIFE_SHARE,
-    LEAST_CHANCE,
-    MOST_CHANCE,
-    Budget,
-    late_share,
-)
+from throughline.domain.control.estimate.budget import Budget, late_share
 from throughline.domain.control.estimate.budget import spend as spent
 from throughline.domain.control.explain.slo import slo_status
 from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.tuning import CHANCE, LEAST_CHANCE
 
 from .views import metrics, pod, view
 
@@ -68,14 +62,14 @@ def test_what_is_always_just_allowed_spends_the_budget_just_as_it_may():
 def test_what_is_never_late_spends_nothing_and_leaves_the_most_risk():
     budget = after(*[served()] * 60)
     assert budget.spent < 0.02
-    assert budget.chance == pytest.approx(MOST_CHANCE, rel=0.05)
+    assert budget.chance == pytest.approx(0.5, rel=0.05)
     assert budget.discounted > 0.98
 
 
 def test_a_minute_of_an_hour_that_is_late_spends_more_than_the_budget_and_is_forgotten_later():
     good, bad = served(), served(mean_us=2 * SLO_US, p99_us=3 * SLO_US)
     budget = after(*[good] * 60, bad)
-    assert budget.spent == pytest.approx(100 * 60 / (HALF_LIFE_SHARE * WINDOW_SECONDS / math.log(2)), rel=0.2)
+    assert budget.spent == pytest.approx(100 * 60 / (0.5 * WINDOW_SECONDS / math.log(2)), rel=0.2)
     assert budget.chance == LEAST_CHANCE
     assert budget.discounted == 0.0
     assert after(*[good] * 60, bad, *[good] * 180).spent < 0.2
@@ -94,7 +88,7 @@ def test_a_longer_window_remembers_longer():
     good, bad = served(), served(mean_us=2 * SLO_US, p99_us=3 * SLO_US)
     day, hour = (after(*[good] * 60, bad, *[good] * 180, window=w).spent for w in (24 * WINDOW_SECONDS, WINDOW_SECONDS))
     assert hour < 0.2
-    assert day == pytest.approx(100 * 60 / (HALF_LIFE_SHARE * 24 * WINDOW_SECONDS / math.log(2)), rel=0.3)
+    assert day == pytest.approx(100 * 60 / (0.5 * 24 * WINDOW_SECONDS / math.log(2)), rel=0.3)
 
 
 def test_a_window_that_is_edited_counts_from_then_on():

@@ -1,5 +1,6 @@
 import pytest
-from throughline.domain.control.observe.demand import MAX_LATENT_GROWTH, measure, utilization
+from throughline.domain.control.observe.demand import measure, utilization
+from throughline.domain.control.tuning import MOST_GROWTH_AGAIN
 from views import metrics, pod, view
 
 SLO_US = 100_000.0
@@ -29,15 +30,16 @@ def test_a_growing_queue_takes_in_more_than_is_served():
 
 
 def test_closed_loop_clients_would_send_more():
-    demand = measure(view(pod("a", full(pending=71, growth=0.0))), SLO_US)
+    found = metrics(240, compute_us=4166.0, latency_us=150_000.0, pending=35, growth=0.0)
+    demand = measure(view(pod("a", found)), SLO_US)
     assert demand.arrivals_per_second == pytest.approx(240)
-    # 72 in flight in 100 ms are 720 a second, which Little's law gives
-    assert demand.wanted_per_second == pytest.approx(720, rel=0.02)
+    # 36 in flight in 100 ms are 360 a second, which Little's law gives
+    assert demand.wanted_per_second == pytest.approx(360, rel=0.02)
 
 
 def test_what_they_would_send_is_bounded_per_step():
     demand = measure(view(pod("a", full(pending=5000, growth=0.0))), SLO_US)
-    assert demand.wanted_per_second == pytest.approx(max(240 + 5000 / 20, 240 * MAX_LATENT_GROWTH))
+    assert demand.wanted_per_second == pytest.approx(max(240 + 5000 / 20, 240 * MOST_GROWTH_AGAIN))
 
 
 def test_a_queue_that_is_worked_off_fast_enough_asks_for_nothing_more():

@@ -46,7 +46,7 @@ def test_what_smaller_batches_do_not_show_is_found_by_trying():
 
 
 def test_without_the_trial_it_stays_where_it_has_learned(monkeypatch):
-    monkeypatch.setattr(exploration, "FULL", 2.0)
+    monkeypatch.setattr(exploration, "CLEAR", -1.0)  # twice of what fits is never reached
     world = at_four(pays_late)
     world.run(400)
     assert world.durable.max_batch_size <= 4

@@ -11,9 +11,9 @@ from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import fast_path
 from throughline.domain.control.act.state import ActState
 from throughline.domain.control.estimate.estimates import EstimatorState
-from throughline.domain.control.fast_path import COST_DIFFERS, WHOLE_SECONDS
 from throughline.domain.control.loop import decide
 from throughline.domain.control.observe.observation import ObserverState
+from throughline.domain.control.tuning import MEMORY_SECONDS, SAME
 from throughline.domain.observed import BatchStatistic, LiveQueue, Unavailable
 from world import World, linear
 
@@ -174,9 +174,9 @@ DEPARTURES = {
     "a pod without load": lambda v, _: _pods(v, metrics=dataclasses.replace(v.pods[0].metrics, success_rate=0.1)),
     "busy instances": lambda v, _: changed(v, metrics=lambda m: {"executions_rate": 1e3 * m.executions_rate}),
     "a jump": lambda v, m: executed(v, m, 40.0),
-    "slower executions": lambda v, m: executed(v, m, 10.0, 1.3 + COST_DIFFERS),
-    "faster executions": lambda v, m: executed(v, m, 10.0, 0.7 - COST_DIFFERS),
-    "a minute": lambda v, _: dataclasses.replace(v, now_seconds=v.now_seconds + WHOLE_SECONDS),
+    "slower executions": lambda v, m: executed(v, m, 10.0, 1.3 + SAME),
+    "faster executions": lambda v, m: executed(v, m, 10.0, 0.7 - SAME),
+    "a minute": lambda v, _: dataclasses.replace(v, now_seconds=v.now_seconds + MEMORY_SECONDS),
 }
 
 
@@ -199,7 +199,7 @@ def test_it_is_not_stable_while_something_is_under_way():
 def test_what_the_fast_path_did_not_learn_is_learned_by_the_next_full_pass():
     view, state = calm()
     _, after = decide(view, state)
-    later = dataclasses.replace(view, now_seconds=view.now_seconds + WHOLE_SECONDS)
+    later = dataclasses.replace(view, now_seconds=view.now_seconds + MEMORY_SECONDS)
     _, learned = decide(later, after)
     before = sum(t.executions for t in state.estimated.service_times.totals.values())
     come = sum(row.executions for p in view.pods for row in p.batch_statistics) - sum(

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from throughline.api.batching import BatchSettings
 from throughline.api.servingpool import ServingPoolSpec
 from throughline.api.status import Action, ControlStatus, PoolKnowledge, ServiceTime
-from throughline.domain.control.act.move import COOL_DOWN_SECONDS, MIN_SAVINGS, PoolCandidate, cheapest
+from throughline.domain.control.act.move import PoolCandidate, cheapest
 from throughline.domain.control.estimate.learned import on_pool
 from throughline.domain.control.predict.outcome import Candidate
+from throughline.domain.control.tuning import AGAIN_SECONDS, CLEAR
 from throughline.domain.observed import PoolView, Unavailable
 from world import Pod, World, linear
 
@@ -95,7 +96,7 @@ def test_a_cheap_pool_that_turns_out_slow_is_left_again_and_not_returned_to():
     """Half the price, and a fifth of the speed."""
     speeds = {"dear": FAST, "cheap": linear(200, 10)}
     world = Pools([pool("dear", 3), pool("cheap", 1.5)], 40.0, speeds=speeds)
-    world.run(3 * COOL_DOWN_SECONDS)
+    world.run(3 * AGAIN_SECONDS)
     assert [name for _, name in world.moves][:2] == ["cheap", "dear"]
     assert len(world.moves) == 2
     assert {"as measured there" in message for _, message in world.placed()} == {True, False}
@@ -103,7 +104,7 @@ def test_a_cheap_pool_that_turns_out_slow_is_left_again_and_not_returned_to():
 
 def test_it_does_not_come_and_go_at_constant_demand():
     world = Pools([pool("dear", 3), pool("cheap", 1.4)], 60.0, speeds={"dear": FAST, "cheap": SLOW})
-    world.run(3 * COOL_DOWN_SECONDS)
+    world.run(3 * AGAIN_SECONDS)
     assert len(world.moves) <= 2
     assert all(b - a >= 300 for (a, _), (b, _) in zip(world.moves, world.moves[1:], strict=False))
 
@@ -121,7 +122,7 @@ def test_a_full_pool_is_left_for_a_costlier_one_and_returned_to_when_there_is_ro
     rate[0] = 40.0
     world.run(600)
     assert len(world.moves) == 1, "not so soon after the last move"
-    world.run(COOL_DOWN_SECONDS)
+    world.run(AGAIN_SECONDS)
     assert [name for _, name in world.moves] == ["dear", "cheap"]
 
 
@@ -172,7 +173,7 @@ def test_never_a_costlier_pool_than_another_that_is_feasible(here_cost, others, 
     elif infeasible_here:
         assert not feasible
     else:
-        assert all(cost >= (1.0 - MIN_SAVINGS) * here_cost for cost in feasible)
+        assert all(cost >= (1.0 - CLEAR) * here_cost for cost in feasible)
 
 
 @given(prices, prices)

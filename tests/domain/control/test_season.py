@@ -6,7 +6,8 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from throughline.domain.control.estimate.season import BIN_SECONDS, BINS_KEPT, Season, expected, observe, period_bins
+from throughline.domain.control.estimate.season import BINS_KEPT, Season, expected, observe, period_bins
+from throughline.domain.control.tuning import BIN_SECONDS
 
 INTERVAL_SECONDS = 10.0
 

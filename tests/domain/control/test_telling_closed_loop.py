@@ -5,16 +5,10 @@ from closed_loop_world import ClosedLoopWorld, HostWorld, Server
 from test_closed_loop import CLIENTS, share_of_the_best, spec
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.estimate import closed_loop
-from throughline.domain.control.estimate.closed_loop import (
-    CLOSED_LOOP_SAMPLES,
-    ClosedLoop,
-    Load,
-    responded,
-    slowed,
-    update,
-)
+from throughline.domain.control.estimate.closed_loop import ClosedLoop, Load, responded, slowed, update
 from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.observe.demand import Demand
+from throughline.domain.control.tuning import SAMPLES
 
 BEFORE = Load(100.0, "1/0×1", 1, 63.0, 370.0)
 
@@ -86,7 +80,7 @@ def test_a_neighbour_makes_no_closed_loop_clients_of_arrivals_however_long_it_st
 def test_more_clients_on_a_server_that_gives_all_it_can_are_told():
     most = 1e6 * 64 / (4_000 + 200 * 64)
     few = looks(ClosedLoop(), 40.0, 0.99 * most, 4, 0.0)
-    assert looks(few, 512.0, 0.995 * most, CLOSED_LOOP_SAMPLES, 60.0).sure
+    assert looks(few, 512.0, 0.995 * most, SAMPLES, 60.0).sure
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import structlog
 
 from throughline.api.base import ConditionStatus
 from throughline.domain.conditions import ACCEPTED, workload_conditions
-from throughline.domain.control.loop import REQUEUE_SECONDS
+from throughline.domain.control.tuning import SAMPLE_INTERVAL_SECONDS
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.manifests import deployment_name, replicas_patch
 from throughline.domain.placement import Refusal
@@ -92,7 +92,7 @@ class ServiceReconciler:
             delay = min(delay, SOON_SECONDS)  # the next pass is on that pool
         if _loading(seen.view):
             delay = min(delay, LOADING_SECONDS)
-        elif not seen.view.serving and delay >= min(tuning.decision_interval, REQUEUE_SECONDS):
+        elif not seen.view.serving and delay >= min(tuning.decision_interval, SAMPLE_INTERVAL_SECONDS):
             delay = max(delay, NOTHING_SERVES_SECONDS)  # pods wake it when they come
         updates = [
             *workload_conditions(replace(seen.view, replicas=replicas), refusal, storage_missing=seen.storage_missing),

@@ -34,7 +34,7 @@ def reasons(world):
 def test_replicas_that_serve_stay_whatever_the_pool_is_said_to_hold(said):
     """K1: all nodes cordoned, counted as no room at all."""
     world = serving(9.0)
-    world.run(300)
+    world.run(900)
     before = world.replicas
     assert before >= 4
     world.pool_replicas, world.closed = said, CLOSED
@@ -99,7 +99,7 @@ def test_nobody_is_moved_because_the_nodes_report_less_than_the_pods_hold(said):
     def run(report):
         world = Pools([pool("cheap", 1), pool("dear", 3)], 20.0, speeds={"cheap": speed, "dear": speed})
         world.spec = world.spec.model_copy(update={"batching": fixed})
-        world.run(600)
+        world.run(1200)
         before = world.replicas
         world.pools["cheap"] = dataclasses.replace(world.pools["cheap"], **report)
         world.run(400)

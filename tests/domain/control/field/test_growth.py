@@ -9,8 +9,9 @@ from throughline.api.status import Trial
 from throughline.domain.control.act import scaling
 from throughline.domain.control.act.batch_step import BatchStep
 from throughline.domain.control.act.growth import blocked_by, futile, judged, ordered
-from throughline.domain.control.act.state import PAUSE_SECONDS, Growth
+from throughline.domain.control.act.state import Growth
 from throughline.domain.control.estimate.forecast import Forecast
+from throughline.domain.control.tuning import AGAIN_SECONDS
 from throughline.domain.times import rfc3339
 from views import NOW, PROBLEM, UNBATCHED, context_of, metrics, pod, view
 from world import World, linear
@@ -63,7 +64,7 @@ def test_a_replica_that_does_not_help_is_given_back_and_tried_again_after_a_grow
     assert "served" in next(d.message for d in world.status.decisions if d.reason == "ExcessCapacity")
     grown = [d for d in world.status.decisions if d.reason == "DemandAboveCapacity"]
     assert len(grown) <= 3
-    assert orders[-1] - orders[0] >= PAUSE_SECONDS or len(grown) == 1
+    assert orders[-1] - orders[0] >= AGAIN_SECONDS or len(grown) == 1
 
 
 def test_batches_come_first_and_are_judged_before_a_replica_is_added():
@@ -194,7 +195,7 @@ def test_what_did_not_help_is_given_back_until_the_pause_is_over():
     assert futile(ctx, 2) == last
     assert futile(ctx, 1) is None  # it is gone already
     assert "2 replicas served 60/s, and 1 100/s before" in blocked_by(ctx, None)
-    assert ordered(ctx, last, 1).pause_seconds == 2 * PAUSE_SECONDS
+    assert ordered(ctx, last, 1).pause_seconds == 2 * AGAIN_SECONDS
     over = last._replace(retry_seconds=NOW - 1.0)
     later = on_two(60.0, growth=over)
     assert futile(later, 2) is None

@@ -8,7 +8,7 @@ import pytest
 from closed_loop_world import ClosedLoopWorld, Server
 from throughline.domain.control.estimate.service_time import ServiceTimeEstimator, observe
 from throughline.domain.control.estimate.service_time_fit import estimate
-from throughline.domain.control.estimate.speed import LASTING_SECONDS
+from throughline.domain.control.tuning import LASTING_SECONDS
 from views import batch_pod
 from world import World, linear
 

@@ -6,7 +6,7 @@ import pytest
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.model.queueing import capacity_per_second
 from throughline.domain.control.model.service_time_model import ServiceTimeModel
-from throughline.domain.control.predict.outcome import SLO_HEADROOM
+from throughline.domain.control.tuning import SLO_HEADROOM
 from world import World, linear
 
 ALPHA_MS, BETA_MS, SLO_MS = 200, 10, 5000

@@ -6,7 +6,7 @@ arrivals, forecasts and updates the bias by the same functions; where everything
 rounding, that pass would solve the same problem again, so its decision is given again. Anything else is for a full
 pass, at once: another spec, status, pod or setting; a queue, latency near its limit, a jump, replicas too many or too
 few; executions that take longer or shorter than estimated. The counters are cumulative, so the next full pass, after
-`WHOLE_SECONDS` at the latest, learns all that came meanwhile.
+`MEMORY_SECONDS` at the latest, learns all that came meanwhile.
 """
 
 from __future__ import annotations
@@ -20,25 +20,28 @@ from throughline.api.batching import BatchingMode
 from throughline.api.scaling import ScalingMode
 from throughline.domain.control.act import scaling
 from throughline.domain.control.act.state import needed_since
-from throughline.domain.control.estimate.arrivals import (
-    SAMPLE_INTERVAL_SECONDS,
-    arrived,
-    forecast_demand,
-    with_sample,
-)
+from throughline.domain.control.estimate.arrivals import arrived, forecast_demand, with_sample
 from throughline.domain.control.estimate.bias import tells_of_bias, update_bias
 from throughline.domain.control.estimate.budget import spend
 from throughline.domain.control.estimate.closed_loop import is_closed_loop
 from throughline.domain.control.estimate.estimates import smoothed
 from throughline.domain.control.estimate.forecast import dispersion
 from throughline.domain.control.estimate.learned import bias_is_kept
-from throughline.domain.control.estimate.quantise import DEMAND_GRID, IN_FLIGHT_GRID, quantised
+from throughline.domain.control.estimate.quantise import quantised
 from throughline.domain.control.explain.slo import slo_status
 from throughline.domain.control.observe.counters import Counted, Seen, Since, queued_since
-from throughline.domain.control.observe.demand import MIN_JUDGED_SECONDS, measure
-from throughline.domain.control.observe.observation import MIN_SAMPLE_SECONDS, queue, sampled_seconds
-from throughline.domain.control.predict.problem import SPREAD_GRID
+from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.observe.observation import queue, sampled_seconds
 from throughline.domain.control.state import Stable
+from throughline.domain.control.tuning import (
+    CLEAR,
+    MEMORY_SECONDS,
+    MIN_SAMPLE_SECONDS,
+    NOISE,
+    SAME,
+    SAMPLE_INTERVAL_SECONDS,
+    SETTLED_SECONDS,
+)
 from throughline.domain.times import unix_seconds
 
 if TYPE_CHECKING:
@@ -54,12 +57,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.state import ControllerState
     from throughline.domain.decision import Decision
     from throughline.domain.observed import PodView, ServiceView
-
-# After so long a full pass is due, whatever was seen.
-WHOLE_SECONDS = 180.0
-# Executions that took so much more or less than was learned are for a full pass at once; chance, which is more the
-# fewer there were, is left to the next.
-COST_DIFFERS = 0.1
 
 
 def stable(ctx: Context, acted: Acted, decision: Decision) -> Stable | None:
@@ -90,7 +87,7 @@ def stable(ctx: Context, acted: Acted, decision: Decision) -> Stable | None:
         or len(ctx.serving) != view.replicas
         or view.replicas > seen.max_replicas
         or any(p.terminating for p in view.pods)  # they serve a part that is not counted
-        or any(p.metrics is None or p.ready_seconds < MIN_JUDGED_SECONDS for p in ctx.serving)
+        or any(p.metrics is None or p.ready_seconds < SETTLED_SECONDS for p in ctx.serving)
     )
     if moving or not _calm(demand, ctx.slo_us):
         return None
@@ -118,11 +115,11 @@ def stable(ctx: Context, acted: Acted, decision: Decision) -> Stable | None:
 
 
 def _due(view: ServiceView) -> float:
-    """When the next full pass is due. Each service has its own second of every `WHOLE_SECONDS`, by its name: those of
+    """When the next full pass is due. Each service has its own second of every `MEMORY_SECONDS`, by its name: those of
     many services that began together would else come together, and one sample in six take twice as long as the others.
     """
-    own = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * WHOLE_SECONDS
-    return view.now_seconds + WHOLE_SECONDS - (view.now_seconds - own) % WHOLE_SECONDS
+    own = zlib.crc32(f"{view.namespace}/{view.name}".encode()) / 2**32 * MEMORY_SECONDS
+    return view.now_seconds + MEMORY_SECONDS - (view.now_seconds - own) % MEMORY_SECONDS
 
 
 def fast_path(view: ServiceView, state: ControllerState) -> tuple[Decision, ControllerState] | None:
@@ -228,7 +225,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
     reported = True
     for pod, uid in zip(serving, stable.pods, strict=True):
         metrics = pod.metrics
-        if pod.uid != uid or pod.settings != settings or metrics is None or pod.ready_seconds < MIN_JUDGED_SECONDS:
+        if pod.uid != uid or pod.settings != settings or metrics is None or pod.ready_seconds < SETTLED_SECONDS:
             return nothing
         rate = metrics.success_rate
         total += rate
@@ -260,7 +257,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
         queued += more or 0
         seen[uid] = Seen(settings, rows, now_seconds, pod.queue)
     compute_us = compute_ns / 1000
-    chance = COST_DIFFERS + 1.0 / max(1, executions) ** 0.5
+    chance = SAME + 1.0 / max(1, executions) ** 0.5
     if asked <= 0 or abs(compute_us - expected_us) > chance * expected_us:
         return nothing
     share = asked / total
@@ -270,7 +267,7 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
 def _same_load(stable: Stable, demand: Demand, in_flight: float | None) -> bool:
     """Whether as much is in flight as in the full pass, from clients of the same kind."""
     known = stable.problem.in_flight_per_replica
-    return quantised(max(1.0, in_flight or 1.0), IN_FLIGHT_GRID, known) == known and not is_closed_loop(
+    return quantised(max(1.0, in_flight or 1.0), CLEAR, known) == known and not is_closed_loop(
         demand, stable.problem.curve, stable.settings, stable.replicas
     )
 
@@ -296,7 +293,7 @@ def _bias(
     same = (
         rounded.keys() == {own.settings for own in after.own}
         and all(quantised(after.of(s), before=known) == known for s, known in problem.biases)
-        and all(quantised(after.spread_of(s), SPREAD_GRID, known) == known for s, known in problem.spreads)
+        and all(quantised(after.spread_of(s), CLEAR, known) == known for s, known in problem.spreads)
         and quantised(after.of_untried(settings), before=problem.default_bias) == problem.default_bias
         and bias_is_kept(stable.decision.control.service_time, after.of(settings))
     )
@@ -325,6 +322,6 @@ def _target_demand(
         scaling=False,
         budget=budget,
     )
-    if not stable.demand[0] <= quantised(wanted, DEMAND_GRID, problem.demand_per_second) <= stable.demand[1]:
+    if not stable.demand[0] <= quantised(wanted, NOISE, problem.demand_per_second) <= stable.demand[1]:
         return None
-    return wanted if scaling.needs(stable.capacity_per_second, wanted, scaling.UP_MARGIN) <= stable.replicas else None
+    return wanted if scaling.needs(stable.capacity_per_second, wanted, 1.0) <= stable.replicas else None

@@ -18,6 +18,7 @@ from throughline.domain.control.observe.observation import observe
 from throughline.domain.control.optimise import proposal
 from throughline.domain.control.predict.problem import problem
 from throughline.domain.control.state import ControllerState
+from throughline.domain.control.tuning import SAMPLE_INTERVAL_SECONDS
 from throughline.domain.decision import Decision
 from throughline.domain.records import record
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from throughline.api.status import DecisionRecord
     from throughline.domain.control.act.act import Acted
     from throughline.domain.observed import ServiceView
-
-BUSY_REQUEUE_SECONDS = 5.0
-REQUEUE_SECONDS = 10.0
 
 
 def build_context(view: ServiceView, state: ControllerState) -> Context:
@@ -84,7 +82,7 @@ def _explained(ctx: Context, acted: Acted) -> Decision:
         pool=acted.move.pool,
         recommended_replicas=scale.recommended,
         recommended_settings=batching.advised(ctx, batch),
-        requeue_seconds=BUSY_REQUEUE_SECONDS if active else REQUEUE_SECONDS,
+        requeue_seconds=SAMPLE_INTERVAL_SECONDS / 2 if active else SAMPLE_INTERVAL_SECONDS,
     )
 
 

@@ -12,7 +12,15 @@ from throughline.domain.control.act.growth import awaited, overflows
 from throughline.domain.control.act.rollout import advance
 from throughline.domain.control.act.texts import alternative, inputs_text, predicted_text
 from throughline.domain.control.optimise.blocked import Blocked, block_text, current
-from throughline.domain.control.optimise.proposal import MIN_IMPROVEMENT, propose
+from throughline.domain.control.optimise.proposal import propose
+from throughline.domain.control.tuning import (
+    CLEAR,
+    FREE_URGENT_CHANGES,
+    HOUR_SECONDS,
+    LOAD_SHARE,
+    SAMPLE_INTERVAL_SECONDS,
+    SETTLED_SECONDS,
+)
 from throughline.domain.formatting import count, number, plain
 from throughline.domain.records import record, settings_text
 from throughline.domain.times import rfc3339, unix_seconds
@@ -26,16 +34,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.optimise.exploration import ProposedChange
     from throughline.domain.control.predict.outcome import Candidate, Problem
 
-# A change that is not urgent waits so long after the one before, twice as long after each further one of the last hour:
-# where two settings are as good as each other, noise would move the service between them endlessly.
-COOL_DOWN_SECONDS = 60.0
-CHANGES_SECONDS = 3600.0
-FREE_URGENT_CHANGES = 4
-PREEMPT_SECONDS = 9.0
-# Where a load costs much, no change is made for so long after a rollback, so that there is no second one.
-ROLLBACK_SECONDS = 3600.0
-# And a change that is not urgent, only where loads take no larger share of the time than this.
-LOAD_SHARE = 0.1
 BETTER = "BetterSettings"  # reason of the record of better settings
 
 
@@ -67,8 +65,8 @@ def alternatives(
 
 def _pause_seconds(changes: Sequence[float], now_seconds: float, *, free: int) -> float:
     """Twice as long for each change of the last hour beyond the first `free`."""
-    recent = sum(at > now_seconds - CHANGES_SECONDS for at in changes)
-    return min(CHANGES_SECONDS, COOL_DOWN_SECONDS * 2.0 ** max(0, recent - free))
+    recent = sum(at > now_seconds - HOUR_SECONDS for at in changes)
+    return min(HOUR_SECONDS, SETTLED_SECONDS * 2.0 ** max(0, recent - free))
 
 
 def _cool_down_seconds(ctx: Context, *, free: int) -> float:
@@ -105,7 +103,7 @@ def _unmeasured(ctx: Context, problem: Problem) -> str:
 
 def _blocked_by(ctx: Context, demand: Demand) -> str:
     """Why no change may be started now, whatever is better; empty: it may."""
-    if ctx.estimates.costly and ctx.seconds_since(ctx.control.last_rollback) < ROLLBACK_SECONDS:
+    if ctx.estimates.costly and ctx.seconds_since(ctx.control.last_rollback) < HOUR_SECONDS:
         cost = f"{ctx.estimates.load_seconds:.0f} s"
         return f"each load costs about {cost}, and settings were rolled back less than an hour ago"
     if awaited(ctx) and not demand.unloaded:  # replicas that get no load may never be judged
@@ -146,9 +144,9 @@ def _choose(ctx: Context, rejected: tuple[RejectedSettings, ...], *, pause_secon
     # Better settings are free, the replicas they save are not: no cool-down while the demand asks for more of those.
     urgent = ctx.estimates.slo_violated or not current.feasible or current.replicas > (view.replicas or 0)
     large = problem.closed_loop and not ctx.estimates.costly
-    if pause_seconds is None and large and best.closed_per_second >= MIN_IMPROVEMENT * current.closed_per_second:
+    if pause_seconds is None and large and best.closed_per_second >= (1.0 + CLEAR) * current.closed_per_second:
         pause_seconds = max(
-            ctx.observation.observe_seconds, COOL_DOWN_SECONDS
+            ctx.observation.observe_seconds, SETTLED_SECONDS
         )  # that much is no noise, and it will be measured
     if pause_seconds is None:
         pause_seconds = _cool_down_seconds(ctx, free=FREE_URGENT_CHANGES if urgent or proposed.one_more_instance else 1)
@@ -186,9 +184,9 @@ def _preempt(ctx: Context, trial: Trial, rejected: tuple[RejectedSettings, ...])
     if ctx.estimates.costly:
         return None
     learned = ctx.estimates.learned is not None and ctx.estimates.learned.largest_batch > 1
-    if not (ctx.estimates.slo_violated and learned and ctx.seconds_since(trial.started) >= PREEMPT_SECONDS):
+    if not (ctx.estimates.slo_violated and learned and ctx.seconds_since(trial.started) >= SAMPLE_INTERVAL_SECONDS):
         return None
-    step = _choose(ctx, rejected, pause_seconds=PREEMPT_SECONDS)
+    step = _choose(ctx, rejected, pause_seconds=SAMPLE_INTERVAL_SECONDS)
     return step if step.changed else None
 
 

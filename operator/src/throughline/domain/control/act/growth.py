@@ -10,8 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.act.state import PAUSE_SECONDS, Growth
+from throughline.domain.control.act.state import Growth
 from throughline.domain.control.model.queueing import saturation_per_second
+from throughline.domain.control.tuning import (
+    AGAIN_SECONDS,
+    CLEAR,
+    HOUR_SECONDS,
+    SAME,
+    SAMPLE_INTERVAL_SECONDS,
+    STATIONARY,
+)
 from throughline.domain.formatting import count, rate
 from throughline.domain.times import unix_seconds
 
@@ -19,20 +27,6 @@ if TYPE_CHECKING:
     from throughline.api.status import Trial
     from throughline.domain.control.act.context import Context
     from throughline.domain.control.observe.demand import Demand
-
-# What is served must rise by a quarter of the share by which the replicas did, and by no more than this share.
-GAIN_PER_REPLICA = 0.25
-MOST_GAIN = 0.1
-# Or mean latency must fall below this share of what it was.
-FASTER = 0.8
-# So much more in flight is of more closed-loop clients, or of a queue of open-loop arrivals; less is noise.
-MORE_IN_FLIGHT = 0.25
-# A queue that grows by this share of what is served is of open-loop arrivals; closed-loop clients wait for answers.
-OVERFLOW = 0.05
-# What a change of settings does to the rate of closed-loop clients shows within this time; what rises later is demand.
-SHOWN_SECONDS = 20.0
-# Twice as long after each further time, up to this.
-MAX_PAUSE_SECONDS = 24 * 3600.0
 
 
 def pressed(ctx: Context) -> bool:
@@ -50,7 +44,7 @@ def awaited(ctx: Context) -> bool:
 
 def overflows(demand: Demand) -> bool:
     """Whether more arrives than is served, which only open-loop arrivals do for long."""
-    return demand.arrivals_per_second > (1.0 + OVERFLOW) * demand.served_per_second
+    return demand.arrivals_per_second > (1.0 + STATIONARY) * demand.served_per_second
 
 
 def _served(ctx: Context, demand: Demand) -> float:
@@ -64,7 +58,7 @@ def _served(ctx: Context, demand: Demand) -> float:
 
 
 def _more_in_flight(demand: Demand, before: float) -> bool:
-    return demand.in_flight > (1.0 + MORE_IN_FLIGHT) * before
+    return demand.in_flight > (1.0 + CLEAR) * before
 
 
 def _rises(ctx: Context) -> bool:
@@ -75,11 +69,11 @@ def _rises(ctx: Context) -> bool:
     if ctx.control.last_batch_change is None or not samples:
         return False
     changed, newest = unix_seconds(ctx.control.last_batch_change), samples[-1]
-    shown = changed + SHOWN_SECONDS
+    shown = changed + 2 * SAMPLE_INTERVAL_SECONDS
     early = [sample.per_second for sample in samples if changed < sample.at_seconds <= shown]
     if not early or newest.at_seconds - newest.seconds < shown:
         return False
-    return newest.per_second > (1.0 + MORE_IN_FLIGHT) * max(early)
+    return newest.per_second > (1.0 + CLEAR) * max(early)
 
 
 def ordered(ctx: Context, before: Growth | None, replicas: int) -> Growth | None:
@@ -91,9 +85,9 @@ def ordered(ctx: Context, before: Growth | None, replicas: int) -> Growth | None
         return before  # they are judged with those that follow
     if demand is None or not pressed(ctx):
         return None
-    pause = PAUSE_SECONDS
+    pause = AGAIN_SECONDS
     if before is not None:
-        pause = min(MAX_PAUSE_SECONDS, 2.0 * before.pause_seconds)
+        pause = min(24 * HOUR_SECONDS, 2.0 * before.pause_seconds)
     return Growth(replicas, _served(ctx, demand), demand.in_flight, demand.mean_us, pause_seconds=pause)
 
 
@@ -104,7 +98,7 @@ def _judge(ctx: Context, demand: Demand, growth: Growth) -> Growth | None:
     if growth.futile:
         return growth
     replicas, serving = ctx.view.replicas or 0, len(ctx.serving)
-    gain = min(MOST_GAIN, GAIN_PER_REPLICA * (replicas / growth.replicas - 1.0))
+    gain = min(SAME, CLEAR * (replicas / growth.replicas - 1.0))
     arrivals = demand.arrivals_per_second if ctx.estimates.forecast is None else ctx.estimates.forecast.now
     if max(arrivals, demand.served_per_second) >= (1.0 + gain) * growth.served_per_second:
         return None  # they help, or do not serve yet, and more arrives by itself
@@ -115,8 +109,10 @@ def _judge(ctx: Context, demand: Demand, growth: Growth) -> Growth | None:
     unused = serving <= growth.replicas or demand.unloaded or demand.failing or demand.faulty_pods
     if unused or ctx.now - growth.serving[1] < ctx.observation.observe_seconds:
         return growth
-    faster = demand.mean_us is not None and growth.mean_us is not None and demand.mean_us <= FASTER * growth.mean_us
-    drains = demand.arrivals_per_second < (1.0 - OVERFLOW) * demand.served_per_second  # what waits at the old pods
+    faster = (
+        demand.mean_us is not None and growth.mean_us is not None and demand.mean_us <= (1.0 - CLEAR) * growth.mean_us
+    )
+    drains = demand.arrivals_per_second < (1.0 - STATIONARY) * demand.served_per_second  # what waits at the old pods
     if faster or drains or not pressed(ctx):
         return None
     found = (

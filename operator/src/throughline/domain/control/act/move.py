@@ -19,6 +19,7 @@ from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.observe.observation import price_of
 from throughline.domain.control.optimise.choose import candidates, choose, search
 from throughline.domain.control.predict.outcome import Problem, evaluate
+from throughline.domain.control.tuning import AGAIN_SECONDS, CLEAR, LASTING_SECONDS, SAME, SETTLED_SECONDS
 from throughline.domain.formatting import count, money
 from throughline.domain.records import record
 
@@ -31,18 +32,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.act.scaling import ScaleStep
     from throughline.domain.control.predict.outcome import Candidate
     from throughline.domain.observed import PoolView
-
-# A move loads the model on other hardware, so it must save more than this share of the cost at the peak demand of this
-# long; and for all this time without a break.
-MIN_SAVINGS = 0.2
-PEAK_SECONDS = 600.0
-SAVING_SECONDS = 300.0
-COOL_DOWN_SECONDS = 1800.0
-# A pool that cannot meet the SLO is left sooner.
-INFEASIBLE_SECONDS = 60.0
-INFEASIBLE_COOL_DOWN_SECONDS = 300.0
-# The target pool must carry so many times the demand, or the first burst would fill it.
-HEADROOM = 1.1
 
 
 class PoolCandidate(NamedTuple):
@@ -80,7 +69,7 @@ def cheapest(here: PoolCandidate, others: Sequence[PoolCandidate], *, infeasible
     target = min((p for p in others if p.feasible), key=lambda p: p.best.cost_per_hour, default=None)
     if target is None or infeasible_here:
         return target
-    return target if target.best.cost_per_hour < (1.0 - MIN_SAVINGS) * here.best.cost_per_hour else None
+    return target if target.best.cost_per_hour < (1.0 - CLEAR) * here.best.cost_per_hour else None
 
 
 def _pool_candidate(ctx: Context, problem: Problem, pool: PoolView, known: ServiceTime | None) -> PoolCandidate:
@@ -136,17 +125,17 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> MoveStep:
     here = _pool_candidate(ctx, now, view.pool, None)
     infeasible = not here.feasible
     if infeasible:
-        with_headroom = now._replace(demand_per_second=HEADROOM * now.demand_per_second)
+        with_headroom = now._replace(demand_per_second=(1.0 + SAME) * now.demand_per_second)
     elif ctx.estimates.slo_violated:
         return MoveStep()  # something else is wrong, and may be on another pool, too
     else:
-        since = ctx.now - PEAK_SECONDS
+        since = ctx.now - LASTING_SECONDS
         peak = max(
             (sample.per_second for sample in ctx.estimates.state.samples if sample.at_seconds > since), default=0.0
         )
         now = now._replace(demand_per_second=max(peak, now.demand_per_second))
         here = _pool_candidate(ctx, now, view.pool, None)
-        with_headroom = now._replace(demand_per_second=HEADROOM * now.demand_per_second)
+        with_headroom = now._replace(demand_per_second=(1.0 + SAME) * now.demand_per_second)
     # What it needs with headroom must fit; the cost is that of the demand itself.
     feasible = {p.name for p in others if _pool_candidate(ctx, with_headroom, p, learned.get(p.name)).feasible}
     pool_candidates = [_pool_candidate(ctx, now, p, learned.get(p.name)) for p in others]
@@ -157,9 +146,7 @@ def step(ctx: Context, batch: BatchStep, scale: ScaleStep) -> MoveStep:
     pending = ctx.state.pending_move
     if pending is None or pending[0] != name:
         pending = (name, ctx.now)
-    lasts, pause = (
-        (INFEASIBLE_SECONDS, INFEASIBLE_COOL_DOWN_SECONDS) if infeasible else (SAVING_SECONDS, COOL_DOWN_SECONDS)
-    )
+    lasts, pause = (SETTLED_SECONDS, LASTING_SECONDS) if infeasible else (LASTING_SECONDS, AGAIN_SECONDS)
     if ctx.now - pending[1] < lasts or ctx.seconds_since(ctx.control.last_move) < pause:
         return MoveStep(pending_move=pending)
     return MoveStep(name, None, (_record(ctx, here, target, pool_candidates, infeasible=infeasible),))

@@ -13,6 +13,7 @@ from throughline.api.status import MAX_REPAIRS, Action, Repair
 from throughline.domain.control.act.texts import inputs_text
 from throughline.domain.control.observe import failures
 from throughline.domain.control.optimise.memory import memory_allows
+from throughline.domain.control.tuning import AGAIN_SECONDS, RESPONSE_SECONDS, SETTLED_SECONDS
 from throughline.domain.formatting import portion
 from throughline.domain.records import record
 from throughline.domain.times import rfc3339, unix_seconds
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from throughline.api.status import DecisionRecord
     from throughline.domain.control.act.batch_step import BatchStep
     from throughline.domain.control.act.context import Context
-
-# One pod is repaired once in this time, and of a service one pod at a time: until the last repair can be judged.
-REPAIR_SECONDS = 1800.0
-BETWEEN_SECONDS = 120.0
-# A repair that was written down is carried out within this time, or not at all.
-CARRY_OUT_SECONDS = 60.0
-# A pod that has just come has another reason to fail: its first requests.
-SETTLED_SECONDS = 60.0
 
 
 class RepairStep(NamedTuple):
@@ -43,12 +36,12 @@ class RepairStep(NamedTuple):
 
 def step(ctx: Context, batch: BatchStep) -> RepairStep:
     """The repairs of this pass."""
-    known = tuple(r for r in ctx.control.repairs if ctx.seconds_since(r.started) < REPAIR_SECONDS)
+    known = tuple(r for r in ctx.control.repairs if ctx.seconds_since(r.started) < AGAIN_SECONDS)
     uids = {p.name: p.uid for p in ctx.serving}
     reloads = {
         uids[r.pod]: r.started
         for r in ctx.view.status.control.repairs
-        if r.pod in uids and ctx.seconds_since(r.started) < CARRY_OUT_SECONDS
+        if r.pod in uids and ctx.seconds_since(r.started) < SETTLED_SECONDS
     }
     pod = _due(ctx, batch, known)
     if pod is None:
@@ -75,7 +68,7 @@ def _due(ctx: Context, batch: BatchStep, known: tuple[Repair, ...]) -> str | Non
         return None
     if not failures.one_sided(demand.faulty_pods, ctx.serving) and len(ctx.serving) > 1:
         return None  # all of them fail: that is the model's or the clients' fault, and loading it again changes nothing
-    if any(ctx.seconds_since(r.started) < BETWEEN_SECONDS for r in known) or not memory_allows(
+    if any(ctx.seconds_since(r.started) < RESPONSE_SECONDS for r in known) or not memory_allows(
         ctx.observation, ctx.settings, whole=True
     ):
         return None

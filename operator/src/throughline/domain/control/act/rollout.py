@@ -11,8 +11,9 @@ from throughline.domain.control.act.batch_step import BatchStep
 from throughline.domain.control.act.growth import overflows
 from throughline.domain.control.act.texts import inputs_text
 from throughline.domain.control.act.watch import Outcome, Verdict, judge
-from throughline.domain.control.observe.demand import STATIONARY_SHARE, measure
+from throughline.domain.control.observe.demand import measure
 from throughline.domain.control.optimise.blocked import blocked
+from throughline.domain.control.tuning import AGAIN_SECONDS, STATIONARY
 from throughline.domain.records import record, settings_text
 from throughline.domain.times import rfc3339
 
@@ -20,16 +21,13 @@ if TYPE_CHECKING:
     from throughline.api.status import DecisionRecord, RejectedSettings, Trial
     from throughline.domain.control.act.context import Context
 
-# Settings that were worse are not chosen again for so long.
-BLOCKED_SECONDS = 1800.0
-
 
 def _backlog(ctx: Context) -> bool:
     """Whether the servers work off what came while a load kept them from it: its latency tells nothing of settings."""
     demand = ctx.demand
     return (
         ctx.estimates.costly and demand is not None and demand.overloaded
-        and demand.arrivals_per_second < (1.0 - STATIONARY_SHARE) * demand.served_per_second
+        and demand.arrivals_per_second < (1.0 - STATIONARY) * demand.served_per_second
     )  # fmt: skip
 
 
@@ -96,7 +94,7 @@ def _with_verdict(
     """The blocked settings with those that are rolled back. Where requests failed because batches are larger, still
     larger ones would fail, too; where no proof is possible, this block holds for the revision.
     """
-    until = rfc3339(ctx.now + BLOCKED_SECONDS)
+    until = rfc3339(ctx.now + AGAIN_SECONDS)
     if not verdict.failing or trial.settings.max_batch_size <= trial.previous.max_batch_size:
         return blocked(rejected, trial.settings, BlockedBy.WORSE, verdict.message, until)
     settings = BatchSettings(max_batch_size=trial.settings.max_batch_size)

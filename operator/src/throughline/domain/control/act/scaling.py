@@ -11,13 +11,18 @@ from throughline.api.status import Action
 from throughline.domain.control.act import growth
 from throughline.domain.control.act.state import ScaleDownFloor
 from throughline.domain.control.act.texts import inputs_text, predicted_text, target_demand
-from throughline.domain.control.estimate.warmup import MAX_WARM_UP_SECONDS
-from throughline.domain.control.model.queueing import (
-    closed_loop_per_second,
-    p99_us,
-    saturation_per_second,
+from throughline.domain.control.model.queueing import closed_loop_per_second, p99_us, saturation_per_second
+from throughline.domain.control.predict.outcome import answers_clients, evaluate
+from throughline.domain.control.tuning import (
+    CLEAR,
+    HOUR_SECONDS,
+    MAX_STEP,
+    MAX_WARM_UP_SECONDS,
+    NOISE,
+    RESPONSE_SECONDS,
+    SAME,
+    STEP_FACTOR,
 )
-from throughline.domain.control.predict.outcome import DEMAND_HEADROOM, answers_clients, evaluate
 from throughline.domain.formatting import count, rate
 from throughline.domain.records import record
 
@@ -26,31 +31,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.act.batch_step import BatchStep
     from throughline.domain.control.act.context import Context
     from throughline.domain.control.act.state import ActState
-
-# The dead band around the demand that is provided for, which has its own margin for growth and chance: replicas are
-# added when they carry less than the first share of it, and removed only to a count that carries the second.
-UP_MARGIN = 0.99
-DOWN_MARGIN = 1.01
-# Where no setting meets the SLO, more replicas only stop the queue from growing.
-INFEASIBLE_UTILIZATION = 0.8
-# Below this utilization, replicas are added only where they are predicted to bring p99 below this share of what it is.
-HELPED_UTILIZATION = 0.6
-# And never where next to none waits.
-IDLE_UTILIZATION = 0.2
-HELPED_SHARE = 0.8
-# Replicas that had to come back so soon after they were removed, while the demand was the same within this share, stay
-# for this time, and twice as long each further time.
-FLAP_WINDOW_SECONDS = 7200.0
-SAME_DEMAND = 0.06
-FLOOR_SECONDS = 7200.0
-MAX_FLOOR_SECONDS = 24 * 3600.0
-# Replicas that carry all but this share of what is needed may be enough after all: noise of the demand and of the
-# measured bias is as much. It must last so long.
-TOLERATED_SHORTFALL = 0.05
-TOLERATED_SHORTFALL_SECONDS = 120.0
-# One step multiplies the count by at most the first, or adds at most the second.
-MAX_FACTOR = 4
-MAX_STEP = 8
 
 
 class ScaleStep(NamedTuple):
@@ -72,7 +52,7 @@ def capacity(ctx: Context, batch: BatchStep) -> float:
     found = ctx.problem.capacity_per_second(batch.settings)
     if found > 0:
         return found
-    return INFEASIBLE_UTILIZATION * saturation_per_second(ctx.problem.curve, batch.settings)
+    return (1.0 - CLEAR) * saturation_per_second(ctx.problem.curve, batch.settings)
 
 
 def bounded(ctx: Context, replicas: int) -> int:
@@ -160,10 +140,10 @@ def _most(ctx: Context, current: int, carried: float) -> int:
     demand, problem, forecast = ctx.demand, ctx.problem, ctx.estimates.forecast
     if problem is not None and problem.closed_loop:
         return current + 1
-    most = max(MAX_FACTOR * current, current + MAX_STEP)
+    most = max(STEP_FACTOR * current, current + MAX_STEP)
     if demand is None or forecast is None or not (demand.saturated and demand.queue_stationary):
         return most
-    return min(most, max(current + 1, needs(carried, forecast.ahead, DEMAND_HEADROOM)))
+    return min(most, max(current + 1, needs(carried, forecast.ahead, 1.0 + NOISE)))
 
 
 def _answered(ctx: Context, batch: BatchStep) -> bool:
@@ -181,14 +161,14 @@ def enough(capacity_per_second: float, demand_per_second: float, least: int) -> 
     """Replicas that would do, and not fewer than `least`. What may run has no part in it: nothing is learned to be
     enough because more was not allowed.
     """
-    return max(needs(capacity_per_second, demand_per_second, DOWN_MARGIN), least)
+    return max(needs(capacity_per_second, demand_per_second, 1.0), least)
 
 
 def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tuple[int, int]:
     """(replicas to go up to, replicas that are enough) for what is to be provided for, where one carries that much."""
     if (useless := growth.futile(ctx, current)) is not None:
         return current, max(useless.replicas, ctx.min_replicas)
-    up = needs(carried, ctx.estimates.target_demand, UP_MARGIN)
+    up = needs(carried, ctx.estimates.target_demand, 1.0)
     if up > current and _answered(ctx, batch):
         return current, min(current, len(ctx.view.started))
     # A forecast of less is no reason to remove what is in use.
@@ -204,11 +184,10 @@ def _scale_up_reduces_latency(ctx: Context, batch: BatchStep, current: int, targ
     if problem is None:
         return True
     rates = [ctx.estimates.target_demand / n for n in (current, target)]
-    utilization = rates[0] / saturation_per_second(problem.curve, batch.settings)
-    if not IDLE_UTILIZATION < utilization < HELPED_UTILIZATION:
-        return utilization >= HELPED_UTILIZATION
+    if rates[0] >= 0.5 * saturation_per_second(problem.curve, batch.settings):
+        return True
     before, after = (p99_us(problem.curve, batch.settings, r, problem.dispersion) for r in rates)
-    return after < HELPED_SHARE * before
+    return after < (1.0 - CLEAR) * before
 
 
 def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
@@ -227,11 +206,9 @@ def _reactive(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
 def _flapped(state: ActState, now: float, wanted: float, target: int) -> ActState:
     """Set a scale-down floor when removed replicas are needed again without more demand."""
     down = state.last_down
-    if down is None or now - down[0] > FLAP_WINDOW_SECONDS or wanted > (1.0 + SAME_DEMAND) * down[2]:
+    if down is None or now - down[0] > HOUR_SECONDS or wanted > (1.0 + SAME) * down[2]:
         return state
-    wait = (
-        min(MAX_FLOOR_SECONDS, 2.0 * state.scale_down_floor.wait_seconds) if state.scale_down_floor else FLOOR_SECONDS
-    )
+    wait = min(24 * HOUR_SECONDS, 2.0 * state.scale_down_floor.wait_seconds) if state.scale_down_floor else HOUR_SECONDS
     return state._replace(
         scale_down_floor=ScaleDownFloor(min(target, down[1]), now + wait, wanted, wait), last_down=None
     )
@@ -240,7 +217,7 @@ def _flapped(state: ActState, now: float, wanted: float, target: int) -> ActStat
 def scale_down_floor(state: ActState, now: float, wanted: float) -> int:
     """Replicas that are not to be removed, as fewer were not enough."""
     floor = state.scale_down_floor
-    if floor is None or now > floor.until_seconds or wanted < (1.0 - SAME_DEMAND) * floor.demand_per_second:
+    if floor is None or now > floor.until_seconds or wanted < (1.0 - SAME) * floor.demand_per_second:
         return 1
     return floor.replicas
 
@@ -265,10 +242,10 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
             return _hold(ctx, current, told, reason)._replace(state=state)
         since = state.shortfall_since if state.shortfall_since is not None else ctx.now
         state = state._replace(shortfall_since=since)
-        little = not ctx.estimates.slo_violated and needs(carried, wanted, 1.0 - TOLERATED_SHORTFALL) <= current
-        if little and ctx.now - since < TOLERATED_SHORTFALL_SECONDS:
+        little = not ctx.estimates.slo_violated and needs(carried, wanted, 1.0 - NOISE) <= current
+        if little and ctx.now - since < RESPONSE_SECONDS:
             return _hold(ctx, current, told, "a little more is needed, as yet for a moment only")._replace(state=state)
-        target = bounded(ctx, min(needs(carried, wanted, DEMAND_HEADROOM), _most(ctx, current, carried)))
+        target = bounded(ctx, min(needs(carried, wanted, 1.0 + NOISE), _most(ctx, current, carried)))
         if target <= current:
             return _hold(ctx, current, told)._replace(state=state)
         if not _scale_up_reduces_latency(ctx, batch, current, target):

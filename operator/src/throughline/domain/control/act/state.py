@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.tuning import AGAIN_SECONDS
+
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
 
 CHANGES_KEPT = 16
-# Replicas that did not help are tried again after this time, and later each further time.
-PAUSE_SECONDS = 900.0
 
 
 class ScaleDownFloor(NamedTuple):
@@ -40,7 +40,7 @@ class Growth(NamedTuple):
     mean_us: float | None
     serving: tuple[int, float] = (0, 0.0)  # replicas that serve, and since when so many
     retry_seconds: float | None = None  # when replicas may be added again (Unix); None: not judged
-    pause_seconds: float = PAUSE_SECONDS
+    pause_seconds: float = AGAIN_SECONDS
     found: str = ""
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.api.status import Alternative
+from throughline.domain.control.tuning import NOISE
 from throughline.domain.formatting import count, duration, money, number, rate
 
 if TYPE_CHECKING:
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.model.service_time_model import ServiceTimeModel
     from throughline.domain.control.predict.outcome import Candidate
 
-# The demand is shown apart from what arrives where a backlog, or clients held back by latency, make it so much more.
-BACKLOG_SHOWN = 1.05
 CONTENTION_SHOWN = 0.005
 
 
@@ -27,7 +26,7 @@ def inputs_text(ctx: Context) -> str:
     demand = ctx.demand
     if demand is None:
         return ""
-    held_back = demand.wanted_per_second > BACKLOG_SHOWN * demand.arrivals_per_second
+    held_back = demand.wanted_per_second > (1.0 + NOISE) * demand.arrivals_per_second
     return "; ".join(
         (
             f"arriving {rate(demand.arrivals_per_second)}",

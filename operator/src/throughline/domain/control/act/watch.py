@@ -9,10 +9,21 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from throughline.api.status import BlockedBy
+from throughline.domain.control.model.queueing import TAIL
 from throughline.domain.control.observe.counters import Failed
-from throughline.domain.control.observe.failures import MIN_FAILED, beyond, one_sided
-from throughline.domain.control.observe.observation import SETTLE_SECONDS, SUMMARY_SECONDS
+from throughline.domain.control.observe.failures import beyond, one_sided
+from throughline.domain.control.observe.observation import SUMMARY_SECONDS
 from throughline.domain.control.optimise.blocked import block_text
+from throughline.domain.control.tuning import (
+    CLEAR,
+    FAILURE_SHARE,
+    LASTING_SECONDS,
+    MIN_COUNT,
+    NOISE,
+    SAME,
+    SETTLE_SECONDS,
+    SIGMAS,
+)
 from throughline.domain.formatting import duration, rate
 from throughline.domain.records import settings_text
 from throughline.domain.times import unix_seconds
@@ -23,26 +34,6 @@ if TYPE_CHECKING:
     from throughline.api.status import Trial
     from throughline.domain.control.observe.demand import Demand
     from throughline.domain.observed import PodView, ServiceView
-
-# A canary or change that cannot be judged for so long is given up.
-MAX_TRIAL_SECONDS = 600.0
-# A canary may be this much slower than its peers, or a service than it was; less is noise.
-TOLERATED_SLOWDOWN = 1.2
-# Latency below this share of the SLO is no reason to roll settings back, whatever it was before.
-COMFORTABLE_SHARE = 0.5
-# Failures above this share of requests, and above what there was before, are the settings' fault.
-FAILURE_SHARE = 0.001
-# So many more than before or on the peers, beyond chance, and the change ends at once.
-FAILING_SHARE = 0.01
-SIGMAS = 3.0
-# Growth of the load that explains a higher latency.
-LOAD_GROWTH = 1.1
-# Closed-loop clients ask for all that they get, so what they get judges the settings: as many clients, by this share,
-# must get all but this share of what they got; less of a loss is noise.
-SAME_CLIENTS = 0.1
-LESS = 0.02
-# On one pod of several it would be a part of that; pods that share a host may gain what their peers lose.
-LESS_BY_ONE = 0.05
 
 
 class Outcome(StrEnum):
@@ -87,14 +78,14 @@ def _failing(view: ServiceView, trial: Trial, since: Mapping[str, Failed]) -> Ve
     tried = [p for p in view.serving if trial.pod in (None, p.name) and p.settings == trial.settings]
     peers = [p.metrics for p in view.serving if p not in tried and p.metrics is not None]
     theirs = _share(sum(m.failure_rate for m in peers), sum(m.success_rate for m in peers))
-    usual = max(trial.baseline_failed_permille / 1000, theirs) + FAILING_SHARE
+    usual = max(trial.baseline_failed_permille / 1000, theirs) + TAIL
     live = [since[p.uid] for p in tried if p.uid in since]
     window = view.metrics_window_seconds
     measured = [Failed(m.failure_rate * window, m.success_rate * window, window) for p in tried if (m := p.metrics)]
     for counts in (live, measured):
         failed, answered = sum(c.failed for c in counts), sum(c.answered for c in counts)
         expected = usual * (failed + answered)
-        if failed >= MIN_FAILED and failed > expected + SIGMAS * math.sqrt(expected):
+        if failed >= MIN_COUNT and failed > expected + 2.0 * SIGMAS * math.sqrt(expected):
             text = f"{rate(failed / counts[0].seconds)} fail since the change"
             return Verdict(Outcome.ROLLBACK, text, failing=True)
     return None
@@ -117,7 +108,7 @@ def _judge_pod(view: ServiceView, trial: Trial, slo_us: float) -> Verdict:
     if mine is None or not theirs:
         return Verdict(Outcome.WATCHING, f"no request has reached pod {pod.name} or its peers yet")
     peer_mean = sum(theirs) / len(theirs)
-    if mine > TOLERATED_SLOWDOWN * peer_mean and mine > COMFORTABLE_SHARE * slo_us:
+    if mine > (1.0 + CLEAR) * peer_mean and mine > 0.5 * slo_us:
         return Verdict(
             Outcome.ROLLBACK, f"requests take {duration(mine)} on pod {pod.name}, {duration(peer_mean)} on its peers"
         )
@@ -133,7 +124,7 @@ def _judge_closed_loop(demand: Demand, trial: Trial, less: float) -> Verdict | N
         return None
     # Little's law, of items before and now
     under_way_before, under_way = rate_before * before_us, demand.served_per_second * demand.mean_us
-    if abs(under_way - under_way_before) > SAME_CLIENTS * under_way_before:
+    if abs(under_way - under_way_before) > SAME * under_way_before:
         return None
     text = f"{rate(demand.served_per_second)} served to closed-loop clients, {rate(rate_before)} before the change"
     gained = demand.served_per_second >= (1.0 - less) * rate_before
@@ -151,7 +142,7 @@ def _judge_all(  # one check after another
         return Verdict(Outcome.ROLLBACK, f"{rate(demand.failures_per_second)} fail since the change", failing=True)
     if not same_speed:
         return Verdict(Outcome.WATCHING, "the node runs slower than usual: the settings are judged once it does not")
-    by_clients = _judge_closed_loop(demand, trial, LESS) if closed_loop else None
+    by_clients = _judge_closed_loop(demand, trial, NOISE) if closed_loop else None
     if by_clients is not None:
         return by_clients
     before, now = trial.baseline_mean_microseconds, demand.mean_us
@@ -160,20 +151,14 @@ def _judge_all(  # one check after another
     if overloaded and rate_before is not None:
         # The queue was growing already, so latency tells how long it has grown; what is served tells who is better, as
         # long as there is a queue to serve.
-        queue = now is not None and now > COMFORTABLE_SHARE * slo_us
-        if queue and demand.saturated and demand.served_per_second * TOLERATED_SLOWDOWN < rate_before:
+        queue = now is not None and now > 0.5 * slo_us
+        if queue and demand.saturated and demand.served_per_second * (1.0 + CLEAR) < rate_before:
             return Verdict(
                 Outcome.ROLLBACK, f"{rate(demand.served_per_second)} served, {rate(rate_before)} before the change"
             )
         return Verdict(Outcome.PASSED, f"{rate(demand.served_per_second)} served, {rate(rate_before)} before")
-    same_load = rate_before is None or demand.served_per_second <= LOAD_GROWTH * rate_before
-    if (
-        before is not None
-        and now is not None
-        and same_load
-        and now > TOLERATED_SLOWDOWN * before
-        and now > COMFORTABLE_SHARE * slo_us
-    ):
+    same_load = rate_before is None or demand.served_per_second <= (1.0 + SAME) * rate_before
+    if before is not None and now is not None and same_load and now > (1.0 + CLEAR) * before and now > 0.5 * slo_us:
         return Verdict(Outcome.ROLLBACK, f"requests take {duration(now)}, {duration(before)} before the change")
     if now is None:
         return Verdict(Outcome.PASSED, "no request has come since")
@@ -189,7 +174,7 @@ def _judge_p99(demand: Demand, trial: Trial, slo_us: float, *, clean: bool) -> V
     before_us, now_us, rate_before = trial.baseline_p99_microseconds, demand.p99_us, trial.baseline_rate_per_second
     if before_us is None or before_us > slo_us or now_us is None or now_us <= slo_us:
         return None
-    if rate_before is not None and demand.served_per_second > LOAD_GROWTH * rate_before:
+    if rate_before is not None and demand.served_per_second > (1.0 + SAME) * rate_before:
         return None
     text = f"p99 {duration(now_us)} misses the SLO, {duration(before_us)} before the change met it"
     return Verdict(Outcome.ROLLBACK if clean else Outcome.WATCHING, text)
@@ -225,9 +210,9 @@ def judge(
     if (failed := _failed(view, trial, demand, since)) is not None:
         return failed
     age = view.now_seconds - unix_seconds(trial.started)
-    if age > MAX_TRIAL_SECONDS:
+    if age > LASTING_SECONDS:
         outcome = Outcome.CANCEL if trial.pod else Outcome.PASSED
-        return Verdict(outcome, f"not judged within {MAX_TRIAL_SECONDS:.0f} s")
+        return Verdict(outcome, f"not judged within {LASTING_SECONDS:.0f} s")
     applied = [p for p in view.serving if trial.pod in (None, p.name)]
     if trial.pod is None and any(p.settings != trial.settings for p in applied):
         return Verdict(Outcome.WATCHING, "not yet in force on every pod")
@@ -240,7 +225,7 @@ def judge(
     if trial.pod is None and slow_only and backlog:
         return Verdict(Outcome.WATCHING, "what queued up while the model was warming up is being served")
     if trial.pod is not None:
-        by_clients = _judge_closed_loop(demand, trial, LESS_BY_ONE) if closed_loop else None
+        by_clients = _judge_closed_loop(demand, trial, 2 * NOISE) if closed_loop else None
         if by_clients is not None and by_clients.outcome is Outcome.NO_GAIN:
             return by_clients
         return _judge_pod(view, trial, slo_us)

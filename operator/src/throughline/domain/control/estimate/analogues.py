@@ -12,18 +12,11 @@ import math
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.estimate.season import BIN_SECONDS
+from throughline.domain.control.tuning import BIN_SECONDS, CLEAR, SAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Bandwidths of the Gaussian kernel, in logarithms: of the level, and of the rise since `RISE_BINS` before.
-LEVEL_BANDWIDTH = 0.2
-RISE_BANDWIDTH = 0.3
-RISE_BINS = 2
-# A level that was this much above all of the past is new: the past says nothing of what follows. It bounds, too, what
-# is provided for by the past alone. Bins are means over half a minute, and peaks within them are so much higher.
-NEW_LEVEL = 1.1
 # Demand below this share of the highest is none: its logarithm would say more than it does.
 NOTHING = 1e-3
 _GROWTH = itemgetter(0)
@@ -31,7 +24,7 @@ _GROWTH = itemgetter(0)
 
 def highest(bins: Sequence[float]) -> float:
     """Most that the past makes believable, items per second; infinite without a past. `bins`: complete ones."""
-    return NEW_LEVEL * max(bins) if len(bins) > RISE_BINS else math.inf
+    return (1.0 + SAME) * max(bins) if len(bins) > 2 else math.inf
 
 
 def exceeded(
@@ -44,19 +37,19 @@ def exceeded(
     """
     most = highest(bins)
     steps = max(1, math.ceil(ahead_seconds / BIN_SECONDS))
-    if len(bins) <= RISE_BINS + steps or most <= NEW_LEVEL * NEW_LEVEL * per_second:
+    if len(bins) <= 2 * steps or most <= (1.0 + SAME) ** 2 * per_second:
         return per_second  # it has hardly ever been more
     least = NOTHING * most
     logs = [math.log(max(x, least)) for x in bins]
     level = math.log(max(per_second, least))
-    rise = level - logs[-RISE_BINS]
+    rise = level - logs[-steps]
     # Neighbouring bins see the same event: each event counts once for every two of them.
     share = 2.0 / max(2, steps)
     sample: list[tuple[float, float]] = []
     weight = 0.0
-    for i in range(RISE_BINS, len(logs) - steps):
-        x = (logs[i] - level) / LEVEL_BANDWIDTH
-        y = (logs[i] - logs[i - RISE_BINS] - rise) / RISE_BANDWIDTH
+    for i in range(steps, len(logs) - steps):  # a Gaussian kernel of the distance in level and rise
+        x = (logs[i] - level) / CLEAR
+        y = (logs[i] - logs[i - steps] - rise) / CLEAR
         alike = share * math.exp(-0.5 * (x * x + y * y))
         weight += alike
         sample.append((max(logs[i + 1 : i + 1 + steps]) - logs[i], alike))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.domain.control.estimate.analogues import exceeded, highest
-from throughline.domain.control.estimate.forecast import SAMPLES_KEPT, USUAL_SECONDS, ArrivalSample, follow, forecast
+from throughline.domain.control.estimate.forecast import SAMPLES_KEPT, ArrivalSample, follow, forecast
 from throughline.domain.control.estimate.season import expected
-from throughline.domain.control.observe.observation import MIN_SAMPLE_SECONDS, SUMMARY_SECONDS, recently_started
+from throughline.domain.control.observe.observation import SUMMARY_SECONDS, recently_started
+from throughline.domain.control.tuning import MIN_SAMPLE_SECONDS, NOISE, SAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.observe.counters import Since
     from throughline.domain.control.observe.demand import Demand
     from throughline.domain.control.observe.observation import Observation, Queue
-
-# Between two samples of a calm service.
-SAMPLE_INTERVAL_SECONDS = USUAL_SECONDS
-# Arrivals this near to those of calm times are open-loop, which no latency holds back; so are those of which more than
-# this share is given up, since closed-loop clients do not give up and come again.
-SAME_OPEN_LOOP = 0.1
-GIVEN_UP = 0.02
 
 
 def with_sample(
@@ -86,8 +80,8 @@ def forecast_demand(
     if seen is not None:
         # A backlog, and clients held back by latency, are not in the arrivals. Replicas that were just ordered are for
         # those; what still arrives beyond is measured.
-        unmoved = calm_per_second is not None and abs(seen.now - calm_per_second) <= SAME_OPEN_LOOP * calm_per_second
-        given_up = demand.cancelled_per_second > GIVEN_UP * demand.requests_per_second
+        unmoved = calm_per_second is not None and abs(seen.now - calm_per_second) <= SAME * calm_per_second
+        given_up = demand.cancelled_per_second > NOISE * demand.requests_per_second
         open_loop = demand.queue_stationary and (unmoved or given_up)
         coming = seen.ahead + (0.0 if scaling or open_loop else held_back)
     # Recently started pods, or a queue, make the load look uneven.

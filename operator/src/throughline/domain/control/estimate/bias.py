@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.domain.control.model.queueing import p99_us
+from throughline.domain.control.model.queueing import TAIL, p99_us
 from throughline.domain.control.observe.observation import SUMMARY_SECONDS
+from throughline.domain.control.tuning import CLEAR, MAX_BIAS, SAME, SAMPLE_INTERVAL_SECONDS, SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,21 +25,8 @@ if TYPE_CHECKING:
     from throughline.domain.control.model.service_time_model import ServiceTimeModel
     from throughline.domain.control.observe.demand import Demand
 
-MIN_REQUESTS_JUDGED = 100.0
-# The latency summary still covers a load that was this many times as high so recently: it is scraped, and queried, up
-# to half a minute later.
-LOAD_DROPPED = 1.25
-LOOKBACK_SECONDS = SUMMARY_SECONDS + 30.0
-BIAS_BOUNDS = (0.4, 4.0)
-# Latency below the first share of the SLO has no weight for the bias, above the second full weight.
-RELEVANT_SHARES = (0.4, 0.8)
-# Standard deviations, relative: of one measured p99 of full weight, of which one is independent in each
-# `SUMMARY_SECONDS`; by how much what is common may move in that time; of both parts before they were measured.
-MEASURED_SPREAD = 0.1
-COMMON_DRIFT = 0.1
-UNKNOWN_SPREAD = 0.2
-# Settings that were rolled back are assumed to be this many times slower than predicted, until they are measured again.
-WORSE_BIAS = 1.3
+# The latency summary still covers a load of so long ago: it is scraped, and queried, some samples later.
+LOOKBACK_SECONDS = SUMMARY_SECONDS + SAMPLES * SAMPLE_INTERVAL_SECONDS
 OWN_KEPT = 8
 
 
@@ -54,13 +42,13 @@ class Bias(NamedTuple):
     """Factors by which predictions of p99 err. `common_log` None: nothing is known yet."""
 
     common_log: float | None = None
-    common_variance: float = UNKNOWN_SPREAD**2
+    common_variance: float = CLEAR**2
     updated_seconds: float = 0.0
     own: tuple[OwnBias, ...] = ()
 
     def own_of(self, settings: BatchSettings) -> OwnBias:
         found = next((known for known in self.own if known.settings == settings), None)
-        return found or OwnBias(settings, 0.0, UNKNOWN_SPREAD**2)
+        return found or OwnBias(settings, 0.0, CLEAR**2)
 
     def of(self, settings: BatchSettings) -> float:
         """Measured over predicted p99, as expected now."""
@@ -87,7 +75,7 @@ class Bias(NamedTuple):
     def worse(self, settings: BatchSettings) -> Bias:
         """Where the settings were rolled back."""
         own = self.own_of(settings)
-        return self.with_own(OwnBias(settings, max(0.0, own.log) + math.log(WORSE_BIAS), UNKNOWN_SPREAD**2))
+        return self.with_own(OwnBias(settings, max(0.0, own.log) + math.log(1.0 + CLEAR), CLEAR**2))
 
     def known_from(self, learned: ServiceTime) -> Bias:
         """With what was persisted, where nothing was measured since."""
@@ -97,7 +85,7 @@ class Bias(NamedTuple):
 
 
 def _bounded(factor: float) -> float:
-    return min(max(factor, BIAS_BOUNDS[0]), BIAS_BOUNDS[1])
+    return min(max(factor, 1.0 / MAX_BIAS), MAX_BIAS)
 
 
 def tells_of_bias(demand: Demand, slo_us: float) -> bool:
@@ -107,9 +95,9 @@ def tells_of_bias(demand: Demand, slo_us: float) -> bool:
     p99_us = demand.p99_us
     return (
         p99_us is not None
-        and p99_us > RELEVANT_SHARES[0] * slo_us
+        and p99_us > 0.5 * slo_us
         and not demand.overloaded
-        and demand.requests_per_second * SUMMARY_SECONDS >= MIN_REQUESTS_JUDGED
+        and demand.requests_per_second * SUMMARY_SECONDS * TAIL >= 1.0
     )
 
 
@@ -118,7 +106,7 @@ def load_dropped(samples: Sequence[ArrivalSample]) -> bool:
     if not samples:
         return False
     now = samples[-1]
-    since, most = now.at_seconds - LOOKBACK_SECONDS, LOAD_DROPPED * now.per_second
+    since, most = now.at_seconds - LOOKBACK_SECONDS, (1.0 + CLEAR) * now.per_second
     for sample in reversed(samples):
         if sample.at_seconds < since:
             break
@@ -136,17 +124,16 @@ def update_bias(
         return bias
     if load_dropped(samples):
         return bias
-    low, high = RELEVANT_SHARES
-    relevance = min(1.0, (demand.p99_us / slo_us - low) / (high - low))
+    relevance = min(1.0, 2.0 * demand.p99_us / slo_us - 1.0)
     if relevance <= 0.0:
         return bias
     per_replica = demand.served_per_second / ready * demand.skew
     predicted_us = p99_us(curve, settings, per_replica, disp)
     measured = math.log(_bounded(demand.p99_us / predicted_us))
     # Samples that are nearer than the summary looks back see in part the same requests.
-    noise = MEASURED_SPREAD**2 / (relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS))
-    drift = COMMON_DRIFT**2 * max(0.0, now_seconds - bias.updated_seconds) / SUMMARY_SECONDS
-    common_variance = min(UNKNOWN_SPREAD**2, bias.common_variance + drift)
+    noise = SAME**2 / (relevance * min(1.0, since_last_seconds / SUMMARY_SECONDS))
+    drift = SAME**2 * max(0.0, now_seconds - bias.updated_seconds) / SUMMARY_SECONDS
+    common_variance = min(CLEAR**2, bias.common_variance + drift)
     own, common = bias.own_of(settings), bias.common_log or 0.0
     deviation, total = measured - common - own.log, common_variance + own.variance + noise
     common_gain, own_gain = common_variance / total, own.variance / total

@@ -10,19 +10,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.model.queueing import TAIL
+from throughline.domain.control.tuning import CHANCE, LEAST_CHANCE
+
 if TYPE_CHECKING:
     from throughline.domain.control.observe.demand import Demand
-
-# Late requests that the SLO allows, of all: it is on the 99th percentile.
-ALLOWED_SHARE = 0.01
-# What was late counts half after this share of the budget's window.
-HALF_LIFE_SHARE = 0.5
-# The chance at which the budget is spent just as it may be; e to the power of `RESPONSE` more of it while nothing is
-# spent, and as many times less where twice the budget is; within the bounds. What comes more seldom than the least is
-# met when it comes: to hold replicas for it would cost more than all that it saves.
-CHANCE = 0.1
-RESPONSE = 2.0
-LEAST_CHANCE, MOST_CHANCE = 0.03, 0.5
 
 
 class Budget(NamedTuple):
@@ -39,12 +31,12 @@ class Budget(NamedTuple):
         """Of the budget; 1 is all of it. A past shorter than the half-life is taken to have been preceded by its like
         without late requests, so that the first minute decides nothing.
         """
-        return self.late / (ALLOWED_SHARE * self.requests) if self.requests > 0.0 else 0.0
+        return self.late / (TAIL * self.requests) if self.requests > 0.0 else 0.0
 
     @property
     def chance(self) -> float:
         """With which what is provided for may be exceeded while a replica starts."""
-        return min(MOST_CHANCE, max(LEAST_CHANCE, CHANCE * math.exp(RESPONSE * (1.0 - self.spent))))
+        return max(LEAST_CHANCE, 0.5 * math.pow(CHANCE / 0.5, self.spent))
 
     @property
     def discounted(self) -> float:
@@ -63,7 +55,7 @@ def late_share(mean_us: float | None, p99_us: float | None, slo_us: float) -> fl
         return 1.0
     if p99_us <= mean_us:
         return 0.0
-    return float(ALLOWED_SHARE ** ((slo_us - mean_us) / (p99_us - mean_us)))
+    return float(TAIL ** ((slo_us - mean_us) / (p99_us - mean_us)))
 
 
 def _of(budget: Budget, window_seconds: float, slo_us: float) -> Budget:
@@ -84,7 +76,7 @@ def spend(budget: Budget, demand: Demand | None, slo_us: float, now_seconds: flo
     if demand is None or budget.updated_seconds is None:
         return budget._replace(updated_seconds=now_seconds)
     seconds = max(0.0, now_seconds - budget.updated_seconds)
-    half_life_seconds = HALF_LIFE_SHARE * window_seconds
+    half_life_seconds = window_seconds / 2
     kept = 0.5 ** (seconds / half_life_seconds)
     share = late_share(demand.mean_us, demand.p99_us, slo_us)
     if share is None:

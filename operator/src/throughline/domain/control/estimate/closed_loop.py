@@ -6,6 +6,16 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.model.queueing import mean_batch, p99_us, saturation_per_second
+from throughline.domain.control.tuning import (
+    CLEAR,
+    MAX_UTILIZATION,
+    MIN_COUNT,
+    MIN_TELLING_BATCH,
+    RESPONSE_SECONDS,
+    SAME,
+    SAMPLES,
+    TOGETHER,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -13,29 +23,6 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.model.service_time_model import ServiceTimeModel
     from throughline.domain.control.observe.demand import Demand
-
-# Batches of at least this size, and this many times what open-loop arrivals make: any burst makes small ones.
-MIN_TELLING_BATCH = 16.0
-TOGETHER = 3.0
-# Open-loop arrivals are not served beyond this share of the saturation throughput; and so many times what they leave in
-# flight at their p99 is a queue of closed-loop clients.
-OPEN_LOOP_UTILIZATION = 0.95
-STANDING = 1.25
-# As much in flight as so lately under other settings, or on other pods, while so many times as much is served or so
-# many times less; of at least so many, as chance moves few. The second where it goes against the change: less is served
-# though no pod is gone, or more by fewer. Open-loop arrivals bring more pods when they grow, and lose them when they
-# have fallen.
-RESPONDED = 1.5
-RESPONDED_AGAINST = 1.2
-RESPONSE_SECONDS = 120.0
-SAME_IN_FLIGHT = 0.1
-MIN_IN_FLIGHT = 8.0
-CLOSED_LOOP_SAMPLES = 3
-# Closed-loop clients are still the same while what they have in flight is between these shares of what it was.
-# Open-loop arrivals have less in flight when their latency falls, as settings or replicas have become better, and more
-# when it grows.
-FEWEST_SAME = 0.75
-MOST_SAME = 1.33
 
 
 class Load(NamedTuple):
@@ -60,7 +47,7 @@ class ClosedLoop(NamedTuple):
 
     @property
     def sure(self) -> bool:
-        return self.samples >= CLOSED_LOOP_SAMPLES
+        return self.samples >= SAMPLES
 
 
 def is_closed_loop(
@@ -74,9 +61,9 @@ def is_closed_loop(
         return False
     per_replica = demand.served_per_second / ready
     if demand.saturated and demand.queue_stationary:
-        steady = min(per_replica, OPEN_LOOP_UTILIZATION * saturation_per_second(curve, settings))
+        steady = min(per_replica, MAX_UTILIZATION * saturation_per_second(curve, settings))
         most = per_replica * p99_us(curve, settings, steady) / 1e6
-        if demand.in_flight / ready > STANDING * most:
+        if demand.in_flight / ready > (1.0 + CLEAR) * most:
             return True
     if mixed or demand.mean_batch is None or demand.mean_batch < MIN_TELLING_BATCH:
         return False
@@ -88,15 +75,15 @@ def responded(before: Load | None, now: Load) -> bool:
     """Whether as much is in flight as before a change, though it is served much faster, or slower. Of open-loop
     arrivals as much would come as before, and less of it be in flight.
     """
-    if before is None or before.per_second <= 0 or now.per_second <= 0 or before.in_flight < MIN_IN_FLIGHT:
+    if before is None or before.per_second <= 0 or now.per_second <= 0 or before.in_flight < MIN_COUNT:
         return False
     if now.at_seconds - before.at_seconds > RESPONSE_SECONDS:
         return False
-    if abs(now.in_flight - before.in_flight) > SAME_IN_FLIGHT * before.in_flight:
+    if abs(now.in_flight - before.in_flight) > SAME * before.in_flight:
         return False
     times = now.per_second / before.per_second
     against = now.pods < before.pods if times > 1.0 else now.pods >= before.pods
-    return max(times, 1.0 / times) >= (RESPONDED_AGAINST if against else RESPONDED)
+    return max(times, 1.0 / times) >= (1.0 + CLEAR if against else 1.0 + 2.0 * CLEAR)
 
 
 def slowed(before: Load | None, now: Load) -> bool:
@@ -107,8 +94,8 @@ def slowed(before: Load | None, now: Load) -> bool:
         return False
     if now.at_seconds - before.at_seconds > RESPONSE_SECONDS:
         return False
-    same = abs(now.per_second - before.per_second) <= SAME_IN_FLIGHT * before.per_second
-    return same and now.in_flight > (1.0 + SAME_IN_FLIGHT) * before.in_flight
+    same = abs(now.per_second - before.per_second) <= SAME * before.per_second
+    return same and now.in_flight > (1.0 + SAME) * before.in_flight
 
 
 def update(
@@ -129,19 +116,18 @@ def update(
             before = load
         load = now
         # Where all that can be served is, more clients raise what is in flight alone.
-        room = demand.served_per_second / ready < OPEN_LOOP_UTILIZATION * saturation_per_second(curve, settings)
+        room = demand.served_per_second / ready < MAX_UTILIZATION * saturation_per_second(curve, settings)
         longer = room and not state.samples and slowed(open_loop, now)
         seen = (seen and not longer) or responded(before, now)
         if longer and open_loop is not None:
             open_loop = open_loop._replace(at_seconds=now_seconds)
         elif not seen:
             open_loop = now
-    same = (
-        FEWEST_SAME * state.clients_in_flight <= demand.in_flight <= MOST_SAME * state.clients_in_flight
-        and state.clients_in_flight > 0
-    )
+    same = (1.0 - CLEAR) * state.clients_in_flight <= demand.in_flight <= (
+        1.0 + CLEAR
+    ) * state.clients_in_flight and state.clients_in_flight > 0
     samples = state.samples + 1 if seen or same else 0
     clients_in_flight = state.clients_in_flight if samples else 0.0
-    if seen and samples >= CLOSED_LOOP_SAMPLES:
+    if seen and samples >= SAMPLES:
         clients_in_flight = demand.in_flight
     return ClosedLoop(samples, clients_in_flight, load, before, since, open_loop)

@@ -6,12 +6,11 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.estimate import closed_loop, season, service_time
-from throughline.domain.control.estimate.arrivals import SAMPLE_INTERVAL_SECONDS, forecast_demand, with_new_sample
+from throughline.domain.control.estimate.arrivals import forecast_demand, with_new_sample
 from throughline.domain.control.estimate.bias import LOOKBACK_SECONDS, Bias, update_bias
 from throughline.domain.control.estimate.budget import Budget, spend
 from throughline.domain.control.estimate.closed_loop import ClosedLoop
 from throughline.domain.control.estimate.forecast import dispersion
-from throughline.domain.control.estimate.learned import COSTLY_SECONDS
 from throughline.domain.control.estimate.quantise import rounded
 from throughline.domain.control.estimate.schedules import scheduled
 from throughline.domain.control.estimate.season import Season
@@ -20,6 +19,14 @@ from throughline.domain.control.estimate.service_time_fit import estimate as fit
 from throughline.domain.control.estimate.service_time_fit import with_segments
 from throughline.domain.control.model.service_time_model import ServiceTimeModel
 from throughline.domain.control.observe.observation import SUMMARY_SECONDS, recently_started, teaching
+from throughline.domain.control.tuning import (
+    LASTING_SECONDS,
+    MIN_SAMPLE_SECONDS,
+    SAMPLE_INTERVAL_SECONDS,
+    SETTLE_SECONDS,
+    SETTLED_SECONDS,
+    SMOOTHING,
+)
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
@@ -28,11 +35,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.estimate.forecast import ArrivalSample, Forecast
     from throughline.domain.control.observe.demand import Demand
     from throughline.domain.control.observe.observation import Observation
-
-SMOOTHING = 0.3
-# From the order to a ready replica, until it was seen; and its bounds.
-START_SECONDS = 60.0
-START_BOUNDS_SECONDS = (5.0, 600.0)
 
 
 class EstimatorState(NamedTuple):
@@ -51,7 +53,7 @@ class EstimatorState(NamedTuple):
     season: Season = Season()  # the arrivals' period
     calm_per_second: float | None = None  # items that arrived, when last no server was saturated
     ordered_seconds: float | None = None  # when replicas were ordered that are not ready yet
-    start_seconds: float = START_SECONDS  # from the order to a ready replica, as last seen
+    start_seconds: float = SETTLED_SECONDS  # from the order to a ready replica, as last seen
     inter_execution_idle_us: float = 0.0  # between two executions of one instance that has enough to do; smoothed
     closed_loop: ClosedLoop = ClosedLoop()
 
@@ -95,7 +97,7 @@ class Estimates(NamedTuple):
 
     @property
     def costly(self) -> bool:
-        return self.load_seconds > COSTLY_SECONDS
+        return self.load_seconds > SETTLE_SECONDS
 
 
 def smoothed(before: float | None, in_flight: float, ready: int) -> float:
@@ -111,7 +113,7 @@ def _started(state: EstimatorState, observation: Observation) -> tuple[float | N
         return observation.now if ordered is None else ordered, start
     if ordered is None:
         return None, start
-    took = min(max(observation.now - ordered, START_BOUNDS_SECONDS[0]), START_BOUNDS_SECONDS[1])
+    took = min(max(observation.now - ordered, MIN_SAMPLE_SECONDS), LASTING_SECONDS)
     return None, (start + took) / 2
 
 

@@ -11,33 +11,22 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.tuning import (
+    CLEAR,
+    MAX_DISPERSION,
+    MEMORY_SECONDS,
+    MOST_GROWTH,
+    MOST_GROWTH_AGAIN,
+    SAME,
+    SAMPLE_INTERVAL_SECONDS,
+    SAMPLES,
+    SIGMAS,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What is steady is averaged over so long.
-LEVEL_SECONDS = 180.0
-# A trend is read from so long, and believed when it is this many times its standard error.
-TREND_SECONDS = 240.0
-TREND_SAMPLES = 6
-TREND_SURE = 4.0
-# Where the last third differs from the first by fewer standard errors than this, no line through all is that sure.
-TREND_MAYBE = 2.0
-# Two samples in a row are of two levels, not of one with noise, when they are so many of Poisson's standard deviations
-# and this share apart.
-JUMP_SIGMAS = 4.0
-JUMP_SHARE = 0.12
-# Demand is provided for up to so many standard errors of its mean above it.
-SURE_SIGMAS = 2.0
-# A forecast is never above so many times what was seen; the second where it has jumped up more than once of late.
-MOST_GROWTH = 1.5
-MOST_GROWTH_AGAIN = 2.0
-AGAIN_SECONDS = 30.0
 SAMPLES_KEPT = 64
-MAX_DISPERSION = 8.0
-# From sample to sample of a calm service.
-USUAL_SECONDS = 10.0
-# The estimate from the samples that are kept errs by about a fifth.
-DISPERSION_STAYS = (0.75, 0.25)  # at least so much, or this share
 _AT = itemgetter(0)
 
 
@@ -84,7 +73,7 @@ def follow(before: ArrivalSample | None, at_seconds: float, seconds: float, per_
     square = (per_second - old_per_second) ** 2
     # (1/a + 1/b)·mean is the variance of the difference of two Poisson rates.
     sigma_square = mean * both / (old_seconds * seconds)
-    if square > JUMP_SIGMAS * JUMP_SIGMAS * sigma_square and square > (JUMP_SHARE * old_per_second) ** 2:
+    if square > 4.0 * SIGMAS * SIGMAS * sigma_square and square > (SAME * old_per_second) ** 2:
         return ArrivalSample(
             at_seconds, seconds, per_second, 1, sum_seconds + seconds, sum_items + items, sum_squares, sum_pairs
         )
@@ -99,16 +88,15 @@ def dispersion(samples: Sequence[ArrivalSample], before: float = 0.0, begin: int
     trend nor a jump is taken for variability; 1 is Poisson's, and the least. Whole; and
     as `before` while it is near that. Of the samples from number `begin` on: a slice would touch all of them.
     """
-    if len(samples) - begin <= TREND_SAMPLES:
+    if len(samples) - begin <= 2 * SAMPLES:
         return 1.0
     first, last = samples[begin], samples[-1]
     pairs = last.sum_pairs - first.sum_pairs
     mean, _ = _mean(first, last)
-    if pairs < TREND_SAMPLES or mean <= 0:
+    if pairs < 2 * SAMPLES or mean <= 0:
         return 1.0
     measured = min(MAX_DISPERSION, max(1.0, (last.sum_squares - first.sum_squares) / pairs / mean))
-    least, share = DISPERSION_STAYS
-    return before if before and abs(measured - before) <= max(least, share * before) else float(round(measured))
+    return before if before and abs(measured - before) <= max(1.0, CLEAR * before) else float(round(measured))
 
 
 def _mean(first: ArrivalSample, last: ArrivalSample) -> tuple[float, float]:
@@ -122,19 +110,19 @@ def _moves(samples: Sequence[ArrivalSample]) -> bool:
     """Whether there may be a trend: by sums, without a walk over the samples."""
     first, last, third = samples[0], samples[-1], len(samples) // 3
     pairs = last.sum_pairs - first.sum_pairs
-    if pairs < TREND_SAMPLES - 1:
+    if pairs < 2 * SAMPLES - 1:
         return True
     early, early_seconds = _mean(first, samples[third - 1])
     late, late_seconds = _mean(samples[-third], last)
     per_second = (last.sum_squares - first.sum_squares) / pairs  # variance of a rate, times its seconds
     variance = per_second * (1.0 / early_seconds + 1.0 / late_seconds)
-    return (late - early) ** 2 > TREND_MAYBE * TREND_MAYBE * variance
+    return (late - early) ** 2 > SIGMAS * SIGMAS * variance
 
 
 def _slope(samples: Sequence[ArrivalSample]) -> float:
     """Items per second, per second, where it is beyond doubt; else 0. Least squares over the samples' middles."""
     n = len(samples)
-    if n < TREND_SAMPLES or not _moves(samples):
+    if n < 2 * SAMPLES or not _moves(samples):
         return 0.0
     at, rate = samples[-1].at_seconds, samples[-1].per_second  # sums of small numbers lose nothing
     st = sr = stt = str_ = srr = 0.0
@@ -148,7 +136,7 @@ def _slope(samples: Sequence[ArrivalSample]) -> float:
     spread = stt - st * st / n
     slope = (str_ - st * sr / n) / spread
     residual = max(0.0, srr - sr * sr / n - slope * slope * spread) / (n - 2)
-    return slope if abs(slope) > TREND_SURE * math.sqrt(residual / spread) else 0.0
+    return slope if abs(slope) > 2.0 * SIGMAS * math.sqrt(residual / spread) else 0.0
 
 
 def _recent(samples: Sequence[ArrivalSample]) -> tuple[float, float, float]:
@@ -156,7 +144,7 @@ def _recent(samples: Sequence[ArrivalSample]) -> tuple[float, float, float]:
     first, last = samples[0], samples[-1]
     pairs = last.sum_pairs - first.sum_pairs
     recent, seconds = _mean(samples[-(len(samples) // 3)], last)
-    if pairs < TREND_SAMPLES - 1:
+    if pairs < 2 * SAMPLES - 1:
         return recent, seconds, math.inf
     return recent, seconds, math.sqrt((last.sum_squares - first.sum_squares) / pairs / seconds)
 
@@ -165,7 +153,7 @@ def _within(samples: Sequence[ArrivalSample], seconds: float, begin: int = 0) ->
     """The number of the first, from `begin` on, that is not older than so long before the newest."""
     bound = samples[-1].at_seconds - seconds
     # With a sample every ten seconds it is this one: two are read instead of half a dozen, all out of the caches.
-    guess = len(samples) - int(seconds / USUAL_SECONDS)
+    guess = len(samples) - int(seconds / SAMPLE_INTERVAL_SECONDS)
     if guess > begin and samples[guess - 1][0] <= bound < samples[guess][0]:
         return guess
     return begin if samples[begin][0] > bound else bisect_right(samples, bound, begin, key=_AT)
@@ -181,26 +169,26 @@ def forecast(samples: Sequence[ArrivalSample], ahead_seconds: float, believable:
     if newest.jumped and len(samples) > 1 and newest.per_second > samples[-2].per_second:
         # It has just begun to grow, and goes on as it went from the sample before to this one.
         growth = (newest.per_second - samples[-2].per_second) / newest.seconds * ahead_seconds
-        lately = samples[_within(samples, AGAIN_SECONDS) :]
+        lately = samples[_within(samples, SAMPLES * SAMPLE_INTERVAL_SECONDS) :]
         jumps = sum(b.jumped and b.per_second > a.per_second for a, b in pairwise(lately))
         limit = (MOST_GROWTH_AGAIN if jumps > 1 else MOST_GROWTH) * newest.per_second
         if newest.per_second <= believable:
             limit = min(limit, believable)
         return Forecast(newest.per_second, min(newest.per_second + growth, limit))
     begin = max(0, len(samples) - newest.level_samples)
-    mean, seconds = _mean(samples[_within(samples, LEVEL_SECONDS, begin)], newest)
-    lately = samples[_within(samples, TREND_SECONDS, begin) :]
+    mean, seconds = _mean(samples[_within(samples, MEMORY_SECONDS, begin)], newest)
+    lately = samples[_within(samples, MEMORY_SECONDS, begin) :]
     slope = _slope(lately)
     # The mean is of the middle of its window.
     now = max(0.0, mean + slope * seconds / 2)
     if slope:
         recent, recent_seconds, error = _recent(lately)
         behind = now - slope * recent_seconds / 2 - recent
-        if behind * slope > 0.0 and abs(behind) > SURE_SIGMAS * error:
+        if behind * slope > 0.0 and abs(behind) > SIGMAS * error:
             # A step too small to be a jump: arrivals are stationary again, and never reached the end of the trend.
             now, mean, seconds, slope = recent, recent, recent_seconds, 0.0
         elif slope < 0.0:
-            now = max(now, recent - SURE_SIGMAS * error)  # what falls on is less in a moment; what does not is in use
+            now = max(now, recent - SIGMAS * error)  # what falls on is less in a moment; what does not is in use
     # Few samples are no reason to ask for more.
-    sure = SURE_SIGMAS * math.sqrt(dispersion(samples, begin=begin) * max(0.0, mean) / max(seconds, LEVEL_SECONDS))
+    sure = SIGMAS * math.sqrt(dispersion(samples, begin=begin) * max(0.0, mean) / max(seconds, MEMORY_SECONDS))
     return Forecast(now, min(now + max(0.0, slope) * ahead_seconds, MOST_GROWTH * max(now, mean)) + sure)

@@ -5,17 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from throughline.api.status import MAX_POOLS, ControlStatus, PoolKnowledge
+from throughline.domain.control.tuning import CLEAR, SAME, SETTLE_SECONDS
 
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
-
-# Estimates are persisted again only when they have moved by more than this.
-LEARNED_NOISE = 0.08
-BIAS_NOISE = 0.15
-# A load whose slow executions cost more is made alone: it is judged before the next, and on one pod before the others.
-COSTLY_SECONDS = 5.0
-# The cost of a load is persisted again only when it has moved by more than this share.
-LOAD_NOISE = 0.5
 
 
 def _differs(a: int, b: int, noise: float) -> bool:
@@ -24,7 +17,7 @@ def _differs(a: int, b: int, noise: float) -> bool:
 
 def bias_is_kept(old: ServiceTime | None, bias: float) -> bool:
     """Whether the persisted bias says the same."""
-    return old is not None and not _differs(old.error_permille, round(1000 * bias), BIAS_NOISE)
+    return old is not None and not _differs(old.error_permille, round(1000 * bias), CLEAR)
 
 
 def persisted(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime | None:
@@ -32,9 +25,9 @@ def persisted(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime |
     if old is None or new is None:
         return new
     if (
-        not _differs(old.alpha_microseconds, new.alpha_microseconds, LEARNED_NOISE)
-        and not _differs(old.beta_microseconds, new.beta_microseconds, LEARNED_NOISE)
-        and abs(old.contention_permille - new.contention_permille) <= 100
+        not _differs(old.alpha_microseconds, new.alpha_microseconds, SAME)
+        and not _differs(old.beta_microseconds, new.beta_microseconds, SAME)
+        and abs(old.contention_permille - new.contention_permille) <= 1000 * SAME
         and bias_is_kept(old, new.error_permille / 1000)
         and old.largest_batch == new.largest_batch
         and (old.executions > 0) == (new.executions > 0)
@@ -45,7 +38,7 @@ def persisted(old: ServiceTime | None, new: ServiceTime | None) -> ServiceTime |
 
 def persisted_load_seconds(old: int, new: float) -> int:
     """What to persist of the cost of a load."""
-    return round(new) if abs(new - old) > max(COSTLY_SECONDS, LOAD_NOISE * old) else old
+    return round(new) if abs(new - old) > max(SETTLE_SECONDS, CLEAR * old) else old
 
 
 def on_pool(control: ControlStatus, pool: str, *, assume: bool) -> ControlStatus:

@@ -13,24 +13,15 @@ from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.tuning import BIN_SECONDS, CLEAR, NOISE, SHORTEST_BINS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.domain.control.estimate.forecast import ArrivalSample
 
-# Replicas take about a minute to start, so finer bins would change nothing.
-BIN_SECONDS = 30
 # Four hours: periods up to two of them.
 BINS_KEPT = 480
-SHORTEST_BINS = 8
-# Demand that varies by less than this share of its mean (standard deviation) is met without foresight.
-VARIES = 0.25
-# The difference between the past and itself a period earlier, over what it would be by chance. Edges that fall into
-# the middle of a bin leave a few percent.
-UNEXPLAINED = 0.2
-TIE_TOLERANCE = 0.05
-# The period is searched for again after so many bins.
-JUDGED_BINS = 10
 _AT = itemgetter(0)
 
 
@@ -68,7 +59,7 @@ def observe(season: Season, at_seconds: float, seconds: float, per_second: float
     season = season._replace(
         bins=bins, newest=number, filled_seconds=min(seconds, at_seconds % BIN_SECONDS), seen_seconds=at_seconds
     )
-    if number - season.judged < JUDGED_BINS:
+    if number - season.judged < SHORTEST_BINS:
         return season
     return season._replace(period_bins=period_bins(bins[:-1]), judged=number)
 
@@ -79,18 +70,18 @@ def period_bins(bins: tuple[float, ...]) -> int | None:
         return None
     mean = fmean(bins)
     variance = fmean((x - mean) ** 2 for x in bins)
-    if mean <= 0 or variance < (VARIES * mean) ** 2:
+    if mean <= 0 or variance < (CLEAR * mean) ** 2:
         return None
     lags = range(SHORTEST_BINS, len(bins) // 2 + 1)
     left = [_unexplained(bins, lag, variance) for lag in lags]
-    if min(left) > UNEXPLAINED:
+    if min(left) > CLEAR:
         return None
     # Multiples of a period explain as well as itself, but for chance.
-    good_enough = min(left) + TIE_TOLERANCE
+    good_enough = min(left) + NOISE
     for before, here, after, lag in zip([math.inf, *left], left, [*left[1:], math.inf], lags, strict=False):
         if here <= good_enough and before >= here <= after:
             # Slow change explains itself at every short lag; what repeats is another thing half a period away.
-            return lag if _unexplained(bins, lag // 2, variance) > 2.0 * UNEXPLAINED else None
+            return lag if _unexplained(bins, lag // 2, variance) > 2.0 * CLEAR else None
     return None
 
 

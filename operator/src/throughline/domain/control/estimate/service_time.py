@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from throughline.domain.control.estimate import warmup
 from throughline.domain.control.estimate.service_time_fit import BatchTimeSum, by_instances, fit
 from throughline.domain.control.estimate.speed import Sample, Speed
-from throughline.domain.control.observe.counters import MIN_EXECUTIONS, Seen, growth, restarted
+from throughline.domain.control.observe.counters import Seen, growth, restarted
+from throughline.domain.control.tuning import CLEAR, HOUR_SECONDS, MEMORY_SECONDS, MIN_COUNT, SETTLE_SECONDS, SIGMAS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
     from throughline.domain.observed import PodView
 
 
-HALF_LIFE_SECONDS = 240.0
-# What the present settings do not show decays more slowly, or it would be tried again and again.
-UNSEEN_HALF_LIFE_SECONDS = 3600.0
-# Where executions on some number of instances take longer than was learned by more than this share and chance, in two
-# samples in a row, and the node's speed does not explain it (another replica on the same cores, instances that overlap
-# more often), what was before says little.
-CHANGE_POINT = 0.2
-CHANGE_POINT_HALF_LIFE_SECONDS = 5.0
 _NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
@@ -62,7 +55,7 @@ def _samples(estimator: ServiceTimeEstimator, grown: Sums, seconds: float) -> di
     samples: dict[int, Sample] = {}
     for key, total in grown.items():
         old = estimator.totals.get(key)
-        if old is not None and old.executions >= MIN_EXECUTIONS:
+        if old is not None and old.executions >= MIN_COUNT:
             n, took_us, known_us, _ = samples.get(key[0], (0.0, 0.0, 0.0, 0.0))
             known_us += total.executions * old.mean_us
             samples[key[0]] = Sample(n + total.executions, took_us + total.compute_us, known_us, work)
@@ -71,16 +64,17 @@ def _samples(estimator: ServiceTimeEstimator, grown: Sums, seconds: float) -> di
 
 def _common(samples: Mapping[int, Sample]) -> Sample | None:
     """What all numbers of instances have in common: a slowed node slows them all, the least of them no more."""
-    enough = [s for s in samples.values() if s.executions >= MIN_EXECUTIONS]
+    enough = [s for s in samples.values() if s.executions >= MIN_COUNT]
     return min(enough, key=lambda s: s.ratio) if enough else None
 
 
 def _slower(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
-    """`ServiceTimeEstimator.slower` of this sample. Only what takes longer: to be late in learning that is what costs
-    the SLO, and executions that seldom meet another take less than those that will again.
+    """`ServiceTimeEstimator.slower` of this sample: what the node's speed does not explain, such as another replica on
+    the same cores, or instances that overlap more often. Only what takes longer: to be late in learning that is what
+    costs the SLO, and executions that seldom meet another take less than those that will again.
     """
     return frozenset(
-        k for k, s in samples.items() if s.ratio > (1.0 + CHANGE_POINT + 2.0 / math.sqrt(s.executions)) * slowdown
+        k for k, s in samples.items() if s.ratio > (1.0 + CLEAR + SIGMAS / math.sqrt(s.executions)) * slowdown
     )
 
 
@@ -93,8 +87,8 @@ def _decayed(
     largest: dict[int, int] = {}
     for instances, batch in grown:
         largest[instances] = max(batch, largest.get(instances, 0))
-    shown, hidden = 0.5 ** (seconds / HALF_LIFE_SECONDS), 0.5 ** (seconds / UNSEEN_HALF_LIFE_SECONDS)
-    over = 0.5 ** (seconds / CHANGE_POINT_HALF_LIFE_SECONDS)
+    shown, hidden = 0.5 ** (seconds / MEMORY_SECONDS), 0.5 ** (seconds / HOUR_SECONDS)
+    over = 0.5 ** (seconds / SETTLE_SECONDS)
     totals = {}
     for key, (executions, compute_us) in estimator.totals.items():
         decay = over if key[0] in changed else shown if key[1] <= largest.get(key[0], 0) else hidden
@@ -127,7 +121,7 @@ def _expected(estimator: ServiceTimeEstimator, observation: Seen) -> Rows:
     in proportion to what is on others. Sizes beyond are on the line, where several tell of it.
     """
     groups, instances = by_instances(estimator.totals), observation.settings.instances
-    known = {k: {b: t for b, t in rows.items() if t.executions >= MIN_EXECUTIONS} for k, rows in groups.items()}
+    known = {k: {b: t for b, t in rows.items() if t.executions >= MIN_COUNT} for k, rows in groups.items()}
     base = min((k for k, rows in known.items() if rows), key=lambda k: (k != instances, k), default=None)
     if base is None:
         return ()
@@ -135,7 +129,7 @@ def _expected(estimator: ServiceTimeEstimator, observation: Seen) -> Rows:
     found = [(b, t.executions, longer * t.compute_us) for b, t in rows.items()]
     if (line := fit(rows, 0.0)) is not None and line.spread > 0.0:
         beyond = {row.batch_size for row in observation.statistics if not min(rows) <= row.batch_size <= max(rows)}
-        found += [(b, MIN_EXECUTIONS, MIN_EXECUTIONS * longer * line.at(b)) for b in beyond]
+        found += [(b, MIN_COUNT, MIN_COUNT * longer * line.at(b)) for b in beyond]
     return tuple(sorted(found))
 
 

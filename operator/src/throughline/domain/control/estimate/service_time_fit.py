@@ -10,24 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.status import ServiceTime
 from throughline.domain.control.model.service_time_model import ServiceTimeModel, chord
-from throughline.domain.control.observe.counters import MIN_EXECUTIONS
+from throughline.domain.control.tuning import MAX_WEIGHT, MIN_COUNT, MOST_GROWTH_AGAIN, NOISE, SAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     Sums = Mapping[tuple[int, int], "BatchTimeSum"]  # by (instances, batch size)
 
-# One row cannot outweigh all others however often it was seen: the line must fit small and large batches alike.
-MAX_WEIGHT = 300.0
-# One line for all is one too few where the line of the small batches is this far from it at their largest.
-SEGMENT_DIFFERS = 0.12
+# Up to each of these the small batches may have a line of their own.
 SEGMENT_LIMITS = (2, 4, 8, 16, 32, 64, 128)
-# With one batch size seen, the split of s(b) into α and βb is unknown; half and half makes a first larger batch
-# worth trying without promising too much.
-PRIOR_ALPHA_SHARE = 0.5
-# Batch sizes that vary by less (variance) are in effect one.
-ONE_SIZE = 0.05
-MAX_CONTENTION = 2.0
 
 
 class BatchTimeSum(NamedTuple):
@@ -66,7 +57,7 @@ class _Moments(NamedTuple):
     def spread(self) -> float:
         """Weighted variance of the batch sizes; 0: in effect one."""
         spread = self.bb - self.b * (self.b / self.weight)
-        return spread if spread >= ONE_SIZE * self.weight else 0.0
+        return spread if spread >= NOISE * self.weight else 0.0
 
     @property
     def slope(self) -> float:
@@ -97,7 +88,7 @@ def _believed(rows: Mapping[int, BatchTimeSum]) -> list[int]:
     for batch, (executions, _) in rows.items():
         octave = _octave(batch)
         seen[octave] = seen.get(octave, 0.0) + executions
-    return sorted(batch for batch in rows if seen[_octave(batch)] >= MIN_EXECUTIONS)
+    return sorted(batch for batch in rows if seen[_octave(batch)] >= MIN_COUNT)
 
 
 def _lines(
@@ -161,7 +152,7 @@ def _bent(curve: ServiceTimeModel, rows: Mapping[int, BatchTimeSum], scale: floa
             continue
         alpha_us, beta_us = line.alpha_us, line.beta_us
         at_us, tail_us = _end(rows, sizes, limit, line)
-        if abs(at_us - line.at(limit)) > SEGMENT_DIFFERS * line.at(limit):
+        if abs(at_us - line.at(limit)) > SAME * line.at(limit):
             alpha_us, beta_us = chord(found[0][1] + found[0][2] if found else line.at(1), limit, at_us)
         if found:  # a larger batch takes no less
             alpha_us += max(0.0, found[-1][1] + found[-1][2] * found[-1][0] - alpha_us - beta_us * limit)
@@ -170,7 +161,7 @@ def _bent(curve: ServiceTimeModel, rows: Mapping[int, BatchTimeSum], scale: floa
     bent = replace(curve, segments=segments, tail_us=tail_us / scale)
     for limit in (*(segment[0] for segment in segments), 2 * largest):
         whole = curve.service_us(limit, 1)
-        differs = differs or abs(bent.segment_for(limit).service_us(limit, 1) - whole) > SEGMENT_DIFFERS * whole
+        differs = differs or abs(bent.segment_for(limit).service_us(limit, 1) - whole) > SAME * whole
     return bent if differs else curve
 
 
@@ -195,7 +186,7 @@ def _contended_us(groups: Mapping[int, Mapping[int, BatchTimeSum]], curve: Servi
     """`ServiceTimeModel.contended_us`, by the executions on several instances."""
     shared = [(b, t.executions) for k, rows in groups.items() if k > 1 for b, t in rows.items()]
     executions = sum(n for _, n in shared)
-    return sum(n * curve.alone_us(b) for b, n in shared) / executions if executions >= MIN_EXECUTIONS else 0.0
+    return sum(n * curve.alone_us(b) for b, n in shared) / executions if executions >= MIN_COUNT else 0.0
 
 
 def _contention(groups: Mapping[int, Mapping[int, BatchTimeSum]], base: int, curve: ServiceTimeModel) -> float | None:
@@ -210,7 +201,7 @@ def _contention(groups: Mapping[int, Mapping[int, BatchTimeSum]], base: int, cur
             continue
         alone_us = sum(t.executions * curve.alone_us(b) for b, t in rows.items())
         weight = sum(t.executions for t in rows.values())
-        if weight < MIN_EXECUTIONS or alone_us <= 0:
+        if weight < MIN_COUNT or alone_us <= 0:
             continue
         ratio = sum(t.compute_us for t in rows.values()) / alone_us
         # ratio = (1 + γ(k - 1)) / (1 + γ(base - 1)), solved for γ
@@ -220,13 +211,13 @@ def _contention(groups: Mapping[int, Mapping[int, BatchTimeSum]], base: int, cur
     if not found:
         return None
     mean = sum(w * g for w, g in found) / sum(w for w, _ in found)
-    return min(max(0.0, mean), MAX_CONTENTION)
+    return min(max(0.0, mean), MOST_GROWTH_AGAIN)
 
 
 def estimate(totals: Sums, known: ServiceTime | None) -> ServiceTime | None:
     """The curve that fits what was observed; `known` fills in what was not. None: nothing is known yet."""
     groups = by_instances(totals)
-    share = 1.0 - PRIOR_ALPHA_SHARE
+    share = 0.5
     if known and known.largest_batch > 1 and known.alpha_microseconds + known.beta_microseconds > 0:
         share = known.beta_microseconds / (known.alpha_microseconds + known.beta_microseconds)
     lines = {k: line for k, rows in groups.items() if (line := fit(rows, share)) is not None}

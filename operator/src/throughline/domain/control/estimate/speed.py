@@ -11,19 +11,15 @@ import math
 from typing import NamedTuple
 
 from throughline.domain.control.estimate.quantise import quantised
-
-# The node is slowed where executions take longer than learned by more than the first share and chance (2/√n), and
-# until they do by less than the second.
-SLOWED, RECOVERED = 0.2, 0.1
-# Relative step to which the slowdown is rounded: within one, the noise of samples is no change.
-SLOWDOWN_GRID = 0.05
-# A slowdown that has lasted so long is the model's cost from now on, for all batch sizes alike.
-LASTING_SECONDS = 600.0
-# The service's own executions contend too: a slowdown that comes with so many times its usual work, or so soon after
-# a new pod, which may share their cores, is its own contention and no neighbour.
-OWN_GROWTH = 1.25
-OWN_POD_SECONDS = 60.0
-USUAL_HALF_LIFE_SECONDS = 240.0
+from throughline.domain.control.tuning import (
+    CLEAR,
+    LASTING_SECONDS,
+    MEMORY_SECONDS,
+    NOISE,
+    SAME,
+    SETTLED_SECONDS,
+    SIGMAS,
+)
 
 
 class Sample(NamedTuple):
@@ -56,7 +52,7 @@ class Speed(NamedTuple):
     @property
     def usual(self) -> bool:
         """Not slowed, nor by the last sample, which is not confirmed yet."""
-        return not self.slowed and self.ratio <= 1.0 + SLOWED
+        return not self.slowed and self.ratio <= 1.0 + CLEAR
 
     def lasting(self, now_seconds: float) -> bool:
         return self.slowed and now_seconds - self.since_seconds >= LASTING_SECONDS
@@ -65,19 +61,19 @@ class Speed(NamedTuple):
         """The speed with a sample of the last `seconds`. The median of two samples and what was known: a single odd
         sample changes nothing, two that agree everything.
         """
-        ratio, chance = sample.ratio, 2.0 / math.sqrt(sample.executions)
+        ratio, chance = sample.ratio, SIGMAS / math.sqrt(sample.executions)
         median = sorted((self.slowdown, self.ratio, ratio))[1]
         work = sample.work_per_second / max(1.0, ratio)
         if self.slowed:
-            slowed = median > 1.0 + RECOVERED
+            slowed = median > 1.0 + SAME
         else:
-            grown = 0.0 < (OWN_GROWTH + chance) * self.usual_work < work
-            own = grown or now_seconds - self.pod_seconds < OWN_POD_SECONDS
-            slowed = not own and median > 1.0 + SLOWED + chance
-        slowdown = quantised(median, SLOWDOWN_GRID, self.slowdown) if slowed else 1.0
+            grown = 0.0 < (1.0 + CLEAR + chance) * self.usual_work < work
+            own = grown or now_seconds - self.pod_seconds < SETTLED_SECONDS
+            slowed = not own and median > 1.0 + CLEAR + chance
+        slowdown = quantised(median, NOISE, self.slowdown) if slowed else 1.0
         usual = self.usual_work
         if not slowed:
-            usual += (1.0 - 0.5 ** (seconds / USUAL_HALF_LIFE_SECONDS) if usual else 1.0) * (work - usual)
+            usual += (1.0 - 0.5 ** (seconds / MEMORY_SECONDS) if usual else 1.0) * (work - usual)
         return self._replace(
             slowdown=slowdown,
             ratio=ratio,

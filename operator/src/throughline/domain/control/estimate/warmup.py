@@ -11,19 +11,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.tuning import CLEAR, MAX_WARM_UP_SECONDS, MIN_COUNT, SIGMAS, WARM_EXECUTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Rows = tuple[tuple[int, float, float], ...]  # (batch size, executions, compute µs), by batch size
-
-# Samples of the same executions differ by less than this share and chance.
-SAME_TIME = 0.2
-# Fewer executions are no sample.
-MIN_SAMPLE = 10.0
-# A model that has been executed so often since its load has its first executions behind it.
-WARM_EXECUTIONS = 50
-# Nothing is taken for a warm-up for longer: neither in learning, by the time in which the pod executed, nor in acting.
-MAX_WARM_UP_SECONDS = 300.0
 
 
 class WarmUp(NamedTuple):
@@ -83,7 +76,7 @@ def _ratio(rows: Rows, known: Rows) -> float:
 
 
 def _chance(executions: float) -> float:
-    return SAME_TIME + 2.0 / math.sqrt(executions)
+    return CLEAR + SIGMAS / math.sqrt(executions)
 
 
 def _no_longer(rows: Rows, known: Rows) -> bool:
@@ -92,14 +85,14 @@ def _no_longer(rows: Rows, known: Rows) -> bool:
         return False
     inside = tuple(r for r in rows if known[0][0] <= r[0] <= known[-1][0])
     executions = _executions(inside)
-    if executions < max(MIN_SAMPLE, _executions(rows) / 2):
+    if executions < max(MIN_COUNT, _executions(rows) / 2):
         return False
     return _ratio(inside, known) <= 1.0 + _chance(executions)
 
 
 def _agree(rows: Rows, last: Rows) -> bool:
     executions = min(_executions(rows), _executions(last))
-    return executions >= MIN_SAMPLE and abs(_ratio(rows, last) - 1.0) <= _chance(executions)
+    return executions >= MIN_COUNT and abs(_ratio(rows, last) - 1.0) <= _chance(executions)
 
 
 def begin(rows: Rows, now_seconds: float, began_seconds: float, *, executions: int, whole_load: bool) -> WarmUp:
@@ -122,7 +115,7 @@ def follow(
     pending = _joined(phase.pending, rows)
     phase = phase._replace(pending=pending, busy_seconds=phase.busy_seconds + seconds)
     over = phase.busy_seconds >= MAX_WARM_UP_SECONDS
-    if _executions(pending) < MIN_SAMPLE and not over:
+    if _executions(pending) < MIN_COUNT and not over:
         return phase
     enough = executions - phase.executions >= WARM_EXECUTIONS
     agree = enough and _agree(pending, phase.last)

@@ -14,11 +14,11 @@ from throughline.api.scaling import ScalingMode
 from throughline.api.status import BlockedBy
 from throughline.domain import commands, refusals
 from throughline.domain.control.act import repair
-from throughline.domain.control.estimate.warmup import WARM_EXECUTIONS
 from throughline.domain.control.explain import failing
 from throughline.domain.control.model.queueing import p99_us
 from throughline.domain.control.observe import series
 from throughline.domain.control.optimise.blocked import Blocked, block_text
+from throughline.domain.control.tuning import SETTLED_SECONDS, WARM_EXECUTIONS
 from throughline.domain.decision import ConditionUpdate
 from throughline.domain.formatting import count, duration, plain
 from throughline.domain.records import settings_text
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.act.context import Context
     from throughline.domain.control.act.scaling import ScaleStep
 
-# A pod that has served for so long has its first requests behind it.
-WARM_SECONDS = 60.0
 # A prediction of more than twice the replicas that may run is not shown as a number.
 MOST_ADVISED = 2
 
@@ -80,7 +78,7 @@ def _warm(ctx: Context) -> bool:
     """
     known = ctx.estimates.learned
     return (
-        any(p.ready_seconds >= WARM_SECONDS for p in ctx.serving)
+        any(p.ready_seconds >= SETTLED_SECONDS for p in ctx.serving)
         and not ctx.estimates.warming_up
         and ctx.now - ctx.estimates.warm_since >= ctx.observation.observe_seconds
         and ctx.seconds_since(ctx.control.last_batch_change) >= ctx.observation.observe_seconds

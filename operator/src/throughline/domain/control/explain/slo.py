@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from throughline.api.status import SLOStatus
 from throughline.domain.control.observe.demand import IDLE_PER_SECOND
+from throughline.domain.control.tuning import SAME
 from throughline.domain.formatting import duration, plain, rate, sticky
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ def _cost(per_thousand: float | None) -> str:
 
 # Shown of the error budget, in per cent: steps so coarse that a budget that recovers for hours is written a few times.
 BUDGET_STEPS = (0, 10, 25, 50, 75, 100, 150, 200, 300, 500, 1000)
-BUDGET_HYSTERESIS = 0.1
 
 
 def _spent(shown: str, budget: Budget) -> str:
@@ -28,7 +28,7 @@ def _spent(shown: str, budget: Budget) -> str:
         return "-"
     percent = 100.0 * budget.spent
     step = min(BUDGET_STEPS, key=lambda s: abs(percent - s))
-    if shown != "-" and abs(percent - int(shown[:-1])) <= abs(percent - step) + BUDGET_HYSTERESIS * step:
+    if shown != "-" and abs(percent - int(shown[:-1])) <= abs(percent - step) + SAME * step:
         return shown
     return f"{step}%"
 

@@ -14,13 +14,13 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from throughline.domain.control.tuning import MAX_UTILIZATION
+
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.model.service_time_model import ServiceTimeModel
 
-# Beyond this share of the saturation throughput a queue takes minutes to settle, and any burst breaks the SLO.
-MAX_UTILIZATION = 0.92
-TAIL = 0.01  # 1 − 0.99
+TAIL = 0.01  # share of the requests that a 99th percentile allows to be late
 MAX_FEEDBACK = 0.99  # of the sizes of two batches in a row
 _NORMAL_99 = 2.326
 _LOG_TAIL = math.log(1 / TAIL)

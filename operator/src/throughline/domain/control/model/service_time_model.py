@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from throughline.domain.control.tuning import CLEAR
+
 if TYPE_CHECKING:
     from throughline.api.status import ServiceTime
 
@@ -17,11 +19,6 @@ def chord(first_us: float, limit: int, last_us: float) -> tuple[float, float]:
     """(α, β) of the line through what batches of one and of `limit` take; α ≥ 0, and exact at the limit."""
     beta_us = max(0.0, min((last_us - first_us) / (limit - 1), last_us / limit)) if limit > 1 else 0.0
     return last_us - beta_us * limit, beta_us
-
-
-# Contention up to which executions are taken to meet on the host by chance, and from which their device is shared.
-BY_CHANCE = 0.2
-SHARED = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ class ServiceTimeModel:
         """What each further instance adds to executions longer than those that γ was learned from: all of the part that
         they are longer by, where the device is shared, and γ of it where it is not.
         """
-        shared = min(1.0, max(0.0, (self.contention - BY_CHANCE) / (SHARED - BY_CHANCE)))
+        shared = min(1.0, max(0.0, (self.contention - CLEAR) / CLEAR))
         share = self.contention + (1.0 - self.contention) * shared
         return self.contention * self.contended_us + share * (alone_us - self.contended_us)
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # So many pods of a service are asked for their statistics at each observation; their peers are taken to be like them.
 STATISTICS_PODS = 32
-# The mean of fewer executions is too noisy to be believed.
-MIN_EXECUTIONS = 10.0
 
 
 class Seen(NamedTuple):

@@ -5,32 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.domain.control.observe import failures
+from throughline.domain.control.tuning import (
+    MOST_GROWTH,
+    MOST_GROWTH_AGAIN,
+    OVERLOADED,
+    SAME,
+    SAMPLE_INTERVAL_SECONDS,
+    SATURATED,
+    SETTLED_SECONDS,
+    STATIONARY,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from throughline.domain.observed import PodView, ServiceView
 
-# Above this busy share of its instances a pod serves what it can, not what arrives.
-SATURATED_UTILIZATION = 0.9
-# A mean latency above this share of the SLO, on a saturated pod, is that of a queue; above the second share already
-# where the queue grows.
-OVERLOAD_SHARE = 0.75
-GROWING_OVERLOAD_SHARE = 0.5
-# A pod with less than this share of its peers' mean rate is one that the load does not reach.
-UNLOADED_SHARE = 0.1
 # Fewer requests a second than this are none.
 IDLE_PER_SECOND = 0.01
-# A backlog is to be gone within this time.
-DRAIN_SECONDS = 20.0
-# A full queue that neither grows nor shrinks by more than this share of the rate is that of closed-loop clients. What
-# they would send if latency were within the SLO follows from Little's law; one step may not more than triple the
-# measured rate.
-STATIONARY_SHARE = 0.05
-MAX_LATENT_GROWTH = 3.0
-MAX_SKEW = 1.5
-EVEN_SKEW = 1.1  # chance makes one of many pods busier by so much
-MIN_JUDGED_SECONDS = 60.0
 
 
 class Demand(NamedTuple):
@@ -81,17 +73,17 @@ def _spread(judged: Sequence[tuple[str, float]], mean_rate: float) -> tuple[tupl
     """
     rates = [rate for _, rate in judged]
     unloaded: tuple[str, ...] = ()
-    if mean_rate >= 1.0 and min(rates) < UNLOADED_SHARE * mean_rate:
-        unloaded = tuple(name for name, rate in judged if rate < UNLOADED_SHARE * mean_rate)
+    if mean_rate >= 1.0 and min(rates) < SAME * mean_rate:
+        unloaded = tuple(name for name, rate in judged if rate < SAME * mean_rate)
     skew = max(rates) / mean_rate if mean_rate > 0 and len(rates) > 1 else 1.0
-    return unloaded, min(MAX_SKEW, skew) if skew > EVEN_SKEW else 1.0
+    return unloaded, min(MOST_GROWTH, skew) if skew > 1.0 + SAME else 1.0
 
 
 def _silent(pods: Sequence[PodView], slo_us: float, window_seconds: float) -> tuple[str, ...]:
     return tuple(
         p.name
         for p in pods
-        if p.ready_seconds >= MIN_JUDGED_SECONDS and p.metrics and failures.silent(p.metrics, slo_us, window_seconds)
+        if p.ready_seconds >= SETTLED_SECONDS and p.metrics and failures.silent(p.metrics, slo_us, window_seconds)
     )
 
 
@@ -117,7 +109,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
             continue
         count += 1
         success = m.success_rate
-        if pod.ready_seconds >= MIN_JUDGED_SECONDS:
+        if pod.ready_seconds >= SETTLED_SECONDS:
             judged.append((pod.name, success + m.failure_rate))
         requests += success
         if m.failure_rate > 0.0:
@@ -134,7 +126,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
             weight = max(success, 1e-9)
             p99_sum += m.p99_us * weight
             p99_weight += weight
-        saturated = saturated or utilization(pod, devices) > SATURATED_UTILIZATION
+        saturated = saturated or utilization(pod, devices) > SATURATED
     if count == 0:
         return None
     per_request = items / requests if requests > 0 else 1.0
@@ -145,15 +137,15 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
     mean_us = request_us / requests if requests > 0 else None
     p99 = p99_sum / p99_weight if p99_weight > 0 else None
     slow = (p99 is not None and p99 > slo_us) or (mean_us is not None and mean_us > slo_us)
-    queue_stationary = abs(growth) < STATIONARY_SHARE * max(requests, 1.0)
+    queue_stationary = abs(growth) < STATIONARY * max(requests, 1.0)
     wanted = arrivals
     if saturated and slow:
         # What is being worked off already, fast enough, needs no further replica: a queue stays on the pod it is in.
-        backlog = max(0.0, pending / DRAIN_SECONDS + min(0.0, growth)) * per_request
+        backlog = max(0.0, pending / (2 * SAMPLE_INTERVAL_SECONDS) + min(0.0, growth)) * per_request
         wanted = arrivals + backlog
         if queue_stationary:
             held_back = in_flight * per_request / (slo_us / 1e6)
-            wanted = max(wanted, min(held_back, arrivals * MAX_LATENT_GROWTH))
+            wanted = max(wanted, min(held_back, arrivals * MOST_GROWTH_AGAIN))
     unloaded, skew = _spread(judged, (requests + failed) / count) if judged and count > 1 else ((), 1.0)
     return Demand(
         arrivals_per_second=arrivals,
@@ -169,7 +161,7 @@ def measure(view: ServiceView, slo_us: float, serving: Sequence[PodView] | None 
         saturated=saturated,
         overloaded=saturated
         and mean_us is not None
-        and mean_us > (OVERLOAD_SHARE if queue_stationary or growth <= 0 else GROWING_OVERLOAD_SHARE) * slo_us,
+        and mean_us > (OVERLOADED if queue_stationary or growth <= 0 else 0.5) * slo_us,
         queue_stationary=queue_stationary,
         mean_batch=items / executions if executions > 0 else None,
         skew=skew,

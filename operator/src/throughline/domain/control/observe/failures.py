@@ -8,27 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from throughline.domain.control.tuning import MIN_COUNT
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from throughline.domain.observed import PodMetrics, PodView
 
-# A few failures in a window are chance, or one client's mistake.
-MIN_FAILED = 5.0
-# A pod that fails this share of its requests, or more, is at fault where its peers are not.
-FAULTY_SHARE = 0.5
-
 
 def beyond(failed_per_second: float, answered_per_second: float, allowed: float, window_seconds: float) -> bool:
     """Whether a larger share fails than is allowed, by more than chance."""
     requests = failed_per_second + answered_per_second
-    return failed_per_second > allowed * requests and failed_per_second * window_seconds >= MIN_FAILED
+    return failed_per_second > allowed * requests and failed_per_second * window_seconds >= MIN_COUNT
 
 
 def faulty(metrics: PodMetrics, allowed: float, window_seconds: float) -> bool:
     """Whether the pod fails so many of its requests that it does not do its work."""
     failed, answered = metrics.failure_rate, metrics.success_rate
-    return beyond(failed, answered, max(allowed, FAULTY_SHARE), window_seconds)
+    return beyond(failed, answered, max(allowed, 0.5), window_seconds)
 
 
 def silent(metrics: PodMetrics, slo_us: float, window_seconds: float) -> bool:

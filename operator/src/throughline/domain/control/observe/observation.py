@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.api import quantities
 from throughline.domain.control.model.bounds import clamp, lower_bounds
 from throughline.domain.control.observe import failures
-from throughline.domain.control.observe.counters import (
-    MIN_EXECUTIONS,
-    Counted,
-    Seen,
-    failed_since,
-    growth,
-    since_last_sample,
-)
+from throughline.domain.control.observe.counters import Counted, Seen, failed_since, growth, since_last_sample
 from throughline.domain.control.observe.demand import measure
-from throughline.domain.control.observe.failures import MIN_FAILED
+from throughline.domain.control.tuning import (
+    CLEAR,
+    MIN_COUNT,
+    MIN_SAMPLE_SECONDS,
+    NOISE,
+    SAMPLE_INTERVAL_SECONDS,
+    SAMPLES,
+    SETTLE_SECONDS,
+)
 from throughline.domain.times import unix_seconds
 
 if TYPE_CHECKING:
@@ -37,15 +38,6 @@ if TYPE_CHECKING:
 
 # Triton's latency summary covers this long, so a p99 is of the present settings only when they are older.
 SUMMARY_SECONDS = 60.0
-# After the metrics window has passed: for the scrape and the reload to be behind us.
-SETTLE_SECONDS = 6.0
-# Two samples nearer than this are one.
-MIN_SAMPLE_SECONDS = 4.0
-# Instances that are busy for less than this share of the time wait for requests, not for their server.
-KEPT_BUSY = 0.7
-RECENTLY_STARTED_SECONDS = 45.0
-# Where more of a pod's requests fail than this, its executions teach nothing: times would be off by as much.
-TEACHING_SHARE = 0.05
 
 
 class Queue(NamedTuple):
@@ -156,7 +148,7 @@ def queue(view: ServiceView, serving: Sequence[PodView], before: Queue | None, d
 
 def recently_started(serving: Sequence[PodView]) -> bool:
     """Pods have come so lately that what is served is a backlog, too."""
-    return len(serving) > 1 and any(p.ready_seconds < RECENTLY_STARTED_SECONDS for p in serving)
+    return len(serving) > 1 and any(p.ready_seconds < SAMPLES * SAMPLE_INTERVAL_SECONDS for p in serving)
 
 
 def teaching(observation: Observation) -> tuple[tuple[PodView, ...], frozenset[str]]:
@@ -171,8 +163,8 @@ def teaching(observation: Observation) -> tuple[tuple[PodView, ...], frozenset[s
     return here, frozenset(
         p.uid
         for p in here
-        if (p.uid in failed and failed[p.uid].failed >= MIN_FAILED and failed[p.uid].share > TEACHING_SHARE)
-        or (p.metrics and failures.beyond(p.metrics.failure_rate, p.metrics.success_rate, TEACHING_SHARE, window))
+        if (p.uid in failed and failed[p.uid].failed >= MIN_COUNT and failed[p.uid].share > NOISE)
+        or (p.metrics and failures.beyond(p.metrics.failure_rate, p.metrics.success_rate, NOISE, window))
     )
 
 
@@ -200,7 +192,7 @@ def _idle_us(view: ServiceView, serving: Sequence[PodView], before: Counted, dem
         grown = growth(seen, Seen(pod.settings, pod.batch_statistics))
         count, busy_us = sum(n for _, n, _ in grown), sum(us for _, _, us in grown)
         whole_us = 1e6 * seconds * pod.settings.instances * devices
-        if count >= MIN_EXECUTIONS and busy_us >= KEPT_BUSY * whole_us:
+        if count >= MIN_COUNT and busy_us >= (1.0 - CLEAR) * whole_us:
             idle_us += max(0.0, whole_us - busy_us)
             executions += count
     return idle_us / executions if executions else None

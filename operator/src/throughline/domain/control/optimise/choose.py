@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING
 
 from throughline.api.batching import BatchSettings
 from throughline.domain.control.model.bounds import between
-from throughline.domain.control.model.queueing import (
+from throughline.domain.control.model.queueing import carries, closed_loop_per_second, saturation_per_second
+from throughline.domain.control.predict.outcome import WHOLE, evaluate
+from throughline.domain.control.tuning import (
+    MAX_BATCH_GROWTH,
+    MAX_DELAY_SHARE,
     MAX_UTILIZATION,
-    carries,
-    closed_loop_per_second,
-    saturation_per_second,
-)
-from throughline.domain.control.predict.outcome import (
-    CLOSED_WEIGHT,
-    DEMAND_HEADROOM,
-    OPEN_WEIGHT,
+    NOISE,
+    SEEN_WEIGHT,
     SLO_HEADROOM,
-    WHOLE,
-    evaluate,
 )
 
 if TYPE_CHECKING:
@@ -32,12 +28,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.predict.outcome import Candidate, Problem
 
 QUEUE_DELAYS_MICROSECONDS = (0, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
-# A queue delay above this share of the SLO spends the latency that bursts need.
-MAX_DELAY_SHARE = 0.1
-# Batches further than this beyond the largest one seen are extrapolation.
-MAX_BATCH_GROWTH = 8
-# Settings whose objective is this near to the best tie, and the smaller of them need less memory.
-TIE_TOLERANCE = 0.98
 _PROMISE = itemgetter(0, 1)
 
 
@@ -108,7 +98,7 @@ class _Best:
             return True
         if self.replicas == math.inf:
             return not self.waived and most < self.most  # others carry more and are still too few
-        return fewest == self.replicas and most ** (1.0 - self.weight) * closed**self.weight < TIE_TOLERANCE * self.top
+        return fewest == self.replicas and most ** (1.0 - self.weight) * closed**self.weight < (1.0 - NOISE) * self.top
 
     def must_carry(self, fewest: float, closed: float) -> float:
         """Items per second that one replica must carry for the candidate to be chosen; negative: any."""
@@ -118,7 +108,7 @@ class _Best:
             return self.most
         as_many = 0.0 if self.waived else self.wanted / (self.replicas + WHOLE)
         if self.top > 0:
-            objective = (TIE_TOLERANCE * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
+            objective = ((1.0 - NOISE) * self.top / closed**self.weight) ** (1.0 / (1.0 - self.weight))
             as_many = max(as_many, objective)
         fewer = self.wanted / (self.replicas - 1 + WHOLE) if fewest < self.replicas else math.inf
         return min(as_many, fewer)
@@ -131,8 +121,8 @@ def search(problem: Problem, space: Iterable[BatchSettings], current: Candidate)
     with a queue delay than without one. What remains is asked one thing before its capacity is searched for: whether
     it carries what it would have to.
     """
-    weight = CLOSED_WEIGHT if problem.closed_loop else OPEN_WEIGHT
-    best = _Best(problem.demand_per_second * DEMAND_HEADROOM, weight, waived=problem.closed_loop)
+    weight = SEEN_WEIGHT if problem.closed_loop else 1.0 - SEEN_WEIGHT
+    best = _Best(problem.demand_per_second * (1.0 + NOISE), weight, waived=problem.closed_loop)
     best.add(current)
     least = max(problem.min_replicas, 1)
     enough = max(least, problem.replicas) if problem.closed_loop else math.inf
@@ -184,4 +174,4 @@ def choose(options: Sequence[Candidate]) -> Candidate:
     fewest = min(o.replicas for o in feasible if o.cost_per_hour <= cheapest)
     best = [o for o in feasible if o.cost_per_hour <= cheapest and o.replicas == fewest]
     top = max(o.objective for o in best)
-    return min((o for o in best if o.objective >= TIE_TOLERANCE * top), key=lambda o: _size(o.settings))
+    return min((o for o in best if o.objective >= (1.0 - NOISE) * top), key=lambda o: _size(o.settings))

@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.optimise.choose import TIE_TOLERANCE
 from throughline.domain.control.optimise.memory import memory_allows
 from throughline.domain.control.predict.outcome import evaluate
+from throughline.domain.control.tuning import CLEAR, NOISE, STEP_FACTOR
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.predict.outcome import Candidate, Problem
     from throughline.domain.control.predict.situation import Situation
-
-# One more instance needs no reload, and is only added where no client loses by it.
-MIN_IMPROVEMENT_IN_PLACE = 1.05
-# Batches that are this full on a saturated server would be larger if they could; so larger ones by this factor are
-# tried then.
-FULL = 0.8
-LARGER_BATCH_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +41,9 @@ def _larger_batch(
     most = at.view.spec.batching.max_batch_size.max
     if demand is None or known is None or demand.mean_batch is None or not at.short:
         return None
-    if size >= most or known.largest_batch > size or demand.mean_batch < FULL * size:
+    if size >= most or known.largest_batch > size or demand.mean_batch < (1.0 - CLEAR) * size:
         return None
-    larger = min(most, LARGER_BATCH_FACTOR * size)
+    larger = min(most, STEP_FACTOR * size)
     target = at.settings.model_copy(update={"max_batch_size": larger})
     while target in blocked and larger > 2 * size:
         larger //= 2
@@ -58,7 +51,7 @@ def _larger_batch(
     if target in blocked or not memory_allows(at.observation, target):
         return None
     current, candidate = evaluate(problem, at.settings), evaluate(problem, target)
-    if (current.feasible and not candidate.feasible) or candidate.objective < TIE_TOLERANCE * current.objective:
+    if (current.feasible and not candidate.feasible) or candidate.objective < (1.0 - NOISE) * current.objective:
         return None
     return ProposedChange(candidate, current, options, larger_batch=True)
 
@@ -74,7 +67,7 @@ def _one_more_instance(at: Situation, problem: Problem, blocked: Container[Batch
     if instances >= at.view.spec.batching.instances.max or target in blocked:
         return None
     current, candidate = evaluate(problem, at.settings), evaluate(problem, target)
-    if candidate.closed_per_second < MIN_IMPROVEMENT_IN_PLACE * current.closed_per_second:
+    if candidate.closed_per_second < (1.0 + NOISE) * current.closed_per_second:
         return None
     if candidate.capacity_per_second < current.capacity_per_second or not memory_allows(at.observation, target):
         return None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from throughline.domain.control.tuning import MEMORY_LIMIT
+
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.observe.observation import Observation
-
-# Share of the memory that a reload, which holds the old and the new model at once, may fill.
-MEMORY_LIMIT = 0.95
 
 
 def memory_allows(seen: Observation, target: BatchSettings, *, whole: bool = False) -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from throughline.domain.control.optimise.choose import Space, candidates, choose, search
 from throughline.domain.control.optimise.exploration import ProposedChange, exploration
 from throughline.domain.control.optimise.memory import memory_allows
-from throughline.domain.control.predict.outcome import DEMAND_HEADROOM, evaluate
+from throughline.domain.control.predict.outcome import evaluate
+from throughline.domain.control.tuning import CLEAR, NOISE, SAME
 from throughline.domain.records import settings_text
 
 if TYPE_CHECKING:
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.predict.outcome import Candidate, Problem
     from throughline.domain.control.predict.situation import Situation
 
-# A change pays for its reload when the objective grows by this factor.
-MIN_IMPROVEMENT = 1.2
-# Closed-loop clients get the throughput itself, where others only get room for bursts; and what they get is measured,
-# so that a change that does not pay is rolled back.
-MIN_IMPROVEMENT_CLOSED_LOOP = 1.03
-# A measurement is valid for a demand up to so many times as high.
-SAME_DEMAND = 1.05
 JUDGED_KEPT = 4
 
 
@@ -64,7 +58,7 @@ def _meets(at: Situation, problem: Problem) -> bool:
         return False
     if not (at.estimates.soak_elapsed and at.observation.rollout_complete):
         return False
-    reached = problem.closed_loop or problem.demand_per_second <= SAME_DEMAND * demand.served_per_second
+    reached = problem.closed_loop or problem.demand_per_second <= (1.0 + SAME) * demand.served_per_second
     return reached and demand.p99_us <= at.slo_us
 
 
@@ -85,9 +79,9 @@ def exceeds_switching_cost(at: Situation, problem: Problem, best: Candidate, cur
         return False  # what meets the SLO is not left for what is predicted to be slower
     if best.settings.instances < current.settings.instances and best.objective >= current.objective:
         return True  # an instance that does no good holds memory
-    min_improvement = MIN_IMPROVEMENT_CLOSED_LOOP if problem.closed_loop else MIN_IMPROVEMENT
+    min_improvement = 1.0 + (NOISE if problem.closed_loop else CLEAR)
     return best.objective >= min_improvement * max(current.objective, 1e-9) or (
-        not best.feasible and best.p99_us < current.p99_us / MIN_IMPROVEMENT
+        not best.feasible and best.p99_us < current.p99_us / (1.0 + CLEAR)
     )
 
 
@@ -98,7 +92,7 @@ def _judged(problem: Problem, situation: Hashable, current: Candidate) -> Optima
     low = high = problem.demand_per_second
     if current.feasible:
         low = 0.0 if current.replicas == max(problem.min_replicas, 1) else low
-        high = max(high, current.capacity_per_second * current.replicas / DEMAND_HEADROOM)
+        high = max(high, current.capacity_per_second * current.replicas / (1.0 + NOISE))
     return OptimalityRange(situation, low, high)
 
 

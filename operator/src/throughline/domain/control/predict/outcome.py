@@ -5,28 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.domain.control.estimate.bias import UNKNOWN_SPREAD
-from throughline.domain.control.model.queueing import (
-    capacity_per_second,
-    closed_loop_per_second,
-    closed_p99_us,
-    p99_us,
-)
+from throughline.domain.control.model.queueing import capacity_per_second, closed_loop_per_second, closed_p99_us, p99_us
+from throughline.domain.control.tuning import CLEAR, NOISE, SEEN_WEIGHT, SLO_HEADROOM
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
     from throughline.domain.control.model.service_time_model import ServiceTimeModel
 
-# The prediction must leave this part of the SLO unused.
-SLO_HEADROOM = 0.06
-# Share of the closed-loop throughput in the objective, by the kind of client.
-CLOSED_WEIGHT = 0.9
-OPEN_WEIGHT = 0.05
-# Other settings are better where they are so even if their predictions, beside those of the present ones, err by so
-# many standard deviations.
-SURE_SIGMAS = 1.0
-# And replicas this much above the demand.
-DEMAND_HEADROOM = 1.03
 # A count of replicas that is over a whole number by so little is that number.
 WHOLE = 1e-9
 
@@ -58,11 +43,10 @@ class Problem(NamedTuple):
         well be. Of those that never were only a trial can tell.
         """
         spreads = dict(self.spreads)
-        here = spreads.get(present, UNKNOWN_SPREAD)
+        here = spreads.get(present, CLEAR)
         return self._replace(
             biases=tuple(
-                (s, bias if s == present else bias * math.exp(SURE_SIGMAS * math.hypot(spreads[s], here)))
-                for s, bias in self.biases
+                (s, bias if s == present else bias * math.exp(math.hypot(spreads[s], here))) for s, bias in self.biases
             )
         )
 
@@ -109,13 +93,13 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
     capacity = problem.capacity_per_second(settings)
     needed = None
     if capacity > 0:
-        needed = max(problem.min_replicas, math.ceil(problem.demand_per_second * DEMAND_HEADROOM / capacity - WHOLE), 1)
+        needed = max(problem.min_replicas, math.ceil(problem.demand_per_second * (1.0 + NOISE) / capacity - WHOLE), 1)
     # Both kinds of load are to be served well: open-loop arrivals (capacity within the SLO) and closed-loop clients
     # (throughput at the requests now in flight). The kind that is seen counts most.
     closed = closed_loop_per_second(
         problem.curve, settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
     )
-    weight = CLOSED_WEIGHT if problem.closed_loop else OPEN_WEIGHT
+    weight = SEEN_WEIGHT if problem.closed_loop else 1.0 - SEEN_WEIGHT
     answered = needed is not None and needed > problem.replicas and answers_clients(problem, settings, closed)
     if answered:
         needed = max(problem.replicas, problem.min_replicas)

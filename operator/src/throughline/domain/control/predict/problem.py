@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from throughline.domain.control.estimate.quantise import CLOSED_LOOP_GRID, DEMAND_GRID, IN_FLIGHT_GRID, quantised
+from throughline.domain.control.estimate.quantise import quantised
 from throughline.domain.control.predict.outcome import Problem
+from throughline.domain.control.tuning import CLEAR, NOISE
 
 if TYPE_CHECKING:
     from throughline.domain.control.estimate.estimates import Estimates
     from throughline.domain.control.observe.observation import Observation
-
-# What closed-loop clients are to be given of what they get, by the prediction, which may be wrong by as much.
-CLOSED_LOOP_KEEP = 0.75
-SPREAD_GRID = 0.25
 
 
 def min_replicas(observation: Observation, estimates: Estimates) -> int:
@@ -31,21 +28,21 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
         return None
     ready, clients = len(observation.serving), state.closed_loop
     floor = float(observation.view.spec.slo.throughput_per_second or 0)
-    least = max(floor * demand.items_per_request, CLOSED_LOOP_KEEP * demand.served_per_second)
+    least = max(floor * demand.items_per_request, (1.0 - CLEAR) * demand.served_per_second)
     old_biases, old_spreads = (dict(before.biases), dict(before.spreads)) if before else ({}, {})
     in_flight = demand.in_flight / max(1, ready) if clients.sure else state.in_flight or 1.0
     bias = state.bias
     return Problem(
         curve=curve,
         slo_us=observation.slo_us,
-        demand_per_second=quantised(estimates.target_demand, DEMAND_GRID, before.demand_per_second if before else 0.0),
+        demand_per_second=quantised(estimates.target_demand, NOISE, before.demand_per_second if before else 0.0),
         in_flight_per_replica=quantised(
             max(1.0, in_flight),
-            CLOSED_LOOP_GRID if clients.sure else IN_FLIGHT_GRID,
+            NOISE if clients.sure else CLEAR,
             before.in_flight_per_replica if before else 0.0,
         ),
         spreads=tuple(
-            (e.settings, quantised(bias.spread_of(e.settings), SPREAD_GRID, old_spreads.get(e.settings, 0.0)))
+            (e.settings, quantised(bias.spread_of(e.settings), CLEAR, old_spreads.get(e.settings, 0.0)))
             for e in bias.own
         ),
         biases=tuple(
@@ -58,10 +55,8 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
         min_replicas=min(min_replicas(observation, estimates), observation.max_replicas),
         closed_loop=clients.sure,
         inter_execution_idle_us=quantised(
-            state.inter_execution_idle_us, IN_FLIGHT_GRID, before.inter_execution_idle_us if before else 0.0
+            state.inter_execution_idle_us, CLEAR, before.inter_execution_idle_us if before else 0.0
         ),
         replicas=ready if clients.sure else 0,
-        floor_per_second=quantised(least, DEMAND_GRID, before.floor_per_second if before else 0.0)
-        if clients.sure
-        else 0.0,
+        floor_per_second=quantised(least, NOISE, before.floor_per_second if before else 0.0) if clients.sure else 0.0,
     )

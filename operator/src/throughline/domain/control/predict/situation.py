@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from throughline.domain.control.predict.problem import min_replicas
+from throughline.domain.control.tuning import CLEAR, SETTLED_SECONDS
 
 if TYPE_CHECKING:
     from throughline.api.batching import BatchSettings
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from throughline.domain.control.observe.observation import Observation
     from throughline.domain.control.predict.outcome import Problem
     from throughline.domain.observed import PodView, ServiceView
-
-# In-flight requests have converged when they are this near to their smoothed mean.
-CONVERGED = 0.2
-# The load has not reached a pod for longer than connections take to be renewed a few times.
-UNLOADED_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,7 @@ class Situation:
     def in_flight_converged(self) -> bool:
         """In-flight requests have been stable over the last few samples."""
         demand, ready, mean = self.demand, max(1, len(self.serving)), self.estimates.state.in_flight
-        return demand is not None and mean is not None and abs(demand.in_flight / ready - mean) <= CONVERGED * mean
+        return demand is not None and mean is not None and abs(demand.in_flight / ready - mean) <= CLEAR * mean
 
     @property
     def short(self) -> bool:
@@ -95,7 +91,7 @@ class Situation:
     def unloaded(self) -> tuple[str, ...]:
         """Names of pods that the load has not reached for long."""
         since = self.observation.state.unloaded_since
-        return tuple(name for name, began in since.items() if self.now - began >= UNLOADED_SECONDS)
+        return tuple(name for name, began in since.items() if self.now - began >= SETTLED_SECONDS)
 
     def seconds_since(self, timestamp: str | None) -> float:
         return self.observation.seconds_since(timestamp)
