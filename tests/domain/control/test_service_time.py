@@ -159,3 +159,94 @@ def test_on_other_numbers_of_instances_nothing_has_changed():
         estimator = observe(estimator, steps, SAMPLE_SECONDS * i)
     assert estimator.totals[(1, 4)].executions > 3500
     assert estimator.totals[(2, 4)].mean_us > 9000
+
+
+def after_samples(*samples, begin):
+    """The estimator after ten minutes of `begin`, and then samples: {(instances, batch): (executions, mean µs)}."""
+    estimator, counted = ServiceTimeEstimator(), {}
+    for i, sample in enumerate([*[begin] * 60, *samples]):
+        for key, (n, us) in sample.items():
+            executions, total_us = counted.get(key, (0, 0.0))
+            counted[key] = executions + n, total_us + n * us
+        pods = [
+            pod(
+                [(b, n, us / n) for (k, b), (n, us) in sorted(counted.items()) if k == instances],
+                instances,
+                f"p{instances}",
+            )
+            for instances in sorted({k for k, _ in counted})
+        ]
+        estimator = observe(estimator, pods, i * SAMPLE_SECONDS)
+    return estimator
+
+
+BOTH = {(1, 2): (300, 5000.0), (1, 8): (300, 8000.0), (2, 2): (300, 6000.0), (2, 8): (300, 10_000.0)}
+# The first sample is of before and after; its large batches, of which there were few, are all of after.
+MIXED = {(1, 2): (300, 5000.0), (1, 8): (300, 10_500.0)}
+AFTER = {(1, 8): (300, 16_000.0)}
+
+
+def test_a_sample_that_took_longer_waits_for_the_next():
+    before, doubted = after_samples(begin=BOTH), after_samples(MIXED, begin=BOTH)
+    assert doubted.totals[1, 8].mean_us == pytest.approx(before.totals[1, 8].mean_us)
+    assert doubted.doubts.rows.keys() == {1}
+    cleared = after_samples(MIXED, {(1, 2): (300, 5000.0), (1, 8): (300, 8000.0)}, begin=BOTH)
+    assert not cleared.doubts.rows
+    assert cleared.totals[1, 8].mean_us > before.totals[1, 8].mean_us, "both are taken in"
+    one = after_samples({(1, 8): (300, 8000.0)}, begin=BOTH).totals[1, 8].executions
+    assert cleared.totals[1, 8].executions > one
+
+
+def test_what_two_samples_show_takes_the_place_of_what_was_known_and_the_mixed_one_is_dropped():
+    found = after_samples(MIXED, AFTER, begin=BOTH)
+    assert not found.doubts.rows
+    assert found.totals[1, 8] == pytest.approx((300, 300 * 16_000.0))
+    assert found.totals[1, 2].mean_us == pytest.approx(10_000, rel=0.02), "as much slower, and not as the mixed sample"
+
+
+def test_on_one_instance_it_is_the_model_that_costs_more_so_that_several_promise_no_more():
+    found = after_samples(MIXED, AFTER, begin=BOTH)
+    assert found.totals[2, 8].mean_us == pytest.approx(20_000, rel=0.02)
+    contended = after_samples({(2, 8): (300, 12_200.0)}, {(2, 8): (300, 20_000.0)}, begin=BOTH)
+    assert contended.totals[2, 8].mean_us == pytest.approx(20_000)
+    assert contended.totals[1, 8].mean_us == pytest.approx(8000), "instances overlap more: alone it is as it was"
+
+
+def test_larger_batches_are_known_by_whichever_number_of_instances_has_seen_them():
+    """Two instances have seen batches up to 8, one alone those of 64, which cost twice as much an item."""
+    groups = [pod([(b, 3000, 40_000.0 + 8000 * b) for b in (1, 2, 4, 8)], instances=2)]
+    groups.append(pod([(1, 300, 24_000.0), (8, 300, 52_000.0), (64, 900, 900_000.0)], uid="b"))
+    estimator = observe(ServiceTimeEstimator(), groups, 1.0)
+    found = with_segments(estimator.totals, ServiceTimeModel.of(estimate(estimator.totals, None), 1))
+    alpha_us, beta_us = found.with_contention(1, 64)
+    assert alpha_us + 64 * beta_us == pytest.approx(900_000, rel=0.1)
+
+
+TWICE = {key: (n, 2 * us) for key, (n, us) in BOTH.items()}
+BARELY = {key: (n, 1.19 * us) for key, (n, us) in BOTH.items()}
+
+
+def test_several_numbers_of_instances_that_become_slower_together_do_so_once():
+    found = after_samples(BARELY, {k: v for k, v in TWICE.items() if k != (2, 8)}, begin=BOTH)
+    for key, (_, us) in TWICE.items():
+        assert found.totals[key].mean_us == pytest.approx(us, rel=0.02), key
+
+
+def test_a_doubt_ends_when_others_are_executed_or_after_two_minutes():
+    elsewhere = after_samples(MIXED, {(2, 2): (300, 6000.0), (2, 8): (300, 10_000.0)}, begin=BOTH)
+    assert not elsewhere.doubts.rows
+    idle = after_samples(MIXED, *[{}] * 13, MIXED, begin=BOTH)
+    assert idle.doubts.rows.keys() == {1}, "of the second alone"
+    assert idle.totals[1, 8].mean_us == pytest.approx(8000, rel=0.2)
+
+
+def test_a_few_executions_neither_confirm_nor_clear_a_doubt():
+    waits = after_samples(MIXED, {(1, 8): (5, 16_000.0)}, begin=BOTH)
+    assert waits.doubts.rows.keys() == {1}
+    found = after_samples(MIXED, {(1, 8): (5, 16_000.0)}, AFTER, begin=BOTH)
+    assert found.totals[1, 8].mean_us == pytest.approx(16_000)
+
+
+def test_one_odd_execution_of_a_batch_size_does_not_take_the_place_of_all():
+    found = after_samples(MIXED, {**AFTER, (1, 2): (1, 50_000.0)}, begin=BOTH)
+    assert found.totals[1, 2].mean_us == pytest.approx(10_000, rel=0.1)

@@ -12,7 +12,7 @@ SAME = 0.1
 CLEAR = 0.2
 # Standard errors beyond which a difference is no chance; twice as many where each sample asks.
 SIGMAS = 2.0
-# Fewer executions, requests or failures tell nothing.
+# Fewer executions or requests tell nothing; of failures, half as many tell.
 MIN_COUNT = 10.0
 # Samples in a row that say the same are no chance.
 SAMPLES = 3
@@ -39,9 +39,11 @@ STATIONARY = 0.05
 # Between two samples of a calm service; half as long while something is under way. Nearer ones are one.
 SAMPLE_INTERVAL_SECONDS = 10.0
 MIN_SAMPLE_SECONDS = 4.0
-# After a metrics window has passed, until the scrape and the reload are behind it.
+# After a metrics window has passed, until the scrape and the reload are behind it. Loads whose cold executions take
+# longer than later ones, by more than this in all, are costly.
 SETTLE_SECONDS = 6.0
-# What has come, or was changed, so lately is not judged and not changed again.
+# What has come, or was changed, so lately is not judged and not changed again. Replicas are taken to start in so long,
+# until one has.
 SETTLED_SECONDS = 60.0
 # Within so long an effect follows its cause.
 RESPONSE_SECONDS = 120.0
@@ -51,7 +53,7 @@ MEMORY_SECONDS = 240.0
 MAX_WARM_UP_SECONDS = 300.0
 # What has lasted so long is no passing state; what cannot be judged for so long is given up.
 LASTING_SECONDS = 600.0
-# What did no good is not tried again for so long, and twice as long each further time, up to a day.
+# What did no good is not tried again for so long; replicas, twice as long each further time, up to a day.
 AGAIN_SECONDS = 1800.0
 # Changes of so long count where they may not come too often; what is not seen is forgotten by half in it.
 HOUR_SECONDS = 3600.0
@@ -65,8 +67,9 @@ SMOOTHING = 0.3
 WARM_EXECUTIONS = 50
 # Executions of one batch size that have weight in the fit: it must fit small and large batches alike.
 MAX_WEIGHT = 300.0
-# Most that is believed of a bias, as a factor and as one over it; and of the dispersion of arrivals.
+# Most that is believed of a bias, as a factor and as one over it; of contention; and of the dispersion of arrivals.
 MAX_BIAS = 4.0
+MAX_CONTENTION = 2.0
 MAX_DISPERSION = 8.0
 # Batches of closed-loop clients are of this size at least, and so many times what open-loop arrivals would make.
 MIN_TELLING_BATCH = 16.0
@@ -75,7 +78,8 @@ TOGETHER = 3.0
 SHORTEST_BINS = 8
 
 # --- Steps ---
-# A forecast is at most so many times what was seen; the second where it has jumped up more than once of late.
+# A forecast is at most so many times what was seen, and the busiest pod is reckoned with at most so many times the
+# mean; the second where demand has jumped up more than once of late, or closed-loop clients would send more.
 MOST_GROWTH = 1.5
 MOST_GROWTH_AGAIN = 2.0
 # One step multiplies replicas, or a batch size that came full, by at most the first; or adds so many replicas.

@@ -12,13 +12,21 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.domain.control.estimate import warmup
-from throughline.domain.control.estimate.service_time_fit import BatchTimeSum, by_instances, fit
+from throughline.domain.control.estimate.service_time_fit import BatchTimeSum, by_instances, fit, joined
 from throughline.domain.control.estimate.speed import Sample, Speed
 from throughline.domain.control.observe.counters import Seen, growth, restarted
-from throughline.domain.control.tuning import CLEAR, HOUR_SECONDS, MEMORY_SECONDS, MIN_COUNT, SETTLE_SECONDS, SIGMAS
+from throughline.domain.control.tuning import (
+    CLEAR,
+    HOUR_SECONDS,
+    MEMORY_SECONDS,
+    MIN_COUNT,
+    RESPONSE_SECONDS,
+    SAME,
+    SIGMAS,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Collection, Container, Iterable, Mapping
 
     from throughline.domain.control.estimate.service_time_fit import Sums
     from throughline.domain.control.estimate.warmup import Rows, WarmUp
@@ -36,15 +44,22 @@ class Tracked(NamedTuple):
     warm_since: float = -math.inf  # when the last one had ended
 
 
-class ServiceTimeEstimator(NamedTuple):
-    """What has been observed, with decay. The times in `totals` are at speed 1. `slower`: the numbers of instances
-    on which executions took longer than known, beyond what `speed` explains, in the last sample.
+class Doubts(NamedTuple):
+    """Samples that took longer than known, beyond what the node's speed explains, and are not in the sums yet: the next
+    sample confirms or clears them.
     """
+
+    rows: Mapping[int, Mapping[int, BatchTimeSum]] = _NOTHING  # by number of instances and batch size
+    at_seconds: float = -math.inf  # of the last that was added
+
+
+class ServiceTimeEstimator(NamedTuple):
+    """What has been observed, with decay. The times in `totals` are at speed 1."""
 
     totals: Sums = _NOTHING
     pods: Mapping[str, Tracked] = _NOTHING  # by uid
     updated_seconds: float = 0.0
-    slower: frozenset[int] = frozenset()
+    doubts: Doubts = Doubts()
     warm_up_seconds: float | None = None  # what the last load that was seen cost in slow executions
     speed: Speed = Speed()
 
@@ -68,33 +83,79 @@ def _common(samples: Mapping[int, Sample]) -> Sample | None:
     return min(enough, key=lambda s: s.ratio) if enough else None
 
 
-def _slower(samples: Mapping[int, Sample], slowdown: float) -> frozenset[int]:
-    """`ServiceTimeEstimator.slower` of this sample: what the node's speed does not explain, such as another replica on
-    the same cores, or instances that overlap more often. Only what takes longer: to be late in learning that is what
-    costs the SLO, and executions that seldom meet another take less than those that will again.
+def _longer(sample: Sample | None, share: float, slowdown: float) -> bool:
+    """Whether the executions took longer than known by that share and chance, and the node's speed does not explain it:
+    another replica came on the same cores, instances overlap more often, or the model costs more now.
     """
-    return frozenset(
-        k for k, s in samples.items() if s.ratio > (1.0 + CLEAR + SIGMAS / math.sqrt(s.executions)) * slowdown
-    )
+    return sample is not None and sample.ratio > (1.0 + share + SIGMAS / math.sqrt(sample.executions)) * slowdown
 
 
-def _decayed(
-    estimator: ServiceTimeEstimator, grown: Sums, seconds: float, changed: frozenset[int]
-) -> dict[tuple[int, int], BatchTimeSum]:
-    """The sums, decayed over `seconds`: fast where new executions may show something else, slowly elsewhere, and at
-    once on as many instances as `changed` names.
-    """
+def _decayed(estimator: ServiceTimeEstimator, grown: Sums, seconds: float) -> dict[tuple[int, int], BatchTimeSum]:
+    """The sums, decayed over `seconds`: fast where new executions may show something else, slowly elsewhere."""
     largest: dict[int, int] = {}
     for instances, batch in grown:
         largest[instances] = max(batch, largest.get(instances, 0))
     shown, hidden = 0.5 ** (seconds / MEMORY_SECONDS), 0.5 ** (seconds / HOUR_SECONDS)
-    over = 0.5 ** (seconds / SETTLE_SECONDS)
     totals = {}
     for key, (executions, compute_us) in estimator.totals.items():
-        decay = over if key[0] in changed else shown if key[1] <= largest.get(key[0], 0) else hidden
+        decay = shown if key[1] <= largest.get(key[0], 0) else hidden
         if executions * decay >= 1.0:
             totals[key] = BatchTimeSum(executions * decay, compute_us * decay)
     return totals
+
+
+def _learned(
+    estimator: ServiceTimeEstimator, grown: Sums, now_seconds: float, samples: Mapping[int, Sample], slowdown: float
+) -> tuple[dict[tuple[int, int], BatchTimeSum], Doubts]:
+    """(`totals`, `doubts`) with what was executed. A sample that took longer waits for the next. Where that took
+    clearly longer, too, it takes the place of what was known, and the sample before, which may be of both, is dropped.
+    To be late in this costs the SLO; what takes less is averaged in.
+    """
+    totals = _decayed(estimator, grown, max(0.0, now_seconds - estimator.updated_seconds))
+    groups, doubts = by_instances(grown), estimator.doubts
+    over = now_seconds - doubts.at_seconds > RESPONSE_SECONDS
+    known = {k: rows for k, rows in doubts.rows.items() if not over and (k in groups or not groups)}
+    for instances in doubts.rows.keys() - known.keys():  # nothing has confirmed them
+        _add(totals, instances, doubts.rows[instances])
+    left = {k: rows for k, rows in known.items() if k not in groups}
+    for instances, rows in groups.items():
+        sample, before = samples.get(instances), known.get(instances)
+        new: Mapping[int, BatchTimeSum] = {b: BatchTimeSum(n, us / slowdown) for b, (n, us) in rows.items()}
+        if before is None:
+            if _longer(sample, SAME, slowdown):
+                left[instances] = new
+                continue
+        elif sum(n for n, _ in new.values()) < MIN_COUNT:
+            left[instances] = joined(before, new)
+            continue
+        elif sample is not None and _longer(sample, CLEAR, slowdown):
+            _slow_down(totals, instances, new, sample.ratio / slowdown, groups)
+        else:
+            new = joined(before, new)
+        _add(totals, instances, new)
+    return totals, Doubts(left, now_seconds if left.keys() - known.keys() else doubts.at_seconds)
+
+
+def _slow_down(
+    totals: dict[tuple[int, int], BatchTimeSum], instances: int, new: Mapping[int, BatchTimeSum], longer: float,
+    groups: Collection[int],
+) -> None:  # fmt: skip
+    """Forget what was known of the batch sizes that `new` tells enough of; all others have become slower by as much. On
+    one instance, which contends with none, it is the model that costs more: so they have on several that executed
+    nothing now.
+    """
+    for key, (n, us) in list(totals.items()):
+        told = new.get(key[1])
+        if key[0] == instances and told is not None and told.executions >= MIN_COUNT:
+            del totals[key]
+        elif key[0] == instances or (instances == 1 and key[0] not in groups):
+            totals[key] = BatchTimeSum(n, longer * us)
+
+
+def _add(totals: dict[tuple[int, int], BatchTimeSum], instances: int, rows: Mapping[int, BatchTimeSum]) -> None:
+    for batch, (n, us) in rows.items():
+        executions, compute_us = totals.get((instances, batch), (0.0, 0.0))
+        totals[instances, batch] = BatchTimeSum(executions + n, compute_us + us)
 
 
 def _warm_up(
@@ -185,15 +246,11 @@ def observe(
         speed = speed.after(common, seconds, now_seconds)
     if speed.slowed:
         slowdown = max(1.0, common.ratio) if common is not None else speed.slowdown
-    slower = _slower(samples, slowdown)
-    totals = _decayed(estimator, grown, seconds, slower & estimator.slower)
-    for key, total in grown.items():
-        executions, compute_us = totals.get(key, (0.0, 0.0))
-        totals[key] = BatchTimeSum(executions + total.executions, compute_us + total.compute_us / slowdown)
+    totals, doubts = _learned(estimator, grown, now_seconds, samples, slowdown)
     if common is not None and speed.lasting(now_seconds):
         totals = {key: BatchTimeSum(n, us * speed.slowdown) for key, (n, us) in totals.items()}
         speed = speed.absorbed()
-    return ServiceTimeEstimator(totals, tracked, now_seconds, slower, cost, speed)
+    return ServiceTimeEstimator(totals, tracked, now_seconds, doubts, cost, speed)
 
 
 def _speed(estimator: ServiceTimeEstimator, tracked: Mapping[str, Tracked], now_seconds: float) -> Speed:

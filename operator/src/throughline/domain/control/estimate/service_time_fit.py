@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from throughline.api.status import ServiceTime
 from throughline.domain.control.model.service_time_model import ServiceTimeModel, chord
-from throughline.domain.control.tuning import MAX_WEIGHT, MIN_COUNT, MOST_GROWTH_AGAIN, NOISE, SAME
+from throughline.domain.control.tuning import MAX_CONTENTION, MAX_WEIGHT, MIN_COUNT, SAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     Sums = Mapping[tuple[int, int], "BatchTimeSum"]  # by (instances, batch size)
 
+# Batch sizes that vary by less (variance) are one, but for a few odd ones.
+ONE_SIZE = 0.05
 # Up to each of these the small batches may have a line of their own.
 SEGMENT_LIMITS = (2, 4, 8, 16, 32, 64, 128)
 
@@ -57,7 +59,7 @@ class _Moments(NamedTuple):
     def spread(self) -> float:
         """Weighted variance of the batch sizes; 0: in effect one."""
         spread = self.bb - self.b * (self.b / self.weight)
-        return spread if spread >= NOISE * self.weight else 0.0
+        return spread if spread >= ONE_SIZE * self.weight else 0.0
 
     @property
     def slope(self) -> float:
@@ -120,6 +122,15 @@ def by_instances(totals: Sums) -> dict[int, dict[int, BatchTimeSum]]:
     return groups
 
 
+def joined(a: Mapping[int, BatchTimeSum], b: Mapping[int, BatchTimeSum]) -> dict[int, BatchTimeSum]:
+    """The sums of both, by batch size."""
+    found = dict(a)
+    for batch, (n, us) in b.items():
+        executions, compute_us = found.get(batch, (0.0, 0.0))
+        found[batch] = BatchTimeSum(executions + n, compute_us + us)
+    return found
+
+
 def with_segments(totals: Sums, curve: ServiceTimeModel) -> ServiceTimeModel:
     """The curve with the lines of its smaller batches, where these are known and say something else."""
     groups = by_instances(totals)
@@ -134,8 +145,22 @@ def with_segments(totals: Sums, curve: ServiceTimeModel) -> ServiceTimeModel:
                 weight += min(executions, MAX_WEIGHT)
             if weight > most:
                 base, most = k, weight
-    curve = _bent(curve, groups[base], 1.0 + curve.contention * (base - 1))
+    curve = _bent(curve, _with_larger(groups, base, curve.contention), 1.0 + curve.contention * (base - 1))
     return replace(curve, contended_us=_contended_us(groups, curve)) if len(groups) > 1 else curve
+
+
+def _with_larger(
+    groups: Mapping[int, Mapping[int, BatchTimeSum]], base: int, contention: float
+) -> Mapping[int, BatchTimeSum]:
+    """The sums of the base, and of larger batches those of other numbers of instances, as they would be on the base."""
+    if len(groups) == 1:
+        return groups[base]
+    rows, largest = dict(groups[base]), max(groups[base])
+    for k, others in groups.items():
+        scale = (1.0 + contention * (base - 1)) / (1.0 + contention * (k - 1))
+        larger = {batch: BatchTimeSum(n, scale * us) for batch, (n, us) in others.items() if batch > largest}
+        rows = joined(rows, larger)
+    return rows
 
 
 def _bent(curve: ServiceTimeModel, rows: Mapping[int, BatchTimeSum], scale: float) -> ServiceTimeModel:
@@ -211,7 +236,7 @@ def _contention(groups: Mapping[int, Mapping[int, BatchTimeSum]], base: int, cur
     if not found:
         return None
     mean = sum(w * g for w, g in found) / sum(w for w, _ in found)
-    return min(max(0.0, mean), MOST_GROWTH_AGAIN)
+    return min(max(0.0, mean), MAX_CONTENTION)
 
 
 def estimate(totals: Sums, known: ServiceTime | None) -> ServiceTime | None:
