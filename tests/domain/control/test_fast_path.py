@@ -10,6 +10,7 @@ from throughline.api.batching import BatchSettings
 from throughline.api.status import InferenceServiceStatus
 from throughline.domain.control import fast_path
 from throughline.domain.control.act.state import ActState
+from throughline.domain.control.estimate import closed_loop
 from throughline.domain.control.estimate.estimates import EstimatorState
 from throughline.domain.control.loop import decide
 from throughline.domain.control.observe.observation import ObserverState
@@ -94,6 +95,18 @@ def test_a_calm_service_is_decided_on_the_fast_path():
     assert decision is state.stable.decision
     assert after.estimated.service_times is state.estimated.service_times
     assert len(after.estimated.samples) == min(64, len(state.estimated.samples) + 1)
+
+
+def test_a_suspicion_of_closed_loop_clients_that_comes_or_goes_is_for_full_passes(monkeypatch):
+    view, state = calm()
+    monkeypatch.setattr(fast_path, "waits", lambda *_: True)
+    assert fast_path.fast_path(view, state) is None
+    known = state.stable._replace(problem=state.stable.problem._replace(may_be_closed_loop=True))
+    assert fast_path.fast_path(view, state._replace(stable=known)) is not None
+    monkeypatch.setattr(closed_loop, "waits", lambda *_: True)
+    _, after = full_pass(view, state)
+    assert after.estimated.closed_loop.undecided
+    assert after.stable is None, "the next sample confirms or clears it"
 
 
 @settings(max_examples=300, deadline=None)

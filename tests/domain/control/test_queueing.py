@@ -11,6 +11,7 @@ from throughline.domain.control.model.queueing import (
     capacity_per_second,
     closed_loop_per_second,
     mean_batch,
+    mean_us,
     p99_us,
     saturation_per_second,
 )
@@ -60,6 +61,27 @@ def test_mean_batch_is_near_the_discrete_event_model():
     assert 0.85 < statistics.median(ratios) < 1.15
     assert ratios[0] > 0.5
     assert ratios[-1] < 1.5
+
+
+def test_mean_latency_is_near_the_discrete_event_model_while_batches_are_not_full():
+    ratios = []
+    for curve, settings in grid():
+        for load in (0.01, 0.05, 0.1, 0.3, 0.5):
+            rate = load * saturation_per_second(curve, settings)
+            _, measured, batch = simulate(curve, settings, rate, requests=2500)
+            if batch < settings.max_batch_size / 2 or settings.max_batch_size == 1:
+                ratios.append(mean_us(curve, settings, rate) / measured)
+    ratios.sort()
+    assert len(ratios) > 100
+    assert 0.9 < statistics.median(ratios) < 1.1
+    assert ratios[len(ratios) // 20] > 0.75
+    assert ratios[-len(ratios) // 20] < 1.35
+
+
+def test_mean_latency_of_single_executions_is_that_of_the_queue_m_d_1():
+    curve, one = ServiceTimeModel(0, 10_000), settings(1, 0, 1)
+    for load in (0.1, 0.5, 0.8):
+        assert mean_us(curve, one, 100 * load) == pytest.approx(10_000 * (1 + load / (2 * (1 - load))))
 
 
 def settings(size, delay, instances):

@@ -23,7 +23,7 @@ from throughline.domain.control.act.state import needed_since
 from throughline.domain.control.estimate.arrivals import arrived, forecast_demand, with_sample
 from throughline.domain.control.estimate.bias import tells_of_bias, update_bias
 from throughline.domain.control.estimate.budget import spend
-from throughline.domain.control.estimate.closed_loop import is_closed_loop
+from throughline.domain.control.estimate.closed_loop import is_closed_loop, waits
 from throughline.domain.control.estimate.estimates import smoothed
 from throughline.domain.control.estimate.forecast import dispersion
 from throughline.domain.control.estimate.learned import bias_is_kept
@@ -77,6 +77,8 @@ def stable(ctx: Context, acted: Acted, decision: Decision) -> Stable | None:
         done.shortfall_since is not None
         or seen.state.unloaded_since
         or estimates.state.closed_loop.samples
+        or estimates.state.closed_loop.undecided
+        or estimates.state.service_times.doubts.rows
         or (done.growth is not None and done.growth.moves(view.replicas))
         or estimates.state.ordered_seconds is not None
         or not estimates.soak_elapsed
@@ -266,9 +268,14 @@ def _count(  # noqa: C901 - one walk over pods and rows, without calls: it is ha
 
 def _same_load(stable: Stable, demand: Demand, in_flight: float | None) -> bool:
     """Whether as much is in flight as in the full pass, from clients of the same kind."""
-    known = stable.problem.in_flight_per_replica
-    return quantised(max(1.0, in_flight or 1.0), CLEAR, known) == known and not is_closed_loop(
-        demand, stable.problem.curve, stable.settings, stable.replicas
+    known, curve, settings, ready = (
+        stable.problem.in_flight_per_replica, stable.problem.curve, stable.settings, stable.replicas,
+    )  # fmt: skip
+    possible = stable.problem.may_be_closed_loop
+    return (
+        quantised(max(1.0, in_flight or 1.0), SAME if possible else CLEAR, known) == known
+        and waits(demand, curve, settings, ready) == possible
+        and not is_closed_loop(demand, curve, settings, ready)
     )
 
 

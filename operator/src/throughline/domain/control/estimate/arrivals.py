@@ -8,7 +8,7 @@ from throughline.domain.control.estimate.analogues import exceeded, highest
 from throughline.domain.control.estimate.forecast import SAMPLES_KEPT, ArrivalSample, follow, forecast
 from throughline.domain.control.estimate.season import expected
 from throughline.domain.control.observe.observation import SUMMARY_SECONDS, recently_started
-from throughline.domain.control.tuning import MIN_SAMPLE_SECONDS, NOISE, SAME
+from throughline.domain.control.tuning import MIN_SAMPLE_SECONDS, SAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +81,7 @@ def forecast_demand(
         # A backlog, and clients held back by latency, are not in the arrivals. Replicas that were just ordered are for
         # those; what still arrives beyond is measured.
         unmoved = calm_per_second is not None and abs(seen.now - calm_per_second) <= SAME * calm_per_second
-        given_up = demand.cancelled_per_second > NOISE * demand.requests_per_second
-        open_loop = demand.queue_stationary and (unmoved or given_up)
+        open_loop = demand.queue_stationary and (unmoved or demand.given_up)
         coming = seen.ahead + (0.0 if scaling or open_loop else held_back)
     # Recently started pods, or a queue, make the load look uneven.
     skew = 1.0 if scaling or demand.saturated else demand.skew

@@ -67,6 +67,22 @@ class _Server(NamedTuple):
         natural = rate_us * self.alpha_us / spare if spare > 0 else math.inf
         return min(float(self.limit), max(1.0, natural, 1.0 + rate_us * self.delay_us))
 
+    def mean_us(self, rate_per_second: float) -> float:
+        """While batches are not full: the mean batch, and where all instances are busy half of a cycle, and more the
+        more a large batch makes the next one large, too; without a fixed cost that is the queue M/D/1.
+        """
+        rate_us = rate_per_second / 1e6
+        service_us = self.alpha_us + self.beta_us * self.mean_batch(rate_us)
+        busy = min(1.0, rate_us * (self.alpha_us + self.beta_us) / self.k) ** self.k
+        held_us = 0.0
+        if self.delay_us > 0 and rate_us > 0:
+            # Whoever opens a batch waits for all of the delay, or until it is full; who joins, for half of it.
+            held_us = min(self.delay_us, (self.limit - 1) / rate_us)
+            joined = rate_us * held_us
+            held_us *= (1.0 + joined / 2) / (1.0 + joined)
+        feedback = min(MAX_FEEDBACK, rate_us * self.beta_us / self.k)
+        return service_us * (1.0 + busy / self.k / 2 / (1.0 - feedback)) + held_us
+
     def p99_us(self, rate_per_second: float) -> float:
         if rate_per_second >= self.saturation:
             return math.inf
@@ -110,6 +126,11 @@ def p99_us(curve: ServiceTimeModel, settings: BatchSettings, rate_per_second: fl
     interval (1 for Poisson).
     """
     return _Server.of(curve, settings, dispersion).p99_us(rate_per_second)
+
+
+def mean_us(curve: ServiceTimeModel, settings: BatchSettings, rate_per_second: float) -> float:
+    """Mean time from arrival to response, in microseconds, at that rate on one replica that is not saturated."""
+    return _Server.of(curve, settings, 1.0).mean_us(rate_per_second)
 
 
 def carries(

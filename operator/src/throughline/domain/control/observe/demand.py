@@ -8,6 +8,7 @@ from throughline.domain.control.observe import failures
 from throughline.domain.control.tuning import (
     MOST_GROWTH,
     MOST_GROWTH_AGAIN,
+    NOISE,
     OVERLOADED,
     SAME,
     SAMPLE_INTERVAL_SECONDS,
@@ -52,6 +53,13 @@ class Demand(NamedTuple):
     def failed_share(self) -> float:
         failed = self.failures_per_second
         return failed / (failed + self.requests_per_second) if failed > 0.0 else 0.0
+
+    @property
+    def given_up(self) -> bool:
+        """Whether many requests are given up, by their clients or a queue policy: then the arrivals are open-loop, and
+        the queue grows no further for that reason. Who waits for answers does not give up and send again.
+        """
+        return self.cancelled_per_second > NOISE * self.requests_per_second
 
     @property
     def idle(self) -> bool:

@@ -17,7 +17,6 @@ from throughline.domain.control.tuning import (
     MAX_DELAY_SHARE,
     MAX_UTILIZATION,
     NOISE,
-    SEEN_WEIGHT,
     SLO_HEADROOM,
 )
 
@@ -121,8 +120,7 @@ def search(problem: Problem, space: Iterable[BatchSettings], current: Candidate)
     with a queue delay than without one. What remains is asked one thing before its capacity is searched for: whether
     it carries what it would have to.
     """
-    weight = SEEN_WEIGHT if problem.closed_loop else 1.0 - SEEN_WEIGHT
-    best = _Best(problem.demand_per_second * (1.0 + NOISE), weight, waived=problem.closed_loop)
+    best = _Best(problem.demand_per_second * (1.0 + NOISE), problem.closed_weight, waived=problem.closed_loop)
     best.add(current)
     least = max(problem.min_replicas, 1)
     enough = max(least, problem.replicas) if problem.closed_loop else math.inf

@@ -79,7 +79,7 @@ def exceeds_switching_cost(at: Situation, problem: Problem, best: Candidate, cur
         return False  # what meets the SLO is not left for what is predicted to be slower
     if best.settings.instances < current.settings.instances and best.objective >= current.objective:
         return True  # an instance that does no good holds memory
-    min_improvement = 1.0 + (NOISE if problem.closed_loop else CLEAR)
+    min_improvement = 1.0 + (NOISE if problem.for_clients else CLEAR)
     return best.objective >= min_improvement * max(current.objective, 1e-9) or (
         not best.feasible and best.p99_us < current.p99_us / (1.0 + CLEAR)
     )

@@ -31,9 +31,20 @@ class Problem(NamedTuple):
     max_replicas: int
     min_replicas: int
     closed_loop: bool = False  # each client sends again when it has its answer
+    may_be_closed_loop: bool = False  # and replicas are for open-loop arrivals
     inter_execution_idle_us: float = 0.0  # between two executions of one instance
     replicas: int = 0  # that serve now; with closed-loop clients
     floor_per_second: float = 0.0  # that they must be able to serve, however many that takes
+
+    @property
+    def for_clients(self) -> bool:
+        """Of settings that need as many replicas those are best that closed-loop clients get most from."""
+        return self.closed_loop or self.may_be_closed_loop
+
+    @property
+    def closed_weight(self) -> float:
+        """Of the throughput of closed-loop clients in the objective."""
+        return SEEN_WEIGHT if self.for_clients else 1.0 - SEEN_WEIGHT
 
     def bias(self, settings: BatchSettings) -> float:
         return next((bias for known, bias in self.biases if known == settings), self.default_bias)
@@ -99,7 +110,7 @@ def evaluate(problem: Problem, settings: BatchSettings) -> Candidate:
     closed = closed_loop_per_second(
         problem.curve, settings, problem.in_flight_per_replica, problem.inter_execution_idle_us
     )
-    weight = SEEN_WEIGHT if problem.closed_loop else 1.0 - SEEN_WEIGHT
+    weight = problem.closed_weight
     answered = needed is not None and needed > problem.replicas and answers_clients(problem, settings, closed)
     if answered:
         needed = max(problem.replicas, problem.min_replicas)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from throughline.domain.control.estimate.quantise import quantised
 from throughline.domain.control.predict.outcome import Problem
-from throughline.domain.control.tuning import CLEAR, NOISE
+from throughline.domain.control.tuning import CLEAR, NOISE, SAME
 
 if TYPE_CHECKING:
     from throughline.domain.control.estimate.estimates import Estimates
@@ -38,7 +38,7 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
         demand_per_second=quantised(estimates.target_demand, NOISE, before.demand_per_second if before else 0.0),
         in_flight_per_replica=quantised(
             max(1.0, in_flight),
-            NOISE if clients.sure else CLEAR,
+            NOISE if clients.sure else SAME if clients.possible else CLEAR,
             before.in_flight_per_replica if before else 0.0,
         ),
         spreads=tuple(
@@ -54,6 +54,7 @@ def problem(observation: Observation, estimates: Estimates, before: Problem | No
         max_replicas=observation.max_replicas,
         min_replicas=min(min_replicas(observation, estimates), observation.max_replicas),
         closed_loop=clients.sure,
+        may_be_closed_loop=clients.possible,
         inter_execution_idle_us=quantised(
             state.inter_execution_idle_us, CLEAR, before.inter_execution_idle_us if before else 0.0
         ),
