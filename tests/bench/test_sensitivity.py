@@ -1,4 +1,4 @@
-"""The sweep over the constants of the control loop changes what it says it changes; and no number tunes it elsewhere."""
+"""The sweep changes what it says it changes, and nothing for good; and no number tunes the loop elsewhere."""
 
 import ast
 import json

@@ -120,8 +120,7 @@ def test_the_same_run_twice_is_the_same():
 
 
 def test_without_hysteresis_it_does_not_come_to_rest(monkeypatch):
-    monkeypatch.setattr(scaling, "UP_MARGIN", 1.0)
-    monkeypatch.setattr(scaling, "DOWN_MARGIN", 1.0)
+    monkeypatch.setattr(scaling, "NOISE", 0.0)
     monkeypatch.setattr(scaling, "scale_down_floor", lambda *_: 1)
     c = steady(362.0)
     broken = run_autopilot(

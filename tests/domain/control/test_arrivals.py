@@ -1,10 +1,12 @@
 """What the servers' own counters say of the arrivals between two samples."""
 
 import dataclasses
+import random
 
 import pytest
 from throughline.api.batching import BatchSettings
-from throughline.domain.control.estimate.forecast import MOST_GROWTH, MOST_GROWTH_AGAIN, follow, forecast
+from throughline.domain.control.estimate.arrivals import with_sample
+from throughline.domain.control.estimate.forecast import dispersion, follow, forecast
 from throughline.domain.control.loop import decide
 from throughline.domain.control.observe.counters import Counted, Seen, since_last_sample
 from throughline.domain.control.state import ControllerState
@@ -129,3 +131,12 @@ def test_a_pod_that_died_had_served_a_part():
 
 def test_without_a_pod_that_leaves_less_is_less():
     assert seen(*BOTH, (serving("a", 2500), serving("b", 2500)))[2:] == [100.0]
+
+
+def test_arrivals_that_were_burstier_for_a_while_are_not_taken_to_be_so_for_ever():
+    draw = random.Random(1)
+    samples, found = (), 2.0
+    for i in range(64):
+        samples = with_sample(samples, 10.0 * i, 10.0, max(0.0, draw.gauss(40.0, 2.0)))
+        found = dispersion(samples, found)
+    assert found == 1.0

@@ -46,6 +46,12 @@ def test_any_period_is_found(period, share, phase, seed):
     assert season.period_bins == pytest.approx(period, abs=1)
 
 
+@pytest.mark.parametrize("seconds", [325, 355, 445, 535, 1345])
+def test_a_period_that_is_no_whole_number_of_bins_is_found_and_no_multiple_of_it(seconds):
+    season = seen(on_off(seconds, 0.4 * seconds, 100.0, 40.0), BINS_KEPT * BIN_SECONDS, seed=seconds)
+    assert season.period_bins == pytest.approx(seconds / BIN_SECONDS, abs=1)
+
+
 @pytest.mark.parametrize(
     "rate_at",
     [

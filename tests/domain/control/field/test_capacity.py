@@ -77,7 +77,7 @@ def test_while_nodes_are_closed_replicas_go_when_the_demand_needs_fewer():
 def test_a_pool_of_unknown_capacity_is_told_of_and_nothing_is_done_about_it():
     """K2."""
     world = serving(9.0)
-    world.run(300)
+    world.run(900)
     before = world.replicas
     world.pool_replicas, world.doubtful = None, DOUBTFUL
     world.run(200)

@@ -75,13 +75,18 @@ def _cool_down_seconds(ctx: Context, *, free: int) -> float:
     return max(ctx.observation.observe_seconds, paid, _pause_seconds(ctx.state.batch_changes, ctx.now, free=free))
 
 
+def _times(factor: float) -> str:
+    """Small factors to the per cent, as a change that pays may bring no more than a few."""
+    return f"{number(factor)}×" if factor >= 2 else f"{factor:.2f}×"
+
+
 def _gain_text(proposed: ProposedChange) -> str:
     best, current = proposed.best, proposed.current
     if proposed.larger_batch:
         return f"batches of {current.settings.max_batch_size} come full, and larger ones were never seen"
     if proposed.one_more_instance:
         gain = best.closed_per_second / max(current.closed_per_second, 1e-9)
-        return f"{number(gain)}× the throughput of closed-loop clients, no less for others"
+        return f"{_times(gain)} the throughput of closed-loop clients, no less for others"
     if best.replicas != current.replicas or not current.feasible:
         enough = f"{count(best.replicas, 'replica')} {'suffices' if best.replicas == 1 else 'suffice'}"
         if not best.feasible:
@@ -89,14 +94,16 @@ def _gain_text(proposed: ProposedChange) -> str:
         if current.needed is None:
             return f"{enough}; with the settings in force no number of replicas meets the SLO"
         return f"{enough} instead of {current.needed}"
-    return f"{number(min(best.objective / max(current.objective, 1e-9), 99))}× the headroom"
+    if best.objective > 0 and current.objective > 0:
+        return f"{_times(min(best.objective / current.objective, 99))} the headroom"
+    return "some headroom where there is none"
 
 
 def _unmeasured(ctx: Context, problem: Problem) -> str:
     """What will be known in a moment, without which no settings can be chosen; empty: all is."""
     if ctx.estimates.warming_up:
         return f"the model is warming up on pod {ctx.estimates.warming_up[0]}: its last load is judged first"
-    if problem.closed_loop and not (ctx.estimates.slo_violated or ctx.in_flight_converged):
+    if problem.for_clients and not (ctx.estimates.slo_violated or ctx.in_flight_converged):
         return "the number of closed-loop clients is still being measured"
     return ""
 

@@ -141,7 +141,9 @@ def _most(ctx: Context, current: int, carried: float) -> int:
     if problem is not None and problem.closed_loop:
         return current + 1
     most = max(STEP_FACTOR * current, current + MAX_STEP)
-    if demand is None or forecast is None or not (demand.saturated and demand.queue_stationary):
+    if demand is None or forecast is None or demand.given_up:
+        return most
+    if not (demand.saturated and demand.queue_stationary):
         return most
     return min(most, max(current + 1, needs(carried, forecast.ahead, 1.0 + NOISE)))
 
@@ -161,7 +163,7 @@ def enough(capacity_per_second: float, demand_per_second: float, least: int) -> 
     """Replicas that would do, and not fewer than `least`. What may run has no part in it: nothing is learned to be
     enough because more was not allowed.
     """
-    return max(needs(capacity_per_second, demand_per_second, 1.0), least)
+    return max(needs(capacity_per_second, demand_per_second, 1.0 + NOISE), least)
 
 
 def _needed(ctx: Context, batch: BatchStep, current: int, carried: float) -> tuple[int, int]:
@@ -184,8 +186,9 @@ def _scale_up_reduces_latency(ctx: Context, batch: BatchStep, current: int, targ
     if problem is None:
         return True
     rates = [ctx.estimates.target_demand / n for n in (current, target)]
-    if rates[0] >= 0.5 * saturation_per_second(problem.curve, batch.settings):
-        return True
+    utilization = rates[0] / saturation_per_second(problem.curve, batch.settings)
+    if not CLEAR < utilization < 0.5:
+        return utilization >= 0.5
     before, after = (p99_us(problem.curve, batch.settings, r, problem.dispersion) for r in rates)
     return after < (1.0 - CLEAR) * before
 
@@ -242,7 +245,7 @@ def _auto(ctx: Context, batch: BatchStep, current: int) -> ScaleStep:
             return _hold(ctx, current, told, reason)._replace(state=state)
         since = state.shortfall_since if state.shortfall_since is not None else ctx.now
         state = state._replace(shortfall_since=since)
-        little = not ctx.estimates.slo_violated and needs(carried, wanted, 1.0 - NOISE) <= current
+        little = not ctx.estimates.slo_violated and needs(carried, wanted, 1.0 - 2 * NOISE) <= current
         if little and ctx.now - since < RESPONSE_SECONDS:
             return _hold(ctx, current, told, "a little more is needed, as yet for a moment only")._replace(state=state)
         target = bounded(ctx, min(needs(carried, wanted, 1.0 + NOISE), _most(ctx, current, carried)))

@@ -85,7 +85,7 @@ def _failing(view: ServiceView, trial: Trial, since: Mapping[str, Failed]) -> Ve
     for counts in (live, measured):
         failed, answered = sum(c.failed for c in counts), sum(c.answered for c in counts)
         expected = usual * (failed + answered)
-        if failed >= MIN_COUNT and failed > expected + 2.0 * SIGMAS * math.sqrt(expected):
+        if failed >= MIN_COUNT / 2 and failed > expected + 2.0 * SIGMAS * math.sqrt(expected):
             text = f"{rate(failed / counts[0].seconds)} fail since the change"
             return Verdict(Outcome.ROLLBACK, text, failing=True)
     return None

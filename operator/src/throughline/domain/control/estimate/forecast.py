@@ -96,7 +96,7 @@ def dispersion(samples: Sequence[ArrivalSample], before: float = 0.0, begin: int
     if pairs < 2 * SAMPLES or mean <= 0:
         return 1.0
     measured = min(MAX_DISPERSION, max(1.0, (last.sum_squares - first.sum_squares) / pairs / mean))
-    return before if before and abs(measured - before) <= max(1.0, CLEAR * before) else float(round(measured))
+    return before if before and abs(measured - before) < max(1.0, CLEAR * before) else float(round(measured))
 
 
 def _mean(first: ArrivalSample, last: ArrivalSample) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from operator import itemgetter
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from throughline.domain.control.tuning import BIN_SECONDS, CLEAR, NOISE, SHORTEST_BINS
+from throughline.domain.control.tuning import BIN_SECONDS, CLEAR, SAME, SHORTEST_BINS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,8 +76,8 @@ def period_bins(bins: tuple[float, ...]) -> int | None:
     left = [_unexplained(bins, lag, variance) for lag in lags]
     if min(left) > CLEAR:
         return None
-    # Multiples of a period explain as well as itself, but for chance.
-    good_enough = min(left) + NOISE
+    # Multiples of a period explain as well as itself, but for chance, and for edges in the middle of a bin.
+    good_enough = min(left) + SAME
     for before, here, after, lag in zip([math.inf, *left], left, [*left[1:], math.inf], lags, strict=False):
         if here <= good_enough and before >= here <= after:
             # Slow change explains itself at every short lag; what repeats is another thing half a period away.

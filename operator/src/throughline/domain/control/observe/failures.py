@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def beyond(failed_per_second: float, answered_per_second: float, allowed: float, window_seconds: float) -> bool:
     """Whether a larger share fails than is allowed, by more than chance."""
     requests = failed_per_second + answered_per_second
-    return failed_per_second > allowed * requests and failed_per_second * window_seconds >= MIN_COUNT
+    return failed_per_second > allowed * requests and failed_per_second * window_seconds >= MIN_COUNT / 2
 
 
 def faulty(metrics: PodMetrics, allowed: float, window_seconds: float) -> bool:
