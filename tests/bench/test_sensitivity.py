@@ -24,7 +24,7 @@ FACTS = {
     "estimate/bias.py": {"OWN_KEPT"},
     "estimate/forecast.py": {"SAMPLES_KEPT"},
     "estimate/season.py": {"BINS_KEPT"},
-    "estimate/service_time_fit.py": {"SEGMENT_LIMITS"},
+    "estimate/service_time_fit.py": {"ONE_SIZE", "SEGMENT_LIMITS"},
     "explain/conditions.py": {"MOST_ADVISED"},
     "explain/failing.py": {"NAMED"},
     "explain/slo.py": {"BUDGET_STEPS"},
