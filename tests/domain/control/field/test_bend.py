@@ -101,6 +101,13 @@ def test_settings_that_miss_the_slo_where_those_before_met_it_are_taken_back(p99
     assert verdict.outcome is expected
 
 
+def test_between_adding_and_removing_replicas_lies_a_dead_band():
+    """Without one, noise of the demand changed replicas two to three times as often."""
+    assert scaling.needs(100.0, 199.0, 1.0) == 2, "two carry it, so that none is added"
+    assert scaling.enough(100.0, 199.0, 1) == 3, "and of three none is removed"
+    assert scaling.enough(100.0, 196.0, 1) == 2
+
+
 def test_replicas_are_not_removed_for_a_forecast_of_less_than_what_comes():
     """Two serve 490/s, one carries 460/s: whatever is forecast, one is not enough."""
     seen = view(*(pod(n, metrics(245), BATCHED) for n in "ab"), settings=BATCHED, replicas=2)
