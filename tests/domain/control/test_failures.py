@@ -9,10 +9,12 @@ from throughline.api.inferenceservice import SLO, InferenceServiceSpec
 from throughline.api.status import ControlStatus, InferenceServiceStatus, ServiceTime, Trial
 from throughline.domain.control.act.watch import Outcome, judge
 from throughline.domain.control.loop import decide
+from throughline.domain.control.observe.counters import Failed
 from throughline.domain.control.observe.demand import measure
+from throughline.domain.control.observe.observation import teaching
 from throughline.domain.control.state import ControllerState
 from throughline.domain.times import rfc3339
-from views import BATCHED, NOW, UNBATCHED, metrics, pod, view
+from views import BATCHED, NOW, UNBATCHED, context_of, metrics, pod, view
 
 DEAD = metrics(0.0, failures=100.0)
 QUICK = ServiceTime(alpha_microseconds=4000, beta_microseconds=10, largest_batch=1, executions=1000)
@@ -152,6 +154,13 @@ def test_a_repair_that_could_run_out_of_memory_is_not_tried():
 def test_a_pod_that_has_just_come_is_not_repaired():
     decision, _ = decide(view(pod("good", metrics()), pod("dead", DEAD, ready_seconds=30.0)), ControllerState())
     assert decision.control.repairs == []
+
+
+@pytest.mark.parametrize(("failed", "teaches"), [(4, True), (5, False)])
+def test_a_few_failures_keep_a_pods_executions_from_teaching_as_they_do_everywhere(failed, teaches):
+    seen = context_of(view(pod("a", metrics(1.0), BATCHED), settings=BATCHED)).observation
+    _, failing = teaching(seen._replace(failed={"a": Failed(float(failed), 20.0, 10.0)}))
+    assert ("a" not in failing) is teaches
 
 
 def test_settings_are_not_blamed_for_one_pod():

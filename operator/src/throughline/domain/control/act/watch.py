@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from throughline.api.status import BlockedBy
 from throughline.domain.control.model.queueing import TAIL
 from throughline.domain.control.observe.counters import Failed
-from throughline.domain.control.observe.failures import beyond, one_sided
+from throughline.domain.control.observe.failures import beyond, one_sided, tell
 from throughline.domain.control.observe.observation import SUMMARY_SECONDS
 from throughline.domain.control.optimise.blocked import block_text
 from throughline.domain.control.tuning import (
     CLEAR,
     FAILURE_SHARE,
     LASTING_SECONDS,
-    MIN_COUNT,
     NOISE,
     SAME,
     SETTLE_SECONDS,
@@ -85,7 +84,7 @@ def _failing(view: ServiceView, trial: Trial, since: Mapping[str, Failed]) -> Ve
     for counts in (live, measured):
         failed, answered = sum(c.failed for c in counts), sum(c.answered for c in counts)
         expected = usual * (failed + answered)
-        if failed >= MIN_COUNT / 2 and failed > expected + 2.0 * SIGMAS * math.sqrt(expected):
+        if tell(failed) and failed > expected + 2.0 * SIGMAS * math.sqrt(expected):
             text = f"{rate(failed / counts[0].seconds)} fail since the change"
             return Verdict(Outcome.ROLLBACK, text, failing=True)
     return None

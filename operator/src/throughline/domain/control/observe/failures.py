@@ -16,10 +16,15 @@ if TYPE_CHECKING:
     from throughline.domain.observed import PodMetrics, PodView
 
 
+def tell(failed: float) -> bool:
+    """Whether so many failures are more than chance, or one client's mistake."""
+    return failed >= MIN_COUNT / 2
+
+
 def beyond(failed_per_second: float, answered_per_second: float, allowed: float, window_seconds: float) -> bool:
     """Whether a larger share fails than is allowed, by more than chance."""
     requests = failed_per_second + answered_per_second
-    return failed_per_second > allowed * requests and failed_per_second * window_seconds >= MIN_COUNT / 2
+    return failed_per_second > allowed * requests and tell(failed_per_second * window_seconds)
 
 
 def faulty(metrics: PodMetrics, allowed: float, window_seconds: float) -> bool:

@@ -163,7 +163,7 @@ def teaching(observation: Observation) -> tuple[tuple[PodView, ...], frozenset[s
     return here, frozenset(
         p.uid
         for p in here
-        if (p.uid in failed and failed[p.uid].failed >= MIN_COUNT and failed[p.uid].share > NOISE)
+        if (p.uid in failed and failures.tell(failed[p.uid].failed) and failed[p.uid].share > NOISE)
         or (p.metrics and failures.beyond(p.metrics.failure_rate, p.metrics.success_rate, NOISE, window))
     )
 
