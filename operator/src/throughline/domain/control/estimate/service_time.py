@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from throughline.domain.control.estimate import warmup
-from throughline.domain.control.estimate.service_time_fit import BatchTimeSum, by_instances, fit, joined
+from throughline.domain.control.estimate.service_time_fit import BatchTimeSum, add, by_instances, fit, joined
 from throughline.domain.control.estimate.speed import Sample, Speed
 from throughline.domain.control.observe.counters import Seen, growth, restarted
 from throughline.domain.control.tuning import (
@@ -144,18 +144,17 @@ def _slow_down(
     one instance, which contends with none, it is the model that costs more: so they have on several that executed
     nothing now.
     """
-    for key, (n, us) in list(totals.items()):
+    for key, total in list(totals.items()):
         told = new.get(key[1])
         if key[0] == instances and told is not None and told.executions >= MIN_COUNT:
             del totals[key]
         elif key[0] == instances or (instances == 1 and key[0] not in groups):
-            totals[key] = BatchTimeSum(n, longer * us)
+            totals[key] = total.times(longer)
 
 
 def _add(totals: dict[tuple[int, int], BatchTimeSum], instances: int, rows: Mapping[int, BatchTimeSum]) -> None:
-    for batch, (n, us) in rows.items():
-        executions, compute_us = totals.get((instances, batch), (0.0, 0.0))
-        totals[instances, batch] = BatchTimeSum(executions + n, compute_us + us)
+    for batch, total in rows.items():
+        add(totals, (instances, batch), *total)
 
 
 def _warm_up(
@@ -227,9 +226,7 @@ def _executed(
             cost = cost if phase.cost_seconds is None else phase.cost_seconds
         tracked[pod.uid] = Tracked(observation, None, since)
         for batch, executions, compute_us in rows:
-            key = (pod.settings.instances, batch)
-            n, took_us = grown.get(key, (0.0, 0.0))
-            grown[key] = BatchTimeSum(n + executions, took_us + compute_us)
+            add(grown, (pod.settings.instances, batch), executions, compute_us)
     return tracked, grown, cost
 
 
@@ -248,7 +245,7 @@ def observe(
         slowdown = max(1.0, common.ratio) if common is not None else speed.slowdown
     totals, doubts = _learned(estimator, grown, now_seconds, samples, slowdown)
     if common is not None and speed.lasting(now_seconds):
-        totals = {key: BatchTimeSum(n, us * speed.slowdown) for key, (n, us) in totals.items()}
+        totals = {key: total.times(speed.slowdown) for key, total in totals.items()}
         speed = speed.absorbed()
     return ServiceTimeEstimator(totals, tracked, now_seconds, doubts, cost, speed)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from throughline.api.status import ServiceTime
 from throughline.domain.control.model.service_time_model import ServiceTimeModel, chord
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ONE_SIZE = 0.05
 # Up to each of these the small batches may have a line of their own.
 SEGMENT_LIMITS = (2, 4, 8, 16, 32, 64, 128)
+_Key = TypeVar("_Key", int, "tuple[int, int]")
 
 
 class BatchTimeSum(NamedTuple):
@@ -30,6 +31,10 @@ class BatchTimeSum(NamedTuple):
     @property
     def mean_us(self) -> float:
         return self.compute_us / self.executions
+
+    def times(self, factor: float) -> BatchTimeSum:
+        """As many executions that take so many times as long."""
+        return BatchTimeSum(self.executions, factor * self.compute_us)
 
 
 class _Line(NamedTuple):
@@ -122,12 +127,17 @@ def by_instances(totals: Sums) -> dict[int, dict[int, BatchTimeSum]]:
     return groups
 
 
+def add(sums: dict[_Key, BatchTimeSum], key: _Key, executions: float, compute_us: float) -> None:
+    """Add them to the sum of that key, in place."""
+    n, us = sums.get(key, (0.0, 0.0))
+    sums[key] = BatchTimeSum(n + executions, us + compute_us)
+
+
 def joined(a: Mapping[int, BatchTimeSum], b: Mapping[int, BatchTimeSum]) -> dict[int, BatchTimeSum]:
     """The sums of both, by batch size."""
     found = dict(a)
-    for batch, (n, us) in b.items():
-        executions, compute_us = found.get(batch, (0.0, 0.0))
-        found[batch] = BatchTimeSum(executions + n, compute_us + us)
+    for batch, total in b.items():
+        add(found, batch, *total)
     return found
 
 
@@ -158,7 +168,7 @@ def _with_larger(
     rows, largest = dict(groups[base]), max(groups[base])
     for k, others in groups.items():
         scale = (1.0 + contention * (base - 1)) / (1.0 + contention * (k - 1))
-        larger = {batch: BatchTimeSum(n, scale * us) for batch, (n, us) in others.items() if batch > largest}
+        larger = {batch: total.times(scale) for batch, total in others.items() if batch > largest}
         rows = joined(rows, larger)
     return rows
 
